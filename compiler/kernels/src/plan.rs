@@ -1,0 +1,165 @@
+//! A plan: everything that one run of a function does, fixed when it is compiled. Buffers have
+//! their places, steps their order; nothing is allocated or decided while it runs.
+
+use crate::lir::Kernel;
+use aec_ir::Type;
+use aec_runtime::Tensor;
+use aec_syntax::Span;
+use cranelift_entity::{PrimaryMap, entity_impl};
+use std::sync::Arc;
+
+/// A buffer of a plan.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BufferRef(u32);
+entity_impl!(BufferRef, "b");
+
+/// A kernel of a plan; several steps may run the same one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KernelRef(u32);
+entity_impl!(KernelRef, "k");
+
+/// Where a buffer lives.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Place {
+    /// Memory of the n-th input. Written only if an alias allows it.
+    Input(u32),
+    /// Memory of the n-th result.
+    Output(u32),
+    /// Bytes `offset..` of the arena; offsets are multiples of 64.
+    Arena(usize),
+    /// A constant of the plan.
+    Constant(Arc<Tensor>),
+    /// The status cells of [`crate::lir::Stmt::Check`]: two I64, zeroed before each run.
+    Status,
+}
+
+/// A buffer: row-major elements of a type.
+#[derive(Clone, PartialEq, Debug)]
+pub struct PlanBuffer {
+    /// What it holds.
+    pub ty: Type,
+    /// Where.
+    pub place: Place,
+}
+
+/// A matrix operand: `element(i, j) = buffer[offset + i * row_stride + j * col_stride]`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Matrix {
+    /// The buffer.
+    pub buffer: BufferRef,
+    /// First element.
+    pub offset: usize,
+    /// Elements between rows.
+    pub row_stride: usize,
+    /// Elements between columns.
+    pub col_stride: usize,
+    /// Elements between the matrices of a batch; 0 shares one.
+    pub batch_stride: usize,
+}
+
+/// `C[b] (+)= A[b] B[b]` for `b < batch`, f32 or f64.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Gemm {
+    /// Number of products.
+    pub batch: usize,
+    /// Rows of A and C.
+    pub m: usize,
+    /// Columns of B and C.
+    pub n: usize,
+    /// Columns of A, rows of B.
+    pub k: usize,
+    /// Left operand.
+    pub a: Matrix,
+    /// Right operand.
+    pub b: Matrix,
+    /// Result, row-major (`col_stride` 1); not written if there is an epilogue.
+    pub c: Matrix,
+    /// Add to what C holds.
+    pub accumulate: bool,
+    /// A kernel for each finished tile (batch 1 only): its buffer 0 is the tile (row stride 32
+    /// elements), its args are `[row0, row1, col0, col1, rows, cols]`, the tile's place in C and
+    /// its extent; `rows = row1 - row0`.
+    pub epilogue: Option<(KernelRef, Vec<BufferRef>)>,
+}
+
+/// One step of a plan.
+#[derive(Clone, PartialEq, Debug)]
+pub enum StepKind {
+    /// Runs a kernel. `parallel`: the kernel's args 0 and 1 are a range of `0..extent`, which
+    /// threads may share out in multiples of `grain`; else it takes no args.
+    Kernel {
+        /// Which.
+        kernel: KernelRef,
+        /// Its buffers in order.
+        buffers: Vec<BufferRef>,
+        /// `(extent, grain)`.
+        parallel: Option<(usize, usize)>,
+    },
+    /// A matrix product.
+    Gemm(Gemm),
+    /// Copies all elements.
+    Copy {
+        /// From.
+        from: BufferRef,
+        /// To.
+        to: BufferRef,
+    },
+    /// Stable ascending argsort of rows of length `len`.
+    ArgSort {
+        /// Keys.
+        from: BufferRef,
+        /// I64 indices.
+        to: BufferRef,
+        /// Length of a row.
+        len: usize,
+    },
+    /// Stops the run with an error if the float scalar is not finite. Stands before every step
+    /// that writes an input's memory.
+    Guard {
+        /// The scalar.
+        buffer: BufferRef,
+    },
+}
+
+/// A step, the script text behind it, and why it is a step of its own.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Step {
+    /// What is done.
+    pub kind: StepKind,
+    /// Script texts, the most telling first.
+    pub span: Span,
+    /// The recorded reasons for fusing or not fusing.
+    pub reason: String,
+}
+
+/// What a failed check means.
+#[derive(Clone, PartialEq, Debug)]
+pub struct CheckInfo {
+    /// The script text to blame.
+    pub span: Span,
+    /// `index {detail} is out of range for an axis of size 5`, `{detail}` being replaced.
+    pub message: String,
+}
+
+/// A compiled-to-be function.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Plan {
+    /// The function's name.
+    pub name: String,
+    /// Types of the inputs.
+    pub inputs: Vec<Type>,
+    /// Types of the results.
+    pub outputs: Vec<Type>,
+    /// Result i lives in input j's memory.
+    pub aliases: Vec<(usize, usize)>,
+    /// All buffers.
+    pub buffers: PrimaryMap<BufferRef, PlanBuffer>,
+    /// All kernels.
+    pub kernels: PrimaryMap<KernelRef, Kernel>,
+    /// What is done, in order.
+    pub steps: Vec<Step>,
+    /// Size of the arena in bytes.
+    pub arena_bytes: usize,
+    /// Meaning of check codes: code c is entry c - 1.
+    pub checks: Vec<CheckInfo>,
+}
