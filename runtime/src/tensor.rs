@@ -81,7 +81,12 @@ impl Tensor {
     /// A tensor of `data`; the number of elements must be the product of `dims`.
     pub fn new(dims: Vec<usize>, data: Data) -> Tensor {
         let tensor = Tensor { dims, data };
-        assert_eq!(tensor.len(), tensor.dims.iter().product::<usize>(), "element count does not fit {:?}", tensor.dims);
+        assert_eq!(
+            tensor.len(),
+            tensor.dims.iter().product::<usize>(),
+            "element count does not fit {:?}",
+            tensor.dims
+        );
         tensor
     }
 
@@ -95,7 +100,10 @@ impl Tensor {
             Elem::I64 => Data::I64(vec![0; n]),
             Elem::Bool => Data::Bool(vec![0; n]),
         };
-        Tensor { dims: dims.to_vec(), data }
+        Tensor {
+            dims: dims.to_vec(),
+            data,
+        }
     }
 
     /// An f32 tensor.

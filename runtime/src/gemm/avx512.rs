@@ -1,0 +1,268 @@
+//! AVX-512 tiles: up to 14 rows x 2 vectors (32 f32 or 16 f64 columns), one function per number
+//! of rows. 28 accumulators, 2 vectors of B and a broadcast of A fill the 32 registers; narrow
+//! tiles mask their columns, those of one vector compute only that one.
+
+use std::arch::x86_64::*;
+
+use super::drive::{TileArgs, Tiles};
+use super::pack::pack_plain;
+
+/// Most rows of a tile.
+pub(super) const ROWS: usize = 14;
+
+/// One function per number of rows, from 1.
+macro_rules! per_rows {
+    ($tile:ident, $vectors:literal, $masked:literal, $a_by_columns:literal) => {
+        [
+            $tile::<1, $vectors, $masked, $a_by_columns>,
+            $tile::<2, $vectors, $masked, $a_by_columns>,
+            $tile::<3, $vectors, $masked, $a_by_columns>,
+            $tile::<4, $vectors, $masked, $a_by_columns>,
+            $tile::<5, $vectors, $masked, $a_by_columns>,
+            $tile::<6, $vectors, $masked, $a_by_columns>,
+            $tile::<7, $vectors, $masked, $a_by_columns>,
+            $tile::<8, $vectors, $masked, $a_by_columns>,
+            $tile::<9, $vectors, $masked, $a_by_columns>,
+            $tile::<10, $vectors, $masked, $a_by_columns>,
+            $tile::<11, $vectors, $masked, $a_by_columns>,
+            $tile::<12, $vectors, $masked, $a_by_columns>,
+            $tile::<13, $vectors, $masked, $a_by_columns>,
+            $tile::<14, $vectors, $masked, $a_by_columns>,
+        ]
+    };
+}
+
+macro_rules! tiles {
+    ($name:ident, $tile:ident, $t:ty, $lanes:literal, $mask:ty, $zero:ident, $load:ident, $maskz_load:ident,
+     $mask_store:ident, $set1:ident, $fmadd:ident, $pack:expr) => {
+        /// Tiles of one element type.
+        pub(super) struct $name;
+
+        impl $name {
+            /// By whether A's rows are adjacent, then by shape: full width, two vectors, one.
+            const TABLE: [[[unsafe fn(&TileArgs<$t>); ROWS]; 3]; 2] = [
+                [
+                    per_rows!($tile, 2, false, false),
+                    per_rows!($tile, 2, true, false),
+                    per_rows!($tile, 1, true, false),
+                ],
+                [
+                    per_rows!($tile, 2, false, true),
+                    per_rows!($tile, 2, true, true),
+                    per_rows!($tile, 1, true, true),
+                ],
+            ];
+        }
+
+        impl Tiles for $name {
+            type T = $t;
+            const ROWS: usize = ROWS;
+            const COLS: usize = 2 * $lanes;
+            const MASKS: bool = true;
+
+            unsafe fn tile(rows: usize, args: &TileArgs<$t>) {
+                let by_columns = usize::from(args.a_row_stride == 1);
+                let shape = if args.cols <= $lanes {
+                    2
+                } else {
+                    usize::from(!args.b_padded)
+                };
+                // SAFETY: the contract of `tile`.
+                unsafe { Self::TABLE[by_columns][shape][rows - 1](args) }
+            }
+
+            unsafe fn pack(
+                panel: *mut $t,
+                b: *const $t,
+                row_stride: usize,
+                col_stride: usize,
+                k: usize,
+                cols: usize,
+            ) {
+                // SAFETY: the contract of `pack`.
+                unsafe { $pack(panel, b, row_stride, col_stride, k, cols) }
+            }
+        }
+
+        /// # Safety
+        /// As [`Tiles::tile`], with `R` rows and at most `V` vectors of columns; B is padded
+        /// unless `MASKED`; A's rows are adjacent if `A_BY_COLUMNS`.
+        #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl")]
+        unsafe fn $tile<
+            const R: usize,
+            const V: usize,
+            const MASKED: bool,
+            const A_BY_COLUMNS: bool,
+        >(
+            args: &TileArgs<$t>,
+        ) {
+            let mut masks: [$mask; V] = [0; V];
+            for (v, mask) in masks.iter_mut().enumerate() {
+                let cols = args.cols.saturating_sub(v * $lanes).min($lanes);
+                *mask = ((1u32 << cols) - 1) as $mask;
+            }
+            let mut acc = [[$zero(); V]; R];
+            // SAFETY: rows below `R` and columns below `args.cols` exist in `init` and `out`;
+            // B is read under the masks unless it is padded.
+            unsafe {
+                if !args.init.is_null() {
+                    for r in 0..R {
+                        let from = args.init.add(r * args.init_row_stride);
+                        for v in 0..V {
+                            acc[r][v] = $maskz_load(masks[v], from.wrapping_add(v * $lanes));
+                        }
+                    }
+                }
+                let (mut a, mut b) = (args.a, args.b);
+                let a_row = if A_BY_COLUMNS { 1 } else { args.a_row_stride };
+                let (a_step, b_step) = (args.a_col_stride, args.b_row_stride);
+                for _ in 0..args.k {
+                    let mut line = [$zero(); V];
+                    for v in 0..V {
+                        line[v] = if MASKED {
+                            $maskz_load(masks[v], b.wrapping_add(v * $lanes))
+                        } else {
+                            $load(b.add(v * $lanes))
+                        };
+                    }
+                    for r in 0..R {
+                        let x = $set1(*a.add(r * a_row));
+                        for v in 0..V {
+                            acc[r][v] = $fmadd(x, line[v], acc[r][v]);
+                        }
+                    }
+                    a = a.wrapping_add(a_step);
+                    b = b.wrapping_add(b_step);
+                }
+                for r in 0..R {
+                    let to = args.out.add(r * args.out_row_stride);
+                    for v in 0..V {
+                        $mask_store(to.wrapping_add(v * $lanes), masks[v], acc[r][v]);
+                    }
+                }
+            }
+        }
+    };
+}
+
+tiles!(
+    TilesF32,
+    tile_f32,
+    f32,
+    16,
+    __mmask16,
+    _mm512_setzero_ps,
+    _mm512_loadu_ps,
+    _mm512_maskz_loadu_ps,
+    _mm512_mask_storeu_ps,
+    _mm512_set1_ps,
+    _mm512_fmadd_ps,
+    pack_f32
+);
+tiles!(
+    TilesF64,
+    tile_f64,
+    f64,
+    8,
+    __mmask8,
+    _mm512_setzero_pd,
+    _mm512_loadu_pd,
+    _mm512_maskz_loadu_pd,
+    _mm512_mask_storeu_pd,
+    _mm512_set1_pd,
+    _mm512_fmadd_pd,
+    pack_f64
+);
+
+/// # Safety
+/// As [`Tiles::pack`].
+unsafe fn pack_f64(
+    panel: *mut f64,
+    b: *const f64,
+    row_stride: usize,
+    col_stride: usize,
+    k: usize,
+    cols: usize,
+) {
+    // SAFETY: the caller's promise.
+    unsafe { pack_plain(panel, b, row_stride, col_stride, k, cols, 16) }
+}
+
+/// Transposes blocks of 16 x 16 in registers when B's rows are adjacent (B is a transposed
+/// matrix); copies otherwise.
+///
+/// # Safety
+/// As [`Tiles::pack`].
+#[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl")]
+unsafe fn pack_f32(
+    panel: *mut f32,
+    b: *const f32,
+    row_stride: usize,
+    col_stride: usize,
+    k: usize,
+    cols: usize,
+) {
+    const COLS: usize = 32;
+    if row_stride != 1 {
+        // SAFETY: the caller's promise.
+        unsafe { pack_plain(panel, b, row_stride, col_stride, k, cols, COLS) };
+        return;
+    }
+    let mut i0 = 0;
+    while i0 < k {
+        let deep = (k - i0).min(16);
+        let mask = ((1u32 << deep) - 1) as __mmask16;
+        for half in 0..2 {
+            let j0 = half * 16;
+            let mut lines = [_mm512_setzero_ps(); 16];
+            for (j, line) in lines.iter_mut().enumerate() {
+                if j0 + j < cols {
+                    // SAFETY: column j0 + j of B has the `deep` elements under the mask.
+                    *line = unsafe {
+                        _mm512_maskz_loadu_ps(mask, b.wrapping_add((j0 + j) * col_stride + i0))
+                    };
+                }
+            }
+            let rows = transpose16(lines);
+            for (i, row) in rows.iter().enumerate() {
+                if i < deep {
+                    // SAFETY: row i0 + i < k of the panel.
+                    unsafe { _mm512_storeu_ps(panel.wrapping_add((i0 + i) * COLS + j0), *row) };
+                }
+            }
+        }
+        i0 += 16;
+    }
+}
+
+/// The transpose of a 16 x 16 block held in registers: pairs, quads, then 128-bit lanes.
+#[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl")]
+fn transpose16(x: [__m512; 16]) -> [__m512; 16] {
+    let mut t = x;
+    for i in 0..8 {
+        t[2 * i] = _mm512_unpacklo_ps(x[2 * i], x[2 * i + 1]);
+        t[2 * i + 1] = _mm512_unpackhi_ps(x[2 * i], x[2 * i + 1]);
+    }
+    let mut u = t;
+    for i in 0..4 {
+        for h in 0..2 {
+            let p = _mm512_castps_pd(t[4 * i + h]);
+            let q = _mm512_castps_pd(t[4 * i + 2 + h]);
+            u[4 * i + 2 * h] = _mm512_castpd_ps(_mm512_unpacklo_pd(p, q));
+            u[4 * i + 2 * h + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(p, q));
+        }
+    }
+    // u[4 i + c], lane l: rows 4 i .. 4 i + 3 of column 4 l + c.
+    let mut out = x;
+    for c in 0..4 {
+        let p = _mm512_shuffle_f32x4::<0x88>(u[c], u[4 + c]);
+        let q = _mm512_shuffle_f32x4::<0xdd>(u[c], u[4 + c]);
+        let r = _mm512_shuffle_f32x4::<0x88>(u[8 + c], u[12 + c]);
+        let s = _mm512_shuffle_f32x4::<0xdd>(u[8 + c], u[12 + c]);
+        out[c] = _mm512_shuffle_f32x4::<0x88>(p, r);
+        out[8 + c] = _mm512_shuffle_f32x4::<0xdd>(p, r);
+        out[4 + c] = _mm512_shuffle_f32x4::<0x88>(q, s);
+        out[12 + c] = _mm512_shuffle_f32x4::<0xdd>(q, s);
+    }
+    out
+}

@@ -1,0 +1,381 @@
+//! Cuts a product into row blocks, column panels and k blocks, and spreads them over threads.
+//! Generic over the tiles; the cut is a matter of speed only, never of the result.
+
+use std::cell::Cell;
+use std::mem::MaybeUninit;
+
+use super::pack::PackBuffer;
+use super::{
+    Batch, EPILOGUE_ARGS, EpilogueCall, GemmCall, PACK_FROM_ROW_BLOCKS, TILE_ROWS, TILE_STRIDE,
+};
+use crate::pool::Pool;
+
+/// k is cut into blocks of at most this, so that a packed panel stays in L2.
+const K_BLOCK: usize = 2048;
+/// Multiply-adds that are worth a thread: about 5 microseconds.
+const MADDS_PER_PART: usize = 200_000;
+
+/// What one tile call computes: `out = init + A B` for some rows and columns.
+pub(super) struct TileArgs<T> {
+    pub k: usize,
+    pub a: *const T,
+    pub a_row_stride: usize,
+    pub a_col_stride: usize,
+    /// Columns adjacent.
+    pub b: *const T,
+    pub b_row_stride: usize,
+    /// Whether B may be read up to the tile's full width.
+    pub b_padded: bool,
+    /// Null for zeros; row stride as `init_row_stride`.
+    pub init: *const T,
+    pub init_row_stride: usize,
+    pub out: *mut T,
+    pub out_row_stride: usize,
+    /// Columns of `out` and `init` (and of B unless padded) that exist.
+    pub cols: usize,
+}
+
+/// The tiles of one instruction set and element type.
+pub(super) trait Tiles {
+    type T: Copy + Default + Send + Sync + 'static;
+    /// Most rows of a tile, at most [`TILE_ROWS`].
+    const ROWS: usize;
+    /// Columns of a tile, at most [`TILE_STRIDE`].
+    const COLS: usize;
+    /// Whether a tile narrower than `COLS` can read B in place.
+    const MASKS: bool;
+
+    /// Computes one tile.
+    ///
+    /// # Safety
+    /// The instruction set is there, `1 <= rows <= ROWS`, `1 <= args.cols <= COLS`, and the
+    /// pointers are good for what `args` describes.
+    unsafe fn tile(rows: usize, args: &TileArgs<Self::T>);
+
+    /// Copies `k` x `cols` elements of B into a panel of `COLS` columns, padded with zeros.
+    ///
+    /// # Safety
+    /// The instruction set is there; `panel` has room for `k * COLS` elements; B is readable.
+    unsafe fn pack(
+        panel: *mut Self::T,
+        b: *const Self::T,
+        row_stride: usize,
+        col_stride: usize,
+        k: usize,
+        cols: usize,
+    );
+}
+
+/// Row blocks of nearly equal size: the first `longer` have one row more.
+#[derive(Clone, Copy)]
+struct RowBlocks {
+    count: usize,
+    rows: usize,
+    longer: usize,
+}
+
+impl RowBlocks {
+    fn new(m: usize, most: usize) -> RowBlocks {
+        let count = m.div_ceil(most);
+        RowBlocks {
+            count,
+            rows: m / count,
+            longer: m % count,
+        }
+    }
+
+    /// First row of block `at`.
+    fn start(self, at: usize) -> usize {
+        at * self.rows + at.min(self.longer)
+    }
+}
+
+/// Part `at` of `parts` of the range `0..count`.
+fn share(count: usize, parts: usize, at: usize) -> std::ops::Range<usize> {
+    count * at / parts..count * (at + 1) / parts
+}
+
+/// # Safety
+/// As [`super::gemm_f32`].
+pub(super) unsafe fn run<K: Tiles>(call: &GemmCall<K::T>, batch: &Batch, pool: &Pool) {
+    if call.m == 0 || call.n == 0 || batch.count == 0 {
+        return;
+    }
+    let blocks = RowBlocks::new(call.m, K::ROWS);
+    let panels = call.n.div_ceil(K::COLS);
+    let plan = Plan::<K> {
+        call,
+        batch,
+        blocks,
+    };
+    let madds = call
+        .m
+        .saturating_mul(call.n)
+        .saturating_mul(call.k.max(1))
+        .saturating_mul(batch.count);
+    let threads = pool.threads();
+    if threads == 1 || madds < 2 * MADDS_PER_PART {
+        for product in 0..batch.count {
+            // SAFETY: the caller's promise; all blocks and panels.
+            unsafe { plan.part(product, 0..blocks.count, 0..panels) };
+        }
+        return;
+    }
+    let parts = threads.min(madds / MADDS_PER_PART);
+    if batch.count >= 2 * parts {
+        // Four shares per thread, for balance when one of them is delayed.
+        let shares = batch.count.min(4 * parts);
+        pool.run(shares, |at| {
+            for product in share(batch.count, shares, at) {
+                // SAFETY: the caller's promise; parts write different products.
+                unsafe { plan.part(product, 0..blocks.count, 0..panels) };
+            }
+        });
+        return;
+    }
+    let (by_rows, by_cols) = plan.grid(parts, panels);
+    for product in 0..batch.count {
+        pool.run(by_rows * by_cols, |at| {
+            let rows = share(blocks.count, by_rows, at / by_cols);
+            let cols = share(panels, by_cols, at % by_cols);
+            // SAFETY: the caller's promise; parts write different tiles.
+            unsafe { plan.part(product, rows, cols) };
+        });
+    }
+}
+
+struct Plan<'a, K: Tiles> {
+    call: &'a GemmCall<K::T>,
+    batch: &'a Batch,
+    blocks: RowBlocks,
+}
+
+// SAFETY: shared with pool threads only inside `run`, whose caller vouches for the pointers.
+unsafe impl<K: Tiles> Sync for Plan<'_, K> {}
+
+impl<K: Tiles> Plan<'_, K> {
+    /// Whether this B must be copied whatever the panel.
+    fn packs(&self) -> bool {
+        let stride = self.call.b.row_stride * size_of::<K::T>();
+        self.call.b.col_stride != 1
+            || self.blocks.count >= PACK_FROM_ROW_BLOCKS
+            || (self.call.k >= 16 && self.blocks.count > 1 && stride.is_multiple_of(4096))
+    }
+
+    /// How many parts to cut the row blocks and the panels into: the cut with the least work in
+    /// the largest part, where packing the same panel twice counts.
+    fn grid(&self, parts: usize, panels: usize) -> (usize, usize) {
+        let pack_rows = if self.packs() { 4 } else { 1 };
+        let mut best = (usize::MAX, 1, 1);
+        for by_rows in 1..=parts.min(self.blocks.count) {
+            let by_cols = (parts / by_rows).min(panels);
+            let rows = self.blocks.count.div_ceil(by_rows) * (self.blocks.rows + 1);
+            let cols = (panels.div_ceil(by_cols) * K::COLS).min(self.call.n);
+            let cost = (rows + pack_rows) * cols;
+            if cost < best.0 {
+                best = (cost, by_rows, by_cols);
+            }
+        }
+        (best.1, best.2)
+    }
+
+    /// Computes the tiles of some row blocks and panels of one product.
+    ///
+    /// # Safety
+    /// As [`run`]; no other thread computes the same tiles.
+    unsafe fn part(
+        &self,
+        product: usize,
+        rows: std::ops::Range<usize>,
+        cols: std::ops::Range<usize>,
+    ) {
+        let call = self.call;
+        let k_blocks = call.k.div_ceil(K_BLOCK).max(1);
+        // SAFETY: products lie inside the caller's matrices.
+        let (a, b, c) = unsafe {
+            (
+                call.a.ptr.add(product * self.batch.a_stride),
+                call.b.ptr.add(product * self.batch.b_stride),
+                call.c.wrapping_add(product * self.batch.c_stride),
+            )
+        };
+        let packs_all = self.packs();
+        let mut sink = call
+            .epilogue
+            .map(|epilogue| Sink::<K::T>::new(&epilogue, product));
+        for panel in cols {
+            let col0 = panel * K::COLS;
+            let width = K::COLS.min(call.n - col0);
+            let pack = packs_all || (width < K::COLS && !K::MASKS);
+            let mut partial = PackBuffer::empty();
+            if k_blocks > 1 && sink.is_some() {
+                partial = PackBuffer::take::<K::T>(
+                    1,
+                    (self.blocks.start(rows.end) - self.blocks.start(rows.start)) * K::COLS,
+                );
+            }
+            for k_block in 0..k_blocks {
+                let depth = share(call.k, k_blocks, k_block);
+                let (first, last) = (k_block == 0, k_block + 1 == k_blocks);
+                // SAFETY: row `depth.start` and column `col0` are inside B, or k is 0 and
+                // nothing is read.
+                let b_at =
+                    b.wrapping_add(depth.start * call.b.row_stride + col0 * call.b.col_stride);
+                let mut packed = PackBuffer::empty();
+                let (b_ptr, b_row_stride) = if pack {
+                    packed = PackBuffer::take::<K::T>(0, depth.len() * K::COLS);
+                    let panel = packed.as_mut_ptr::<K::T>();
+                    // SAFETY: the buffer has just been made that large.
+                    unsafe {
+                        K::pack(
+                            panel,
+                            b_at,
+                            call.b.row_stride,
+                            call.b.col_stride,
+                            depth.len(),
+                            width,
+                        )
+                    };
+                    (panel.cast_const(), K::COLS)
+                } else {
+                    (b_at, call.b.row_stride)
+                };
+                for block in rows.clone() {
+                    let row0 = self.blocks.start(block);
+                    let row1 = self.blocks.start(block + 1);
+                    let c_at = c.wrapping_add(row0 * call.c_row_stride + col0);
+                    let mut args = TileArgs {
+                        k: depth.len(),
+                        a: a.wrapping_add(
+                            row0 * call.a.row_stride + depth.start * call.a.col_stride,
+                        ),
+                        a_row_stride: call.a.row_stride,
+                        a_col_stride: call.a.col_stride,
+                        b: b_ptr,
+                        b_row_stride,
+                        b_padded: pack || width == K::COLS,
+                        init: std::ptr::null(),
+                        init_row_stride: call.c_row_stride,
+                        out: c_at,
+                        out_row_stride: call.c_row_stride,
+                        cols: width,
+                    };
+                    if !first || call.accumulate {
+                        args.init = c_at;
+                    }
+                    if let Some(sink) = &mut sink {
+                        let rest = (row0 - self.blocks.start(rows.start)) * K::COLS;
+                        if !first {
+                            args.init = partial.as_mut_ptr::<K::T>().wrapping_add(rest);
+                            args.init_row_stride = K::COLS;
+                        }
+                        if last {
+                            args.out = sink.tile();
+                            args.out_row_stride = TILE_STRIDE;
+                        } else {
+                            args.out = partial.as_mut_ptr::<K::T>().wrapping_add(rest);
+                            args.out_row_stride = K::COLS;
+                        }
+                    }
+                    // SAFETY: rows and columns are inside A, B and C; packed panels are padded;
+                    // the partial sums have a row per row of this part.
+                    unsafe { K::tile(row1 - row0, &args) };
+                    if last && let Some(sink) = &mut sink {
+                        // SAFETY: the caller vouches for the epilogue.
+                        unsafe { sink.call(row0..row1, col0..col0 + width, block) };
+                    }
+                }
+                packed.give_back(0);
+            }
+            partial.give_back(1);
+        }
+    }
+}
+
+/// A thread's tile buffer and its copy of the epilogue's buffers.
+struct Sink<T> {
+    tile: TileBuffer<T>,
+    call: EpilogueCall,
+    few: [*mut u8; FEW],
+    many: Vec<*mut u8>,
+    product: usize,
+}
+
+/// Epilogues with at most so many buffers cost no allocation.
+const FEW: usize = 32;
+
+#[repr(align(64))]
+struct TileBuffer<T>(MaybeUninit<[[T; TILE_STRIDE]; TILE_ROWS]>);
+
+impl<T> Sink<T> {
+    fn new(call: &EpilogueCall, product: usize) -> Sink<T> {
+        let mut sink = Sink {
+            tile: TileBuffer(MaybeUninit::uninit()),
+            call: *call,
+            few: [std::ptr::null_mut(); FEW],
+            many: Vec::new(),
+            product,
+        };
+        // SAFETY: `buffers` has `buffer_count` entries.
+        let given = unsafe { std::slice::from_raw_parts(call.buffers, call.buffer_count) };
+        match sink.few.get_mut(..given.len()) {
+            Some(few) => few.copy_from_slice(given),
+            None => sink.many = given.to_vec(),
+        }
+        sink
+    }
+
+    fn tile(&mut self) -> *mut T {
+        self.tile.0.as_mut_ptr().cast()
+    }
+
+    /// # Safety
+    /// The epilogue must fit its buffers.
+    unsafe fn call(
+        &mut self,
+        rows: std::ops::Range<usize>,
+        cols: std::ops::Range<usize>,
+        block: usize,
+    ) {
+        let args: [i64; EPILOGUE_ARGS] = [
+            rows.start as i64,
+            rows.end as i64,
+            cols.start as i64,
+            cols.end as i64,
+            rows.len() as i64,
+            cols.len() as i64,
+            block as i64,
+            self.product as i64,
+        ];
+        let tile = self.tile();
+        let buffers: &mut [*mut u8] = if self.many.is_empty() {
+            &mut self.few
+        } else {
+            &mut self.many
+        };
+        buffers[0] = tile.cast();
+        // SAFETY: the caller's promise.
+        unsafe { (self.call.func)(buffers.as_ptr(), args.as_ptr()) };
+    }
+}
+
+thread_local! {
+    /// Packed panels and partial sums, kept between calls so that steady work allocates nothing.
+    static KEPT: [Cell<PackBuffer>; 2] = const { [Cell::new(PackBuffer::empty()), Cell::new(PackBuffer::empty())] };
+}
+
+impl PackBuffer {
+    /// This thread's kept buffer number `slot`, grown to hold `count` elements.
+    fn take<T>(slot: usize, count: usize) -> PackBuffer {
+        let mut buffer = KEPT.with(|kept| kept[slot].take());
+        buffer.grow(count * size_of::<T>());
+        buffer
+    }
+
+    /// Keeps the buffer for the thread's next call; an empty one displaces nothing.
+    fn give_back(self, slot: usize) {
+        if !self.is_empty() {
+            KEPT.with(|kept| kept[slot].set(self));
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Matrix products `C = A B` and `C += A B` by register tiles, with an optional epilogue that
+//! takes each finished tile while it lies in L1.
+//!
+//! Order of summation: every element of C is one chain of multiply-adds over k from 0 upwards,
+//! starting from 0 (or from C when accumulating), whatever the shape, the layouts and the number
+//! of threads. AVX-512 and AVX2 fuse each multiply-add and agree bit for bit; the portable tiles
+//! fuse only where the target does so in hardware.
+//!
+//! Packing rule: A is never packed. B is read in place if its columns are adjacent, its row
+//! stride is not a multiple of 4 KiB (cache sets would collide) and fewer than
+//! [`PACK_FROM_ROW_BLOCKS`] row blocks use it; otherwise it is copied, panel by panel.
+
+#![allow(unsafe_code)]
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod drive;
+mod pack;
+mod portable;
+
+use crate::pool::Pool;
+
+/// Row stride, in elements, of the tile that an epilogue gets.
+pub const TILE_STRIDE: usize = 32;
+/// Most rows that a tile has.
+pub const TILE_ROWS: usize = 14;
+/// Number of entries of the epilogue's `args`; see [`Epilogue`].
+pub const EPILOGUE_ARGS: usize = 8;
+/// A row-major B is packed if at least so many row blocks read it.
+pub const PACK_FROM_ROW_BLOCKS: usize = 37;
+
+/// The instruction sets that tiles exist for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+pub enum Isa {
+    /// Plain Rust.
+    Portable,
+    /// 256-bit AVX2 with FMA.
+    Avx2,
+    /// 512-bit AVX-512 F, BW, DQ and VL.
+    Avx512,
+}
+
+impl Isa {
+    /// All, narrowest first.
+    pub const ALL: [Isa; 3] = [Isa::Portable, Isa::Avx2, Isa::Avx512];
+
+    /// The widest one that this processor has.
+    pub fn best() -> Isa {
+        *Isa::ALL
+            .iter()
+            .rfind(|isa| isa.available())
+            .unwrap_or(&Isa::Portable)
+    }
+
+    /// Whether this processor has it.
+    pub fn available(self) -> bool {
+        match self {
+            Isa::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => {
+                is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512vl")
+                    && Isa::Avx2.available()
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            Isa::Avx2 | Isa::Avx512 => false,
+        }
+    }
+
+    /// The one called `portable`, `avx2` or `avx512`, if there is such a name and this
+    /// processor has it.
+    pub fn from_name(name: &str) -> Option<Isa> {
+        Isa::ALL
+            .into_iter()
+            .find(|isa| isa.name() == name && isa.available())
+    }
+
+    /// Its name on command lines.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Isa::Portable => "portable",
+            Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
+        }
+    }
+}
+
+/// Where a matrix lies: element (i, j) is at `ptr + i * row_stride + j * col_stride`. Strides
+/// are in elements. One of them is 1 on the fast paths; 0 repeats.
+#[derive(Clone, Copy, Debug)]
+pub struct MatRef<T = f32> {
+    /// Element (0, 0).
+    pub ptr: *const T,
+    /// From one row to the next.
+    pub row_stride: usize,
+    /// From one column to the next.
+    pub col_stride: usize,
+}
+
+/// Compiled code that takes a finished tile.
+///
+/// `buffers[0]` is the tile (row stride [`TILE_STRIDE`], aligned to 64 bytes; it may be
+/// overwritten), the others are the call's. `args` holds [`EPILOGUE_ARGS`] numbers:
+/// `row0, row1, col0, col1` (the tile's place in C), `rows, cols` (its size), the index of its
+/// row block in `0..row_blocks(m)`, and the index of the product in a batch.
+pub type Epilogue = unsafe extern "C" fn(buffers: *const *mut u8, args: *const i64);
+
+/// What to do with finished tiles instead of storing them.
+#[derive(Clone, Copy, Debug)]
+pub struct EpilogueCall {
+    /// The code. Called once per tile, from several threads at once.
+    pub func: Epilogue,
+    /// Its buffers; entry 0 is replaced by the tile (in a copy, one per thread).
+    pub buffers: *const *mut u8,
+    /// Number of entries in `buffers`, the tile's included.
+    pub buffer_count: usize,
+}
+
+/// One matrix product: C (m x n) from A (m x k) and B (k x n).
+#[derive(Clone, Copy, Debug)]
+pub struct GemmCall<T = f32> {
+    /// Rows of A and C.
+    pub m: usize,
+    /// Columns of B and C.
+    pub n: usize,
+    /// Columns of A, rows of B.
+    pub k: usize,
+    /// Left side.
+    pub a: MatRef<T>,
+    /// Right side.
+    pub b: MatRef<T>,
+    /// Result, columns adjacent. May be null if there is an epilogue and `accumulate` is off.
+    pub c: *mut T,
+    /// From one row of C to the next, in elements.
+    pub c_row_stride: usize,
+    /// Start from C's elements rather than from 0.
+    pub accumulate: bool,
+    /// Takes the tiles in place of C, which is then not written.
+    pub epilogue: Option<EpilogueCall>,
+}
+
+/// A product repeated `count` times, at these distances, in elements.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch {
+    /// Number of products.
+    pub count: usize,
+    /// From one A to the next; 0 shares it.
+    pub a_stride: usize,
+    /// From one B to the next; 0 shares it.
+    pub b_stride: usize,
+    /// From one C to the next.
+    pub c_stride: usize,
+}
+
+impl Batch {
+    /// A single product.
+    pub const ONE: Batch = Batch {
+        count: 1,
+        a_stride: 0,
+        b_stride: 0,
+        c_stride: 0,
+    };
+}
+
+/// Number of row blocks that C's `m` rows are cut into for f32 or f64 products on `isa`: the
+/// epilogue's tiles have row-block indices below this. Depends on nothing else.
+pub fn row_blocks(m: usize, isa: Isa) -> usize {
+    let most = match isa {
+        Isa::Portable => portable::ROWS,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => avx2::ROWS,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => avx512::ROWS,
+        #[cfg(not(target_arch = "x86_64"))]
+        Isa::Avx2 | Isa::Avx512 => portable::ROWS,
+    };
+    m.div_ceil(most)
+}
+
+/// An f32 product.
+///
+/// # Safety
+/// A and B must be readable and C writable (readable too when accumulating) as the call
+/// describes them, C must not overlap A or B or itself, `isa` must be available, and the
+/// epilogue must fit its buffers and bear being called from several threads.
+pub unsafe fn gemm_f32(call: &GemmCall<f32>, isa: Isa, pool: &Pool) {
+    // SAFETY: the caller's promise is the callee's.
+    unsafe { gemm_batched_f32(call, &Batch::ONE, isa, pool) }
+}
+
+/// An f64 product.
+///
+/// # Safety
+/// As [`gemm_f32`].
+pub unsafe fn gemm_f64(call: &GemmCall<f64>, isa: Isa, pool: &Pool) {
+    // SAFETY: the caller's promise is the callee's.
+    unsafe { gemm_batched_f64(call, &Batch::ONE, isa, pool) }
+}
+
+/// Several f32 products of one shape.
+///
+/// # Safety
+/// As [`gemm_f32`], for every product of the batch; the Cs must not overlap.
+pub unsafe fn gemm_batched_f32(call: &GemmCall<f32>, batch: &Batch, isa: Isa, pool: &Pool) {
+    // SAFETY: the caller's promise, and `isa` is available by it.
+    unsafe {
+        match isa {
+            Isa::Portable => drive::run::<portable::TilesOf<f32>>(call, batch, pool),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => drive::run::<avx2::TilesF32>(call, batch, pool),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => drive::run::<avx512::TilesF32>(call, batch, pool),
+            #[cfg(not(target_arch = "x86_64"))]
+            Isa::Avx2 | Isa::Avx512 => drive::run::<portable::TilesOf<f32>>(call, batch, pool),
+        }
+    }
+}
+
+/// Several f64 products of one shape.
+///
+/// # Safety
+/// As [`gemm_f32`], for every product of the batch; the Cs must not overlap.
+pub unsafe fn gemm_batched_f64(call: &GemmCall<f64>, batch: &Batch, isa: Isa, pool: &Pool) {
+    // SAFETY: the caller's promise, and `isa` is available by it.
+    unsafe {
+        match isa {
+            Isa::Portable => drive::run::<portable::TilesOf<f64>>(call, batch, pool),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => drive::run::<avx2::TilesF64>(call, batch, pool),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => drive::run::<avx512::TilesF64>(call, batch, pool),
+            #[cfg(not(target_arch = "x86_64"))]
+            Isa::Avx2 | Isa::Avx512 => drive::run::<portable::TilesOf<f64>>(call, batch, pool),
+        }
+    }
+}

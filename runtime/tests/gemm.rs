@@ -1,0 +1,428 @@
+//! Matrix products against plain loops: every layout, instruction set and thread count.
+
+#![allow(unsafe_code)]
+
+use aec_runtime::gemm::{
+    Batch, EPILOGUE_ARGS, EpilogueCall, GemmCall, Isa, MatRef, TILE_STRIDE, gemm_batched_f32,
+    gemm_batched_f64, gemm_f32, gemm_f64, row_blocks,
+};
+use aec_runtime::pool::Pool;
+
+/// A reproducible source of small numbers.
+struct Lcg(u64);
+
+impl Lcg {
+    fn next(&mut self) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        self.0 >> 33
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        self.next() as usize % n
+    }
+
+    fn fill(&mut self, n: usize) -> Vec<f64> {
+        (0..n)
+            .map(|_| f64::from((self.next() as f64 / (1u64 << 31) as f64 * 2.0 - 1.0) as f32))
+            .collect()
+    }
+}
+
+/// How a matrix of the test lies in memory.
+#[derive(Clone, Copy, PartialEq)]
+enum Layout {
+    Rows,
+    Columns,
+    Both,
+}
+
+const LAYOUTS: [Layout; 3] = [Layout::Rows, Layout::Columns, Layout::Both];
+
+fn strides(layout: Layout, rows: usize, cols: usize, pad: usize) -> (usize, usize, usize) {
+    match layout {
+        Layout::Rows => (cols + pad, 1, rows * (cols + pad)),
+        Layout::Columns => (1, rows + pad, cols * (rows + pad)),
+        Layout::Both => (2 * cols + 1, 2, rows * (2 * cols + 1)),
+    }
+}
+
+macro_rules! against_naive {
+    ($name:ident, $t:ty, $gemm:ident, $tolerance:expr) => {
+        #[allow(clippy::too_many_arguments)]
+        fn $name(
+            rng: &mut Lcg,
+            (m, n, k): (usize, usize, usize),
+            la: Layout,
+            lb: Layout,
+            pad: usize,
+            accumulate: bool,
+            pools: &[Pool],
+        ) {
+            let (ars, acs, alen) = strides(la, m, k, pad);
+            let (brs, bcs, blen) = strides(lb, k, n, pad);
+            let crs = n + pad;
+            let a: Vec<$t> = rng.fill(alen).into_iter().map(|v| v as $t).collect();
+            let b: Vec<$t> = rng.fill(blen).into_iter().map(|v| v as $t).collect();
+            let start: Vec<$t> = rng.fill(m * crs).into_iter().map(|v| v as $t).collect();
+            let mut want = vec![0.0f64; m * n];
+            let mut chain = vec![0.0 as $t; m * n];
+            let mut size = vec![0.0f64; m * n];
+            for i in 0..m {
+                for j in 0..n {
+                    let first = if accumulate { start[i * crs + j] } else { 0.0 };
+                    let (mut sum, mut fused, mut abs) =
+                        (f64::from(first), first, f64::from(first.abs()));
+                    for l in 0..k {
+                        let (x, y) = (a[i * ars + l * acs], b[l * brs + j * bcs]);
+                        sum += f64::from(x) * f64::from(y);
+                        abs += (f64::from(x) * f64::from(y)).abs();
+                        fused = x.mul_add(y, fused);
+                    }
+                    (want[i * n + j], chain[i * n + j], size[i * n + j]) = (sum, fused, abs);
+                }
+            }
+            for isa in Isa::ALL.into_iter().filter(|isa| isa.available()) {
+                let mut first: Option<Vec<$t>> = None;
+                for pool in pools {
+                    let mut c = start.clone();
+                    let call = GemmCall::<$t> {
+                        m,
+                        n,
+                        k,
+                        a: MatRef {
+                            ptr: a.as_ptr(),
+                            row_stride: ars,
+                            col_stride: acs,
+                        },
+                        b: MatRef {
+                            ptr: b.as_ptr(),
+                            row_stride: brs,
+                            col_stride: bcs,
+                        },
+                        c: c.as_mut_ptr(),
+                        c_row_stride: crs,
+                        accumulate,
+                        epilogue: None,
+                    };
+                    // SAFETY: the vectors have the sizes that `strides` says.
+                    unsafe { $gemm(&call, isa, pool) };
+                    let at = || format!("{isa:?} {m}x{n}x{k} threads {}", pool.threads());
+                    for i in 0..m {
+                        for j in 0..crs {
+                            let got = c[i * crs + j];
+                            if j >= n {
+                                assert_eq!(
+                                    got,
+                                    start[i * crs + j],
+                                    "padding of C written: {}",
+                                    at()
+                                );
+                                continue;
+                            }
+                            let slack = $tolerance * (size[i * n + j] + 1e-30);
+                            assert!(
+                                (f64::from(got) - want[i * n + j]).abs() <= slack,
+                                "({i}, {j}) {}",
+                                at()
+                            );
+                            if isa != Isa::Portable {
+                                assert_eq!(
+                                    got.to_bits(),
+                                    chain[i * n + j].to_bits(),
+                                    "chain ({i}, {j}) {}",
+                                    at()
+                                );
+                            }
+                        }
+                    }
+                    match &first {
+                        None => first = Some(c),
+                        Some(one) => assert!(one == &c, "threads change the result: {}", at()),
+                    }
+                }
+            }
+        }
+    };
+}
+
+against_naive!(check_f32, f32, gemm_f32, 1e-4);
+against_naive!(check_f64, f64, gemm_f64, 1e-13);
+
+#[test]
+fn products_of_all_shapes_and_layouts() {
+    let pools = [Pool::new(1), Pool::new(2), Pool::new(3)];
+    let mut rng = Lcg(7);
+    let sizes = [
+        0, 1, 2, 3, 5, 7, 8, 13, 14, 15, 16, 17, 28, 31, 32, 33, 47, 64, 65,
+    ];
+    for la in LAYOUTS {
+        for lb in LAYOUTS {
+            for accumulate in [false, true] {
+                for _ in 0..25 {
+                    let shape = (
+                        sizes[rng.below(19)],
+                        sizes[rng.below(19)],
+                        sizes[rng.below(19)],
+                    );
+                    let pad = rng.below(3);
+                    check_f32(&mut rng, shape, la, lb, pad, accumulate, &pools);
+                    check_f64(&mut rng, shape, la, lb, pad, accumulate, &pools);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn large_products_are_split_over_threads() {
+    let pools = [Pool::new(1), Pool::new(2), Pool::new(4)];
+    let mut rng = Lcg(11);
+    for (la, lb) in [
+        (Layout::Rows, Layout::Rows),
+        (Layout::Columns, Layout::Rows),
+        (Layout::Rows, Layout::Columns),
+        (Layout::Both, Layout::Both),
+    ] {
+        for shape in [
+            (128, 100, 130),
+            (700, 33, 40),
+            (20, 500, 90),
+            (600, 90, 20),
+            (5, 9, 20_000),
+        ] {
+            check_f32(&mut rng, shape, la, lb, 0, true, &pools);
+        }
+        check_f64(&mut rng, (150, 77, 60), la, lb, 1, false, &pools);
+    }
+    // A row stride of 4 KiB, and k beyond one block.
+    check_f32(
+        &mut rng,
+        (30, 1024, 40),
+        Layout::Rows,
+        Layout::Rows,
+        0,
+        false,
+        &pools,
+    );
+    check_f32(
+        &mut rng,
+        (17, 40, 5000),
+        Layout::Rows,
+        Layout::Rows,
+        0,
+        false,
+        &pools,
+    );
+    check_f64(
+        &mut rng,
+        (17, 40, 4097),
+        Layout::Columns,
+        Layout::Columns,
+        0,
+        true,
+        &pools,
+    );
+}
+
+#[test]
+fn a_row_does_not_depend_on_the_number_of_rows() {
+    let pool = Pool::new(2);
+    let mut rng = Lcg(3);
+    let (n, k) = (70, 300);
+    let a: Vec<f32> = rng.fill(200 * k).into_iter().map(|v| v as f32).collect();
+    let b: Vec<f32> = rng.fill(k * n).into_iter().map(|v| v as f32).collect();
+    for isa in Isa::ALL.into_iter().filter(|isa| isa.available()) {
+        let product = |m: usize| {
+            let mut c = vec![0.0f32; m * n];
+            let call = GemmCall {
+                m,
+                n,
+                k,
+                a: MatRef {
+                    ptr: a.as_ptr(),
+                    row_stride: k,
+                    col_stride: 1,
+                },
+                b: MatRef {
+                    ptr: b.as_ptr(),
+                    row_stride: n,
+                    col_stride: 1,
+                },
+                c: c.as_mut_ptr(),
+                c_row_stride: n,
+                accumulate: false,
+                epilogue: None,
+            };
+            // SAFETY: sizes as stated.
+            unsafe { gemm_f32(&call, isa, &pool) };
+            c
+        };
+        let all = product(200);
+        for m in [1, 2, 13, 14, 15, 29, 128] {
+            assert!(product(m) == all[..m * n], "{isa:?} m = {m}");
+        }
+    }
+}
+
+/// Stores the tile, doubled, and counts the visits of each row block in buffer 2.
+unsafe extern "C" fn double(buffers: *const *mut u8, args: *const i64) {
+    // SAFETY: called with two buffers of the sizes that the test allocates.
+    unsafe {
+        let buffers = std::slice::from_raw_parts(buffers, 3);
+        let args = std::slice::from_raw_parts(args, EPILOGUE_ARGS);
+        let (tile, out, seen) = (
+            buffers[0].cast::<f32>(),
+            buffers[1].cast::<f32>(),
+            buffers[2].cast::<u32>(),
+        );
+        assert_eq!(tile as usize % 64, 0);
+        let [row0, row1, col0, col1, rows, cols, block, product] = args else {
+            panic!("wrong count")
+        };
+        assert!(row1 - row0 == *rows && col1 - col0 == *cols);
+        for i in 0..*rows {
+            for j in 0..*cols {
+                let value = *tile.add(i as usize * TILE_STRIDE + j as usize) * 2.0;
+                *out.add(((product * M as i64 + row0 + i) * N as i64 + col0 + j) as usize) = value;
+            }
+        }
+        let counter = std::sync::atomic::AtomicU32::from_ptr(seen.add(*block as usize));
+        counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+const M: usize = 61;
+const N: usize = 77;
+
+#[test]
+fn an_epilogue_takes_every_tile_once() {
+    let mut rng = Lcg(5);
+    for k in [0, 1, 30, 300, 4500] {
+        let a: Vec<f32> = rng.fill(3 * M * k).into_iter().map(|v| v as f32).collect();
+        let b: Vec<f32> = rng.fill(k * N).into_iter().map(|v| v as f32).collect();
+        let start: Vec<f32> = rng.fill(3 * M * N).into_iter().map(|v| v as f32).collect();
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.available()) {
+            for threads in [1, 2] {
+                for accumulate in [false, true] {
+                    let pool = Pool::new(threads);
+                    let mut c = start.clone();
+                    let batch = Batch {
+                        count: 3,
+                        a_stride: M * k,
+                        b_stride: 0,
+                        c_stride: M * N,
+                    };
+                    let mut call = GemmCall {
+                        m: M,
+                        n: N,
+                        k,
+                        a: MatRef {
+                            ptr: a.as_ptr(),
+                            row_stride: k,
+                            col_stride: 1,
+                        },
+                        b: MatRef {
+                            ptr: b.as_ptr(),
+                            row_stride: N,
+                            col_stride: 1,
+                        },
+                        c: c.as_mut_ptr(),
+                        c_row_stride: N,
+                        accumulate,
+                        epilogue: None,
+                    };
+                    let mut out = vec![f32::NAN; 3 * M * N];
+                    let mut seen = vec![0u32; row_blocks(M, isa)];
+                    let buffers = [
+                        std::ptr::null_mut(),
+                        out.as_mut_ptr().cast(),
+                        seen.as_mut_ptr().cast(),
+                    ];
+                    call.epilogue = Some(EpilogueCall {
+                        func: double,
+                        buffers: buffers.as_ptr(),
+                        buffer_count: 3,
+                    });
+                    // SAFETY: sizes as stated; the epilogue writes disjoint places.
+                    unsafe { gemm_batched_f32(&call, &batch, isa, &pool) };
+                    assert!(c == start, "an epilogue's product wrote C");
+                    assert!(
+                        seen.iter().all(|&count| count == seen[0] && count > 0),
+                        "{seen:?}"
+                    );
+                    call.epilogue = None;
+                    // SAFETY: sizes as stated.
+                    unsafe { gemm_batched_f32(&call, &batch, isa, &pool) };
+                    let same = c.iter().zip(&out).all(|(c, out)| c * 2.0 == *out);
+                    assert!(
+                        same,
+                        "{isa:?} k {k} threads {threads} accumulate {accumulate}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn many_small_products() {
+    let mut rng = Lcg(9);
+    let (m, n, k, count) = (8, 3, 5, 4000);
+    let a = rng.fill(count * m * k);
+    let b = rng.fill(count * n * k);
+    for isa in Isa::ALL.into_iter().filter(|isa| isa.available()) {
+        for threads in [1, 2, 3] {
+            let pool = Pool::new(threads);
+            let mut c = vec![0.0f64; count * m * n];
+            let call = GemmCall {
+                m,
+                n,
+                k,
+                a: MatRef {
+                    ptr: a.as_ptr(),
+                    row_stride: k,
+                    col_stride: 1,
+                },
+                b: MatRef {
+                    ptr: b.as_ptr(),
+                    row_stride: 1,
+                    col_stride: k,
+                },
+                c: c.as_mut_ptr(),
+                c_row_stride: n,
+                accumulate: false,
+                epilogue: None,
+            };
+            let batch = Batch {
+                count,
+                a_stride: m * k,
+                b_stride: n * k,
+                c_stride: m * n,
+            };
+            // SAFETY: sizes as stated.
+            unsafe { gemm_batched_f64(&call, &batch, isa, &pool) };
+            for p in 0..count {
+                for i in 0..m {
+                    for j in 0..n {
+                        let want: f64 = (0..k)
+                            .map(|l| a[p * m * k + i * k + l] * b[p * n * k + j * k + l])
+                            .sum();
+                        assert!((c[p * m * n + i * n + j] - want).abs() < 1e-13);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn instruction_sets_have_names() {
+    for isa in Isa::ALL {
+        assert_eq!(Isa::from_name(isa.name()), isa.available().then_some(isa));
+    }
+    assert_eq!(Isa::from_name("mmx"), None);
+    assert!(Isa::best().available());
+}
