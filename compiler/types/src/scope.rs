@@ -1,0 +1,111 @@
+//! Scopes: chains of names. A scope may belong to a model, whose members are then visible.
+
+use crate::value::{Closure, Code, Model, Value};
+use aec_syntax::ast::{FnDef, ModelItem, Name};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// A scope; clones share it.
+#[derive(Clone)]
+pub struct Scope(Rc<ScopeData>);
+
+struct ScopeData {
+    names: RefCell<HashMap<Name, Value>>,
+    parent: Option<Scope>,
+    model: Option<Rc<Model>>,
+}
+
+impl Scope {
+    /// A scope without a parent.
+    pub fn root() -> Scope {
+        Scope(Rc::new(ScopeData { names: RefCell::default(), parent: None, model: None }))
+    }
+
+    /// A scope inside this one.
+    pub fn child(&self) -> Scope {
+        Scope(Rc::new(ScopeData { names: RefCell::default(), parent: Some(self.clone()), model: None }))
+    }
+
+    /// A scope inside this one in which a model's members are visible.
+    pub fn of_model(&self, model: Rc<Model>) -> Scope {
+        Scope(Rc::new(ScopeData { names: RefCell::default(), parent: Some(self.clone()), model: Some(model) }))
+    }
+
+    /// Binds a name here.
+    pub fn define(&self, name: Name, value: Value) {
+        self.0.names.borrow_mut().insert(name, value);
+    }
+
+    /// Rebinds the innermost binding of a name; false if there is none.
+    pub fn assign(&self, name: &str, value: Value) -> bool {
+        let mut scope = self;
+        loop {
+            if let Some(slot) = scope.0.names.borrow_mut().get_mut(name) {
+                *slot = value;
+                return true;
+            }
+            match &scope.0.parent {
+                Some(parent) => scope = parent,
+                None => return false,
+            }
+        }
+    }
+
+    /// The innermost value of a name.
+    pub fn lookup(&self, name: &str) -> Option<Value> {
+        let mut scope = self;
+        loop {
+            if let Some(value) = scope.here(name) {
+                return Some(value);
+            }
+            scope = scope.0.parent.as_ref()?;
+        }
+    }
+
+    /// What this scope itself binds a name to.
+    pub fn here(&self, name: &str) -> Option<Value> {
+        if let Some(value) = self.0.names.borrow().get(name) {
+            return Some(value.clone());
+        }
+        let model = self.0.model.as_ref()?;
+        let def = member(model, name)?;
+        Some(Value::Fn(Rc::new(Closure {
+            name: def.name.name.clone(),
+            span: def.span,
+            code: Code::Named(def, self.clone()),
+        })))
+    }
+
+    /// All names that can be seen, for suggestions and completion; inner ones first.
+    pub fn names(&self) -> Vec<Name> {
+        let mut names: Vec<Name> = Vec::new();
+        let mut scope = Some(self);
+        while let Some(at) = scope {
+            names.extend(at.0.names.borrow().keys().cloned());
+            if let Some(model) = &at.0.model {
+                names.extend(model.template.def.items.iter().filter_map(|item| match item {
+                    ModelItem::Fn(def) => Some(def.name.name.clone()),
+                    ModelItem::Param { .. } | ModelItem::Let { .. } | ModelItem::Error(_) => None,
+                }));
+            }
+            scope = at.0.parent.as_ref();
+        }
+        names
+    }
+
+    /// Names that this scope itself binds, sorted.
+    pub fn own_names(&self) -> Vec<Name> {
+        let mut names: Vec<Name> = self.0.names.borrow().keys().cloned().collect();
+        names.sort();
+        names
+    }
+}
+
+/// The member function of that name.
+pub fn member(model: &Model, name: &str) -> Option<Rc<FnDef>> {
+    model.template.def.items.iter().find_map(|item| match item {
+        ModelItem::Fn(def) if &*def.name.name == name => Some(def.clone()),
+        ModelItem::Fn(_) | ModelItem::Param { .. } | ModelItem::Let { .. } | ModelItem::Error(_) => None,
+    })
+}

@@ -1,0 +1,345 @@
+//! Values of the elaborator: what an expression is while a script is checked, traced or run.
+//!
+//! One enum serves all three. A tensor's leaf says how much is known: nothing but its type
+//! (checking), a compile-time constant, a value of the TIR function being built (tracing), or
+//! elements in memory (running). Functions, models and distributions exist at this level only;
+//! compiled code never sees one.
+
+use crate::scope::Scope;
+use crate::size::Size;
+use aec_runtime::{Elem, Tensor as HostTensor};
+use aec_syntax::Span;
+use aec_syntax::ast::{FnDef, Lambda, ModelDef, Name};
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Why a dimension is what it is: a sentence about a place, most telling first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Origin {
+    /// The place; may be `Span::NONE`.
+    pub span: Span,
+    /// `from Denoising(64, 32)`, `declared here`, `read from digits.csv`.
+    pub text: Rc<str>,
+}
+
+/// One dimension of a tensor type.
+#[derive(Clone, Debug)]
+pub struct Dim {
+    /// Its size.
+    pub size: Size,
+    /// The name that the declaration gave it, for messages: `D = 64`.
+    pub name: Option<Name>,
+    /// Where it came from.
+    pub origin: Option<Rc<Origin>>,
+}
+
+impl Dim {
+    /// A known size without a history.
+    pub fn known(size: usize) -> Dim {
+        Dim { size: Size::constant(size as i64), name: None, origin: None }
+    }
+
+    /// A size without a history.
+    pub fn of(size: Size) -> Dim {
+        Dim { size, name: None, origin: None }
+    }
+}
+
+/// The type of a tensor.
+#[derive(Clone, Debug)]
+pub struct TensorType {
+    /// Element type.
+    pub elem: Elem,
+    /// Dimensions, outermost first.
+    pub shape: Vec<Dim>,
+}
+
+impl TensorType {
+    /// A scalar type.
+    pub fn scalar(elem: Elem) -> TensorType {
+        TensorType { elem, shape: Vec::new() }
+    }
+
+    /// Number of axes.
+    pub fn rank(&self) -> usize {
+        self.shape.len()
+    }
+
+    /// The dims as numbers, if all are known.
+    pub fn dims(&self) -> Option<Vec<usize>> {
+        self.shape.iter().map(|dim| dim.size.as_constant().and_then(|size| usize::try_from(size).ok())).collect()
+    }
+}
+
+impl fmt::Display for TensorType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match (self.elem, self.shape.is_empty()) {
+            (Elem::F32, true) => "real",
+            (Elem::I64, true) => "int",
+            (Elem::F32, false) => "",
+            (Elem::I64, false) => "int",
+            (elem, _) => elem.name(),
+        };
+        write!(f, "{name}")?;
+        if !self.shape.is_empty() {
+            let sizes: Vec<String> = self.shape.iter().map(|dim| dim.size.to_string()).collect();
+            write!(f, "[{}]", sizes.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+/// How much is known of a tensor.
+#[derive(Clone, Debug)]
+pub enum Repr {
+    /// Only its type: the script is being checked.
+    Unknown,
+    /// A compile-time constant: literals, sizes and what is computed from them.
+    Static(Arc<HostTensor>),
+    /// Elements in memory, an input of whatever is compiled from it.
+    Concrete(Arc<HostTensor>),
+    /// A value of the function that is being traced in the frame of that number.
+    Traced(u32, aec_ir::Value),
+}
+
+/// A tensor or scalar.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    /// Its type.
+    pub ty: TensorType,
+    /// What is known of it.
+    pub repr: Repr,
+}
+
+/// A function value: source and captured scope, or a function of the compiler.
+pub struct Closure {
+    /// What it does.
+    pub code: Code,
+    /// A name for messages and draw sites.
+    pub name: Name,
+    /// Where it was made.
+    pub span: Span,
+}
+
+/// A function of the compiler that was made at run time, such as `grad(f)`.
+pub type Native = dyn Fn(&mut crate::Elaborator, &[Value], Span) -> crate::Result<Value>;
+
+/// What a function value runs.
+pub enum Code {
+    /// A named function or member, and the scope it is defined in.
+    Named(Rc<FnDef>, Scope),
+    /// A lambda and the values that it captured.
+    Lambda(Rc<Lambda>, Scope),
+    /// A function of the compiler.
+    Native(Box<Native>),
+}
+
+/// A model definition as a value: call it with sizes to get a model.
+pub struct ModelTemplate {
+    /// Its source.
+    pub def: Rc<ModelDef>,
+    /// The scope it is defined in.
+    pub scope: Scope,
+    /// The module it comes from (`""` for the script), for saved files.
+    pub module: Name,
+}
+
+/// A model: immutable; training gives a new one.
+#[derive(Clone)]
+pub struct Model {
+    /// Its definition.
+    pub template: Rc<ModelTemplate>,
+    /// Its sizes and static values, by parameter name.
+    pub statics: Vec<(Name, Value)>,
+    /// Its weights by param name: tensors, models, lists of models.
+    pub params: Vec<(Name, Value)>,
+    /// Whether every param, at any depth, is left alone by training.
+    pub frozen: bool,
+}
+
+/// Families of distributions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Family {
+    /// `normal(mu, sigma)`
+    Normal,
+    /// `uniform(a, b)`
+    Uniform,
+    /// `bernoulli(p)`
+    Bernoulli,
+    /// `categorical(logits = …)`
+    Categorical,
+    /// `gumbel()`
+    Gumbel,
+    /// `permutation(n)`
+    Permutation,
+}
+
+/// A distribution: a value that `~` draws from.
+pub struct Distribution {
+    /// Its family.
+    pub family: Family,
+    /// Its parameters in the order of the family's signature.
+    pub params: Vec<Value>,
+}
+
+/// A module: `use data` binds one.
+pub struct Module {
+    /// Its dotted path.
+    pub path: Name,
+    /// What it defines.
+    pub scope: Scope,
+}
+
+/// A value.
+#[derive(Clone)]
+pub enum Value {
+    /// Of statements and effects.
+    Unit,
+    /// A tensor or scalar.
+    Tensor(Tensor),
+    /// A string.
+    Str(Rc<str>),
+    /// `(a, b)`
+    Tuple(Rc<Vec<Value>>),
+    /// `(a = 1, b = 2)`
+    Record(Rc<Vec<(Name, Value)>>),
+    /// A list that is not a tensor.
+    List(Rc<Vec<Value>>),
+    /// A function.
+    Fn(Rc<Closure>),
+    /// A function of the compiler, by index into the table of builtins.
+    Builtin(crate::builtins::BuiltinId),
+    /// A model definition.
+    Template(Rc<ModelTemplate>),
+    /// A model.
+    Model(Rc<Model>),
+    /// A module.
+    Module(Rc<Module>),
+    /// A distribution.
+    Distribution(Rc<Distribution>),
+    /// Nothing is known, not even the kind (after an error, or read from a file that is not
+    /// opened while checking). Everything is allowed on it and gives it again.
+    Unknown,
+}
+
+impl Value {
+    /// A static int.
+    pub fn int(value: i64) -> Value {
+        Value::Tensor(Tensor {
+            ty: TensorType::scalar(Elem::I64),
+            repr: Repr::Static(Arc::new(HostTensor::i64(&[], vec![value]))),
+        })
+    }
+
+    /// A static float of the type in force.
+    pub fn real(value: f64, elem: Elem) -> Value {
+        Value::Tensor(Tensor {
+            ty: TensorType::scalar(elem),
+            repr: Repr::Static(Arc::new(HostTensor::from_f64(elem, &[], [value]))),
+        })
+    }
+
+    /// A static bool.
+    pub fn bool(value: bool) -> Value {
+        Value::Tensor(Tensor {
+            ty: TensorType::scalar(Elem::Bool),
+            repr: Repr::Static(Arc::new(HostTensor::from_f64(Elem::Bool, &[], [f64::from(u8::from(value))]))),
+        })
+    }
+
+    /// A tensor in memory, as files and plans give it.
+    pub fn concrete(tensor: HostTensor) -> Value {
+        Value::shared(Arc::new(tensor))
+    }
+
+    /// A tensor in memory that others hold too.
+    pub fn shared(tensor: Arc<HostTensor>) -> Value {
+        let shape = tensor.dims().iter().map(|&size| Dim::known(size)).collect();
+        Value::Tensor(Tensor { ty: TensorType { elem: tensor.elem(), shape }, repr: Repr::Concrete(tensor) })
+    }
+
+    /// A tensor in memory; `origin` says where its sizes came from (a file, say).
+    pub fn concrete_from(tensor: HostTensor, origin: Origin) -> Value {
+        let origin = Rc::new(origin);
+        let shape = tensor
+            .dims()
+            .iter()
+            .map(|&size| Dim { origin: Some(origin.clone()), ..Dim::known(size) })
+            .collect();
+        Value::Tensor(Tensor { ty: TensorType { elem: tensor.elem(), shape }, repr: Repr::Concrete(Arc::new(tensor)) })
+    }
+
+    /// A string.
+    pub fn str(text: &str) -> Value {
+        Value::Str(text.into())
+    }
+
+    /// A record.
+    pub fn record(fields: Vec<(&str, Value)>) -> Value {
+        Value::Record(Rc::new(fields.into_iter().map(|(name, value)| (name.into(), value)).collect()))
+    }
+
+    /// A tuple.
+    pub fn tuple(values: Vec<Value>) -> Value {
+        Value::Tuple(Rc::new(values))
+    }
+
+    /// The elements, if they are known (static or in memory).
+    pub fn host(&self) -> Option<&Arc<HostTensor>> {
+        match self {
+            Value::Tensor(Tensor { repr: Repr::Static(tensor) | Repr::Concrete(tensor), .. }) => Some(tensor),
+            _ => None,
+        }
+    }
+
+    /// The int that it is, if it is a known int scalar.
+    pub fn as_int(&self) -> Option<i64> {
+        self.host().filter(|t| t.rank() == 0 && t.elem().is_int()).map(|t| t.get_i64(0))
+    }
+
+    /// The number that it is, if it is a known scalar of ints or floats.
+    pub fn as_f64(&self) -> Option<f64> {
+        self.host().filter(|t| t.rank() == 0 && t.elem() != Elem::Bool).map(|t| t.get_f64(0))
+    }
+
+    /// The bool that it is, if it is a known one.
+    pub fn as_bool(&self) -> Option<bool> {
+        self.host().filter(|t| t.rank() == 0 && t.elem() == Elem::Bool).map(|t| t.get_f64(0) != 0.0)
+    }
+
+    /// The field of a record.
+    pub fn field(&self, name: &str) -> Option<&Value> {
+        match self {
+            Value::Record(fields) => fields.iter().find(|(field, _)| &**field == name).map(|(_, value)| value),
+            _ => None,
+        }
+    }
+
+    /// What kind of thing it is, for messages: `a tensor [3, 4]`, `a function`.
+    pub fn describe(&self) -> String {
+        match self {
+            Value::Unit => "nothing".into(),
+            Value::Tensor(tensor) if tensor.ty.shape.is_empty() => match tensor.ty.elem {
+                Elem::F32 | Elem::F64 => "a real number".into(),
+                Elem::I32 | Elem::I64 => "an int".into(),
+                Elem::Bool => "a bool".into(),
+            },
+            Value::Tensor(tensor) => format!("a tensor {}", tensor.ty),
+            Value::Str(_) => "a string".into(),
+            Value::Tuple(values) => format!("a tuple of {}", values.len()),
+            Value::Record(fields) => {
+                let names: Vec<&str> = fields.iter().map(|(name, _)| &**name).collect();
+                format!("a record ({})", names.join(", "))
+            }
+            Value::List(values) => format!("a list of {}", values.len()),
+            Value::Fn(closure) => format!("the function `{}`", closure.name),
+            Value::Builtin(id) => format!("the function `{}`", id.name()),
+            Value::Template(template) => format!("the model `{}`", template.def.name.name),
+            Value::Model(model) => format!("a model {}", model.template.def.name.name),
+            Value::Module(module) => format!("the module `{}`", module.path),
+            Value::Distribution(_) => "a distribution".into(),
+            Value::Unknown => "unknown".into(),
+        }
+    }
+}
