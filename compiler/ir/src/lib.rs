@@ -4,10 +4,18 @@
 //! spans survive every pass. Nothing here knows how programs are compiled.
 
 pub mod function;
+mod hash;
+pub mod infer;
 pub mod op;
+pub mod print;
+pub mod rewrite;
+pub mod verify;
 
 pub use function::{Def, Function, Guard, Inst, InstData, Type, Value, ValueData};
+pub use infer::{check_types, result_types};
 pub use op::{
     Binary, Category, Comparison, Contract, Distribution, Factor, Label, Labels, Literal, Mode, Op,
     Reduction, Unary,
 };
+pub use rewrite::{eliminate_dead, hash_structure, inline};
+pub use verify::{VerifyError, verify};

@@ -1,0 +1,637 @@
+//! The type rule of each op. The one place that says what operands an op takes and what its
+//! results are; builders, parser and verifier all ask here.
+
+use crate::function::{Function, Type};
+use crate::op::{Binary, Contract, Literal, Mode, Op, Reduction, Unary, literal_fits};
+use aec_runtime::Elem;
+use smallvec::SmallVec;
+
+/// What a rule says of the results.
+enum Rule {
+    /// The operands and attributes fix all of them.
+    Types(Vec<Type>),
+    /// The caller chooses; [`check_given`] says within which bounds.
+    Given,
+}
+
+/// The types of the results, for ops where operands and attributes fix them. An error for
+/// operands that break the op's rule, and for ops whose result type must be given:
+/// `Constant`, `Iota`, `Convert`, `Reshape`, `ScatterAdd`, `Draw`, and a `Contract` without
+/// factors ([`check_types`] checks those).
+pub fn result_types(op: &Op, operands: &[Type]) -> Result<Vec<Type>, String> {
+    match rule(op, operands)? {
+        Rule::Types(types) => Ok(types),
+        Rule::Given => Err(format!("the result type of {} must be given", op.name())),
+    }
+}
+
+/// Whether operands and results fit the op; the error says what does not.
+pub fn check_types(op: &Op, operands: &[Type], results: &[Type]) -> Result<(), String> {
+    match rule(op, operands)? {
+        Rule::Types(types) => {
+            if types.len() != results.len() {
+                return Err(format!(
+                    "it has {} results, but the rule gives {}",
+                    results.len(),
+                    types.len()
+                ));
+            }
+            for (index, (want, have)) in types.iter().zip(results).enumerate() {
+                if want != have {
+                    return Err(format!(
+                        "result {index} has type {have}, but the rule gives {want}"
+                    ));
+                }
+            }
+            Ok(())
+        }
+        Rule::Given => match results {
+            [result] => check_given(op, operands, result),
+            _ => Err(format!("it has {} results, not one", results.len())),
+        },
+    }
+}
+
+fn one(ty: Type) -> Result<Rule, String> {
+    Ok(Rule::Types(vec![ty]))
+}
+
+fn ensure(holds: bool, message: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(message()) }
+}
+
+fn fixed<const N: usize>(operands: &[Type]) -> Result<&[Type; N], String> {
+    operands
+        .try_into()
+        .map_err(|_| format!("it takes {N} operands, not {}", operands.len()))
+}
+
+fn axis_of(axis: usize, ty: &Type) -> Result<(), String> {
+    ensure(axis < ty.rank(), || {
+        format!("axis {axis} is not one of {ty}")
+    })
+}
+
+fn axes_of(axes: &[usize], ty: &Type) -> Result<(), String> {
+    for &axis in axes {
+        axis_of(axis, ty)?;
+    }
+    ensure(axes.windows(2).all(|pair| pair[0] < pair[1]), || {
+        format!("axes {axes:?} are not ascending")
+    })
+}
+
+fn float(ty: &Type) -> Result<(), String> {
+    ensure(ty.elem.is_float(), || format!("{ty} is not of floats"))
+}
+
+fn number(ty: &Type) -> Result<(), String> {
+    ensure(ty.elem != Elem::Bool, || {
+        "bool operands are not numbers".to_string()
+    })
+}
+
+fn boolean(ty: &Type) -> Result<(), String> {
+    ensure(ty.elem == Elem::Bool, || format!("{ty} is not of bool"))
+}
+
+fn int(ty: &Type) -> Result<(), String> {
+    ensure(ty.elem.is_int(), || format!("{ty} is not of ints"))
+}
+
+fn index(ty: &Type) -> Result<(), String> {
+    ensure(ty.elem == Elem::I64, || format!("index {ty} is not i64"))
+}
+
+fn same(a: &Type, b: &Type) -> Result<(), String> {
+    ensure(a == b, || format!("{a} and {b} are not one type"))
+}
+
+fn rule(op: &Op, operands: &[Type]) -> Result<Rule, String> {
+    match op {
+        Op::Constant(_) | Op::Iota { .. } => {
+            fixed::<0>(operands)?;
+            Ok(Rule::Given)
+        }
+        Op::Dense(tensor) => {
+            fixed::<0>(operands)?;
+            one(Type::new(tensor.elem(), tensor.dims()))
+        }
+        Op::Unary(op) => {
+            let [x] = fixed(operands)?;
+            match op {
+                Unary::Neg | Unary::Abs | Unary::Sign => number(x)?,
+                Unary::Floor
+                | Unary::Exp
+                | Unary::Log
+                | Unary::Log1p
+                | Unary::Expm1
+                | Unary::Sqrt
+                | Unary::Sin
+                | Unary::Cos
+                | Unary::Tanh
+                | Unary::Logistic
+                | Unary::Erf => float(x)?,
+                Unary::Not => boolean(x)?,
+            }
+            one(x.clone())
+        }
+        Op::Binary(op) => {
+            let [a, b] = fixed(operands)?;
+            same(a, b)?;
+            match op {
+                Binary::Add | Binary::Sub | Binary::Min | Binary::Max | Binary::Mod => number(a)?,
+                Binary::Mul | Binary::FloorDiv => int(a)?,
+                Binary::Div | Binary::Pow => float(a)?,
+                Binary::And | Binary::Or => boolean(a)?,
+            }
+            one(a.clone())
+        }
+        Op::Compare(_) => {
+            let [a, b] = fixed(operands)?;
+            same(a, b)?;
+            one(Type::new(Elem::Bool, &a.dims))
+        }
+        Op::Select => {
+            let [condition, a, b] = fixed(operands)?;
+            boolean(condition)?;
+            same(a, b)?;
+            ensure(condition.dims == a.dims, || {
+                format!("condition {condition} and {a} differ in dims")
+            })?;
+            one(a.clone())
+        }
+        Op::Convert | Op::Reshape => {
+            fixed::<1>(operands)?;
+            Ok(Rule::Given)
+        }
+        Op::Contract(contract) => contract_rule(contract, operands),
+        Op::Reduce { op, axes } => {
+            let [x] = fixed(operands)?;
+            match op {
+                Reduction::Max | Reduction::Min => number(x)?,
+                Reduction::All | Reduction::Any => boolean(x)?,
+            }
+            axes_of(axes, x)?;
+            one(without_axes(x, axes))
+        }
+        Op::ArgReduce { op, axis } => {
+            let [x] = fixed(operands)?;
+            match op {
+                Reduction::Max | Reduction::Min => number(x)?,
+                Reduction::All | Reduction::Any => {
+                    return Err(format!("{} has no index", op.name()));
+                }
+            }
+            axis_of(*axis, x)?;
+            one(Type::new(Elem::I64, &without_axes(x, &[*axis]).dims))
+        }
+        Op::Slice {
+            start,
+            limit,
+            stride,
+        } => {
+            let [x] = fixed(operands)?;
+            let rank = x.rank();
+            ensure(
+                start.len() == rank && limit.len() == rank && stride.len() == rank,
+                || format!("{x} wants one range for each axis"),
+            )?;
+            let mut dims: SmallVec<[usize; 4]> = SmallVec::new();
+            for axis in 0..rank {
+                let (from, to, step) = (start[axis], limit[axis], stride[axis]);
+                ensure(from <= to && to <= x.dims[axis] && step >= 1, || {
+                    format!("range {from}:{to}:{step} is not within axis {axis} of {x}")
+                })?;
+                dims.push((to - from).div_ceil(step));
+            }
+            one(x.with_dims(&dims))
+        }
+        Op::Pad {
+            low,
+            high,
+            interior,
+        } => {
+            let [x, value] = fixed(operands)?;
+            let rank = x.rank();
+            ensure(*value == Type::scalar(x.elem), || {
+                format!("the padding {value} is not a scalar of {}", x.elem)
+            })?;
+            ensure(
+                low.len() == rank && high.len() == rank && interior.len() == rank,
+                || format!("{x} wants one padding for each axis"),
+            )?;
+            let dims: SmallVec<[usize; 4]> = (0..rank)
+                .map(|axis| {
+                    let size = x.dims[axis];
+                    low[axis] + size + size.saturating_sub(1) * interior[axis] + high[axis]
+                })
+                .collect();
+            one(x.with_dims(&dims))
+        }
+        Op::Concat { axis } => {
+            let [first, rest @ ..] = operands else {
+                return Err("it takes at least one operand".to_string());
+            };
+            axis_of(*axis, first)?;
+            let mut ty = first.clone();
+            for other in rest {
+                let fits = other.elem == first.elem
+                    && other.rank() == first.rank()
+                    && (0..first.rank()).all(|other_axis| {
+                        other_axis == *axis || other.dims[other_axis] == first.dims[other_axis]
+                    });
+                ensure(fits, || {
+                    format!("{first} and {other} differ beyond axis {axis}")
+                })?;
+                ty.dims[*axis] += other.dims[*axis];
+            }
+            one(ty)
+        }
+        Op::Reverse { axes } => {
+            let [x] = fixed(operands)?;
+            axes_of(axes, x)?;
+            one(x.clone())
+        }
+        Op::Gather { batch } => {
+            let [x, at] = fixed(operands)?;
+            index(at)?;
+            ensure(*batch < x.rank() && *batch <= at.rank(), || {
+                format!("{batch} batch axes are too many for {x} at {at}")
+            })?;
+            ensure(x.dims[..*batch] == at.dims[..*batch], || {
+                format!("{x} and {at} differ in their {batch} batch axes")
+            })?;
+            let mut ty = x.with_dims(&at.dims);
+            ty.dims.extend_from_slice(&x.dims[batch + 1..]);
+            one(ty)
+        }
+        Op::ScatterAdd { batch } => {
+            let [at, updates] = fixed(operands)?;
+            index(at)?;
+            number(updates)?;
+            ensure(*batch <= at.rank(), || {
+                format!("{batch} batch axes are too many for {at}")
+            })?;
+            ensure(
+                updates.rank() >= at.rank() && updates.dims[..at.rank()] == at.dims[..],
+                || format!("updates {updates} do not start with the dims of {at}"),
+            )?;
+            Ok(Rule::Given)
+        }
+        Op::CumSum { axis, .. } => {
+            let [x] = fixed(operands)?;
+            number(x)?;
+            axis_of(*axis, x)?;
+            one(x.clone())
+        }
+        Op::ArgSort => {
+            let [x] = fixed(operands)?;
+            number(x)?;
+            ensure(x.rank() >= 1, || "a scalar has no last axis".to_string())?;
+            one(Type::new(Elem::I64, &x.dims))
+        }
+        Op::Draw { batch, radices, .. } => {
+            let [seed, step, coordinates @ ..] = operands else {
+                return Err("it takes a seed and a step".to_string());
+            };
+            for scalar in [seed, step] {
+                ensure(*scalar == Type::scalar(Elem::I64), || {
+                    format!("seed and step are i64 scalars, not {scalar}")
+                })?;
+            }
+            ensure(radices.len() == coordinates.len().saturating_sub(1), || {
+                format!(
+                    "{} coordinates want {} radices, not {}",
+                    coordinates.len(),
+                    coordinates.len().saturating_sub(1),
+                    radices.len()
+                )
+            })?;
+            for coordinate in coordinates {
+                index(coordinate)?;
+                same(coordinate, &coordinates[0])?;
+                ensure(coordinate.rank() == *batch, || {
+                    format!("coordinate {coordinate} does not have {batch} axes")
+                })?;
+            }
+            ensure(!coordinates.is_empty() || *batch == 0, || {
+                "batch axes without a coordinate".to_string()
+            })?;
+            Ok(Rule::Given)
+        }
+        Op::Map {
+            size, mapped, body, ..
+        } => map_rule(*size, mapped, body, operands),
+        Op::Derivative { mode, active, body } => derivative_rule(*mode, active, body, operands),
+        Op::BatchMean => {
+            let [x] = fixed(operands)?;
+            float(x)?;
+            one(x.clone())
+        }
+        Op::Stop => {
+            let [x] = fixed(operands)?;
+            one(x.clone())
+        }
+    }
+}
+
+fn check_given(op: &Op, operands: &[Type], result: &Type) -> Result<(), String> {
+    match op {
+        Op::Constant(literal) => ensure(literal_fits(*literal, result.elem), || {
+            let kind = match literal {
+                Literal::Float(_) => "a float",
+                Literal::Int(_) => "an int",
+                Literal::Bool(_) => "a bool",
+            };
+            format!("{kind} literal does not fit {result}")
+        }),
+        Op::Iota { axis } => {
+            int(result)?;
+            axis_of(*axis, result)
+        }
+        Op::Convert => ensure(operands[0].dims == result.dims, || {
+            format!("{} and {result} differ in dims", operands[0])
+        }),
+        Op::Reshape => {
+            ensure(operands[0].elem == result.elem, || {
+                format!("{} and {result} differ in element type", operands[0])
+            })?;
+            ensure(operands[0].len() == result.len(), || {
+                format!("{} and {result} differ in size", operands[0])
+            })
+        }
+        Op::ScatterAdd { batch } => {
+            let (at, updates) = (&operands[0], &operands[1]);
+            let slices = &updates.dims[at.rank()..];
+            let fits = result.elem == updates.elem
+                && result.rank() == batch + 1 + slices.len()
+                && result.dims[..*batch] == at.dims[..*batch]
+                && result.dims[batch + 1..] == *slices;
+            ensure(fits, || {
+                format!("{updates} at {at} with {batch} batch axes does not add up to {result}")
+            })
+        }
+        Op::Draw { batch, .. } => {
+            float(result)?;
+            let dims = operands.get(2).map_or(&[][..], |ty| &ty.dims[..]);
+            ensure(
+                result.rank() >= *batch && result.dims[..*batch] == *dims,
+                || format!("{result} does not start with the coordinates' dims {dims:?}"),
+            )
+        }
+        Op::Contract(contract) => {
+            let dims: SmallVec<[usize; 4]> = out_dims(contract);
+            ensure(result.elem != Elem::Bool, || {
+                "a product of nothing is a number".to_string()
+            })?;
+            integer_coefficient(contract, result.elem)?;
+            ensure(result.dims == dims, || {
+                format!("result has type {result}, but the labels give {dims:?}")
+            })
+        }
+        // The other ops' rules give their types.
+        Op::Dense(_)
+        | Op::Unary(_)
+        | Op::Binary(_)
+        | Op::Compare(_)
+        | Op::Select
+        | Op::Reduce { .. }
+        | Op::ArgReduce { .. }
+        | Op::Slice { .. }
+        | Op::Pad { .. }
+        | Op::Concat { .. }
+        | Op::Reverse { .. }
+        | Op::Gather { .. }
+        | Op::CumSum { .. }
+        | Op::ArgSort
+        | Op::Map { .. }
+        | Op::Derivative { .. }
+        | Op::BatchMean
+        | Op::Stop => Err(format!("{} has no given type", op.name())),
+    }
+}
+
+fn without_axes(ty: &Type, axes: &[usize]) -> Type {
+    let dims: SmallVec<[usize; 4]> = ty
+        .dims
+        .iter()
+        .enumerate()
+        .filter(|(axis, _)| !axes.contains(axis))
+        .map(|(_, &size)| size)
+        .collect();
+    ty.with_dims(&dims)
+}
+
+fn out_dims(contract: &Contract) -> SmallVec<[usize; 4]> {
+    contract
+        .out
+        .iter()
+        .map(|&label| contract.sizes[usize::from(label)])
+        .collect()
+}
+
+fn integer_coefficient(contract: &Contract, elem: Elem) -> Result<(), String> {
+    let exact = elem.is_float()
+        || (contract.coefficient.fract() == 0.0 && contract.coefficient.abs() <= 9e15);
+    ensure(exact, || {
+        format!("coefficient {} of ints", contract.coefficient)
+    })
+}
+
+fn contract_rule(contract: &Contract, operands: &[Type]) -> Result<Rule, String> {
+    let count = contract.sizes.len();
+    ensure(contract.factors.len() == operands.len(), || {
+        format!(
+            "{} factors for {} operands",
+            contract.factors.len(),
+            operands.len()
+        )
+    })?;
+    let mut carried = vec![false; count];
+    let mut carry = |label: u8| match carried.get_mut(usize::from(label)) {
+        Some(mark) => {
+            *mark = true;
+            Ok(())
+        }
+        None => Err(format!("label {label} has no size")),
+    };
+    for (factor, ty) in contract.factors.iter().zip(operands) {
+        ensure(factor.labels.len() == ty.rank(), || {
+            format!("{} labels for {ty}", factor.labels.len())
+        })?;
+        ensure(factor.power >= 1, || "power 0".to_string())?;
+        for (axis, &label) in factor.labels.iter().enumerate() {
+            carry(label)?;
+            let size = contract.sizes[usize::from(label)];
+            ensure(size == ty.dims[axis], || {
+                format!(
+                    "label {} has size {size}, but axis {axis} of {ty} carries it",
+                    crate::print::label_name(label)
+                )
+            })?;
+        }
+    }
+    for &(a, b) in &contract.deltas {
+        carry(a)?;
+        carry(b)?;
+        ensure(
+            contract.sizes[usize::from(a)] == contract.sizes[usize::from(b)],
+            || {
+                format!(
+                    "labels {} and {} of a delta differ in size",
+                    crate::print::label_name(a),
+                    crate::print::label_name(b)
+                )
+            },
+        )?;
+    }
+    for (place, &label) in contract.out.iter().enumerate() {
+        carry(label)?;
+        ensure(!contract.out[..place].contains(&label), || {
+            format!(
+                "label {} stands twice in the result",
+                crate::print::label_name(label)
+            )
+        })?;
+    }
+    for (label, (&carried, &size)) in carried.iter().zip(&contract.sizes).enumerate() {
+        // A sum over nothing is a factor; it belongs in the coefficient, where all see it.
+        ensure(carried || size == 1, || {
+            format!(
+                "label {} of size {size} stands nowhere; multiply the coefficient by its size",
+                crate::print::label_name(label as u8)
+            )
+        })?;
+    }
+    let Some(first) = operands.first() else {
+        return Ok(Rule::Given);
+    };
+    for other in operands {
+        ensure(other.elem == first.elem, || {
+            format!("factors of {} and {}", first.elem, other.elem)
+        })?;
+    }
+    if first.elem == Elem::Bool {
+        let factor = &contract.factors[0];
+        let plain = operands.len() == 1
+            && factor.power == 1
+            && contract.deltas.is_empty()
+            && contract.coefficient == 1.0
+            && factor
+                .labels
+                .iter()
+                .all(|label| contract.out.contains(label));
+        ensure(plain, || {
+            "of bool it only moves and repeats: one factor, power 1, no delta, no sum".to_string()
+        })?;
+    }
+    integer_coefficient(contract, first.elem)?;
+    one(Type::new(first.elem, &out_dims(contract)))
+}
+
+fn map_rule(
+    size: usize,
+    mapped: &[bool],
+    body: &Function,
+    operands: &[Type],
+) -> Result<Rule, String> {
+    ensure(
+        mapped.len() == operands.len() && body.params.len() == operands.len(),
+        || {
+            format!(
+                "{} operands for {} marks and {} params",
+                operands.len(),
+                mapped.len(),
+                body.params.len()
+            )
+        },
+    )?;
+    for (place, (ty, &mapped)) in operands.iter().zip(mapped).enumerate() {
+        let want = body.ty(body.params[place]);
+        let want = if mapped {
+            with_front(size, want)
+        } else {
+            want.clone()
+        };
+        ensure(*ty == want, || {
+            format!("operand {place} has type {ty}, but the body wants {want}")
+        })?;
+    }
+    Ok(Rule::Types(
+        body.results
+            .iter()
+            .map(|&result| with_front(size, body.ty(result)))
+            .collect(),
+    ))
+}
+
+fn with_front(size: usize, ty: &Type) -> Type {
+    let mut dims: SmallVec<[usize; 4]> = SmallVec::with_capacity(ty.rank() + 1);
+    dims.push(size);
+    dims.extend_from_slice(&ty.dims);
+    Type {
+        elem: ty.elem,
+        dims,
+    }
+}
+
+fn derivative_rule(
+    mode: Mode,
+    active: &[bool],
+    body: &Function,
+    operands: &[Type],
+) -> Result<Rule, String> {
+    let params: Vec<&Type> = body.params.iter().map(|&param| body.ty(param)).collect();
+    let results: Vec<Type> = body
+        .results
+        .iter()
+        .map(|&result| body.ty(result).clone())
+        .collect();
+    ensure(active.len() == params.len(), || {
+        format!("{} marks for {} params", active.len(), params.len())
+    })?;
+    let differentiated: Vec<&Type> = params
+        .iter()
+        .zip(active)
+        .filter(|&(_, &active)| active)
+        .map(|(&ty, _)| ty)
+        .collect();
+    for ty in &differentiated {
+        ensure(ty.elem.is_float(), || {
+            format!("a param of type {ty} can not be differentiated")
+        })?;
+    }
+    let floats: Vec<&Type> = results.iter().filter(|ty| ty.elem.is_float()).collect();
+    let mut wanted: Vec<&Type> = params;
+    match mode {
+        Mode::Vjp => wanted.extend(&floats),
+        Mode::Jvp => wanted.extend(&differentiated),
+        Mode::Jacobian => {}
+    }
+    ensure(wanted.len() == operands.len(), || {
+        format!("it takes {} operands, not {}", wanted.len(), operands.len())
+    })?;
+    for (place, (have, want)) in operands.iter().zip(&wanted).enumerate() {
+        ensure(have == *want, || {
+            format!("operand {place} has type {have}, not {want}")
+        })?;
+    }
+    let extra: Vec<Type> = match mode {
+        Mode::Vjp => differentiated.into_iter().cloned().collect(),
+        Mode::Jvp => floats.into_iter().cloned().collect(),
+        Mode::Jacobian => floats
+            .iter()
+            .flat_map(|result| {
+                differentiated.iter().map(|operand| {
+                    let mut ty = (*result).clone();
+                    ty.dims.extend_from_slice(&operand.dims);
+                    ty
+                })
+            })
+            .collect(),
+    };
+    let mut types = results;
+    types.extend(extra);
+    Ok(Rule::Types(types))
+}
