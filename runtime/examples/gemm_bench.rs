@@ -42,6 +42,7 @@ fn main() {
         (8, 3, 8, "NN"),
         (8, 8, 3, "NN"),
     ] {
+        print!("{:>5.0} ", peak());
         let a = vec![0.5f32; m * k];
         let b = vec![0.25f32; k * n];
         let mut c = vec![0.0f32; m * n];
@@ -83,6 +84,7 @@ fn main() {
         }
         println!();
     }
+    println!("peak of one core now: {:.0} GFLOP/s", peak());
     let empty = best(|| pool.run(threads, |_| {}));
     println!("an empty pool run: {:.2} us", empty * 1e6);
 }
@@ -110,4 +112,35 @@ fn best(mut work: impl FnMut()) -> f64 {
         fastest = fastest.min(start.elapsed().as_secs_f64() / f64::from(group));
     }
     fastest
+}
+
+/// GFLOP/s of multiply-adds in registers, in the widest vectors here.
+#[cfg(target_arch = "x86_64")]
+fn peak() -> f64 {
+    use std::arch::x86_64::*;
+    #[target_feature(enable = "avx512f")]
+    fn loop512(n: usize, x: f32) -> f32 {
+        let mut acc = [_mm512_set1_ps(x); 16];
+        let y = _mm512_set1_ps(x);
+        for _ in 0..n {
+            for a in &mut acc {
+                *a = _mm512_fmadd_ps(*a, y, y);
+            }
+        }
+        acc.iter().map(|a| _mm512_reduce_add_ps(*a)).sum()
+    }
+    if !Isa::Avx512.available() {
+        return f64::NAN;
+    }
+    let n = 4000;
+    // SAFETY: AVX-512 is there.
+    let time = best(|| unsafe {
+        std::hint::black_box(loop512(n, std::hint::black_box(0.25)));
+    });
+    (n * 16 * 32) as f64 / time * 1e-9
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn peak() -> f64 {
+    f64::NAN
 }

@@ -113,8 +113,15 @@ macro_rules! tiles {
                         }
                     }
                 }
-                let (mut a, mut b) = (args.a, args.b);
-                let a_row = if A_BY_COLUMNS { 1 } else { args.a_row_stride };
+                // A pointer per row and one common offset. Were the compiler to know how the
+                // pointers are related, it would make one chain of additions of them, longer
+                // than the products take.
+                let mut starts = [args.a; R];
+                for (r, start) in starts.iter_mut().enumerate() {
+                    *start = opaque(args.a.wrapping_add(r * args.a_row_stride));
+                }
+                let mut at = 0;
+                let mut b = args.b;
                 let (a_step, b_step) = (args.a_col_stride, args.b_row_stride);
                 for _ in 0..args.k {
                     let mut line = [$zero(); V];
@@ -126,12 +133,17 @@ macro_rules! tiles {
                         };
                     }
                     for r in 0..R {
-                        let x = $set1(*a.add(r * a_row));
+                        let from = if A_BY_COLUMNS {
+                            args.a.wrapping_add(r)
+                        } else {
+                            starts[r]
+                        };
+                        let x = $set1(*from.wrapping_add(at));
                         for v in 0..V {
                             acc[r][v] = $fmadd(x, line[v], acc[r][v]);
                         }
                     }
-                    a = a.wrapping_add(a_step);
+                    at = at.wrapping_add(a_step);
                     b = b.wrapping_add(b_step);
                 }
                 for r in 0..R {
@@ -173,6 +185,16 @@ tiles!(
     _mm512_fmadd_pd,
     pack_f64
 );
+
+/// The same pointer, of which the compiler no longer knows where it came from.
+#[inline(always)]
+fn opaque<T>(mut at: *const T) -> *const T {
+    // SAFETY: no instructions.
+    unsafe {
+        std::arch::asm!("/* {0} */", inout(reg) at, options(nomem, nostack, preserves_flags, pure))
+    };
+    at
+}
 
 /// # Safety
 /// As [`Tiles::pack`].
