@@ -55,7 +55,11 @@ impl Diagnostic {
             severity: Severity::Error,
             code,
             message: message.into(),
-            labels: vec![Label { span, text: String::new(), primary: true }],
+            labels: vec![Label {
+                span,
+                text: String::new(),
+                primary: true,
+            }],
             notes: Vec::new(),
             help: Vec::new(),
         }
@@ -63,7 +67,10 @@ impl Diagnostic {
 
     /// A warning at `span`.
     pub fn warning(code: &'static str, span: Span, message: impl Into<String>) -> Diagnostic {
-        Diagnostic { severity: Severity::Warning, ..Diagnostic::error(code, span, message) }
+        Diagnostic {
+            severity: Severity::Warning,
+            ..Diagnostic::error(code, span, message)
+        }
     }
 
     /// Says something at the primary place.
@@ -75,7 +82,11 @@ impl Diagnostic {
     /// Marks a further place; dropped when there is no source text for it.
     pub fn label(mut self, span: Span, text: impl Into<String>) -> Diagnostic {
         if !span.is_none() {
-            self.labels.push(Label { span, text: text.into(), primary: false });
+            self.labels.push(Label {
+                span,
+                text: text.into(),
+                primary: false,
+            });
         }
         self
     }
@@ -88,13 +99,24 @@ impl Diagnostic {
 
     /// Adds a way out.
     pub fn help(mut self, text: impl Into<String>) -> Diagnostic {
-        self.help.push(Help { text: text.into(), edit: None });
+        self.help.push(Help {
+            text: text.into(),
+            edit: None,
+        });
         self
     }
 
     /// Adds a way out that can be applied mechanically.
-    pub fn help_edit(mut self, text: impl Into<String>, span: Span, replacement: impl Into<String>) -> Diagnostic {
-        self.help.push(Help { text: text.into(), edit: Some((span, replacement.into())) });
+    pub fn help_edit(
+        mut self,
+        text: impl Into<String>,
+        span: Span,
+        replacement: impl Into<String>,
+    ) -> Diagnostic {
+        self.help.push(Help {
+            text: text.into(),
+            edit: Some((span, replacement.into())),
+        });
         self
     }
 

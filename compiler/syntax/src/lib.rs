@@ -4,8 +4,17 @@
 //! diagnostic); nothing here knows about types, files or terminals.
 
 pub mod ast;
+mod builder;
+mod check;
 pub mod diagnostic;
+mod explain;
+pub mod lexer;
+pub mod parser;
 pub mod span;
+mod strings;
+pub mod token;
 
-pub use diagnostic::{Diagnostic, Severity};
+pub use diagnostic::{Diagnostic, Help, Label, Severity};
+pub use lexer::Comment;
+pub use parser::{ReplInput, parse_expr, parse_repl, parse_script, parse_script_with_comments};
 pub use span::{FileId, SourceMap, Span};

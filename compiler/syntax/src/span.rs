@@ -21,11 +21,19 @@ pub struct Span {
 
 impl Span {
     /// The span of what no source text stands for.
-    pub const NONE: Span = Span { file: FileId(u32::MAX), start: 0, end: 0 };
+    pub const NONE: Span = Span {
+        file: FileId(u32::MAX),
+        start: 0,
+        end: 0,
+    };
 
     /// A range of `file`.
     pub fn new(file: FileId, start: usize, end: usize) -> Span {
-        Span { file, start: start as u32, end: end as u32 }
+        Span {
+            file,
+            start: start as u32,
+            end: end as u32,
+        }
     }
 
     /// The smallest range that covers both; `NONE` is neutral.
@@ -36,7 +44,11 @@ impl Span {
         if other.is_none() || other.file != self.file {
             return self;
         }
-        Span { file: self.file, start: self.start.min(other.start), end: self.end.max(other.end) }
+        Span {
+            file: self.file,
+            start: self.start.min(other.start),
+            end: self.end.max(other.end),
+        }
     }
 
     /// Whether this is [`Span::NONE`].
@@ -67,7 +79,10 @@ impl SourceFile {
         let line = self.line_starts.partition_point(|&start| start <= offset) - 1;
         let start = self.line_starts[line] as usize;
         let end = (offset as usize).min(self.text.len());
-        let column = self.text.get(start..end).map_or(0, |text| text.chars().count());
+        let column = self
+            .text
+            .get(start..end)
+            .map_or(0, |text| text.chars().count());
         (line + 1, column + 1)
     }
 }
@@ -86,9 +101,17 @@ impl SourceMap {
 
     /// Adds a file and gives its id.
     pub fn add(&mut self, name: &str, text: &str) -> FileId {
-        let starts = std::iter::once(0)
-            .chain(text.bytes().enumerate().filter(|&(_, b)| b == b'\n').map(|(at, _)| at as u32 + 1));
-        self.files.push(SourceFile { name: name.into(), text: text.into(), line_starts: starts.collect() });
+        let starts = std::iter::once(0).chain(
+            text.bytes()
+                .enumerate()
+                .filter(|&(_, b)| b == b'\n')
+                .map(|(at, _)| at as u32 + 1),
+        );
+        self.files.push(SourceFile {
+            name: name.into(),
+            text: text.into(),
+            line_starts: starts.collect(),
+        });
         FileId(self.files.len() as u32 - 1)
     }
 
@@ -99,7 +122,9 @@ impl SourceMap {
 
     /// The text that a span covers; empty for `NONE`.
     pub fn text(&self, span: Span) -> &str {
-        self.get(span.file).and_then(|f| f.text.get(span.start as usize..span.end as usize)).unwrap_or("")
+        self.get(span.file)
+            .and_then(|f| f.text.get(span.start as usize..span.end as usize))
+            .unwrap_or("")
     }
 
     /// `name:line:column` of a span's start, for one-line messages.

@@ -1,0 +1,444 @@
+//! From text to tokens, and from newlines to statement ends: SEMANTICS.md section 1.
+//!
+//! Two passes. The first finds tokens, comments and docs; the second decides which newlines
+//! count, closes brackets that were left open and cuts the file into top-level items. The
+//! second runs again with stricter cuts when brackets do not balance, so that one missing `}`
+//! costs one item.
+
+use crate::ast::Name;
+use crate::diagnostic::Diagnostic;
+use crate::span::{FileId, Span};
+use crate::strings;
+use crate::token::{RESERVED, RawPart, Token};
+use logos::Logos;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::rc::Rc;
+
+/// A token and its byte range.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spanned {
+    /// What it is.
+    pub token: Token,
+    /// First byte.
+    pub start: usize,
+    /// One past the last byte.
+    pub end: usize,
+}
+
+/// A comment. Comments are trivia: the grammar never sees them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Comment {
+    /// From its `#` to the end of its line.
+    pub span: Span,
+    /// Its text, `#` included.
+    pub text: Name,
+    /// `##`.
+    pub doc: bool,
+    /// Nothing but blanks stands before it on its line.
+    pub own_line: bool,
+}
+
+/// A file's tokens, in items.
+#[derive(Clone, Debug, Default)]
+pub struct Lexed {
+    /// All tokens.
+    pub tokens: Vec<Spanned>,
+    /// The token range of each top-level item; never empty ranges.
+    pub items: Vec<Range<usize>>,
+    /// All comments in order.
+    pub comments: Vec<Comment>,
+    /// The `##` text above the token that starts at a byte offset.
+    pub docs: HashMap<usize, Name>,
+    /// The `##` comment at the head of the file.
+    pub script_doc: Option<Name>,
+    /// Brackets are open at the end, and nothing before was wrong with brackets.
+    pub open_at_end: bool,
+    /// What could not be read.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// More messages about characters help nobody (a binary file, say).
+const MAX_LEXICAL_ERRORS: usize = 20;
+
+struct Raw {
+    token: Token,
+    start: usize,
+    end: usize,
+    line_start: bool,
+    column_zero: bool,
+}
+
+/// Lexes the bytes `range` of `text`; offsets are those of `text`.
+pub fn lex(file: FileId, text: &str, range: Range<usize>) -> Lexed {
+    let mut lexed = Lexed::default();
+    let raw = tokenize(file, text, range, &mut lexed);
+    if lexed.diagnostics.len() > MAX_LEXICAL_ERRORS {
+        let more = lexed.diagnostics.len() - MAX_LEXICAL_ERRORS;
+        lexed.diagnostics.truncate(MAX_LEXICAL_ERRORS);
+        if let Some(last) = lexed.diagnostics.pop() {
+            lexed
+                .diagnostics
+                .push(last.note(format!("{more} further errors of this kind are not shown")));
+        }
+    }
+    if !layout(text, &raw, false, &mut lexed) {
+        let open_at_end = lexed.open_at_end;
+        layout(text, &raw, true, &mut lexed);
+        lexed.open_at_end = open_at_end;
+    }
+    lexed
+}
+
+/// First pass: tokens, comments, docs.
+fn tokenize(file: FileId, text: &str, range: Range<usize>, lexed: &mut Lexed) -> Vec<Raw> {
+    let mut raw: Vec<Raw> = Vec::new();
+    let mut lexer = Token::lexer(&text[..range.end]);
+    let bom = if range.start == 0 && text.starts_with('\u{feff}') {
+        '\u{feff}'.len_utf8()
+    } else {
+        0
+    };
+    lexer.bump(range.start + bom);
+    let mut newlines = 1;
+    let mut doc: Vec<&str> = Vec::new();
+    let mut line_begin = range.start + bom;
+    while let Some(result) = lexer.next() {
+        let (start, mut end) = (lexer.span().start, lexer.span().end);
+        let diagnostics = &mut lexed.diagnostics;
+        let token = match result {
+            Ok(Token::Newline) => {
+                newlines += 1;
+                line_begin = end;
+                if newlines == 2 && !doc.is_empty() {
+                    let block = doc_text(&mut doc);
+                    if raw.is_empty() && lexed.script_doc.is_none() {
+                        lexed.script_doc = Some(block);
+                    }
+                }
+                continue;
+            }
+            Ok(Token::Comment) => {
+                let comment = text[start..end].trim_end();
+                let (is_doc, own_line) = (comment.starts_with("##"), newlines > 0);
+                if is_doc && own_line {
+                    doc.push(comment);
+                }
+                lexed.comments.push(Comment {
+                    span: Span::new(file, start, start + comment.len()),
+                    text: comment.into(),
+                    doc: is_doc,
+                    own_line,
+                });
+                // The comment's own newline must not look like a blank line; a trailing
+                // comment's newline still ends its statement.
+                if own_line {
+                    newlines = 0;
+                    if let Some(next) = text.get(end..).filter(|t| t.starts_with('\n')) {
+                        let _ = next;
+                        lexer.bump(1);
+                        newlines = 1;
+                        line_begin = end + 1;
+                    }
+                }
+                continue;
+            }
+            Ok(Token::Quote) => {
+                let scanned = strings::scan(file, text, start, range.end, diagnostics);
+                lexer.bump(scanned.end - end);
+                end = scanned.end;
+                Token::Str(scanned.parts.into())
+            }
+            Ok(Token::Tick)
+                if !raw.last().is_some_and(|r| r.token.ends_expression()) || newlines > 0 =>
+            {
+                let rest = text[end..range.end].split('\n').next().unwrap_or("");
+                match rest.find('\'') {
+                    Some(length) => {
+                        let body = &rest[..length];
+                        lexer.bump(length + 1);
+                        end += length + 1;
+                        let span = Span::new(file, start, end);
+                        diagnostics.push(
+                            Diagnostic::error(
+                                "E0105",
+                                span,
+                                "strings are written with double quotes",
+                            )
+                            .help_edit(
+                                format!("write `\"{body}\"`; `'` is transpose"),
+                                span,
+                                format!("\"{body}\""),
+                            ),
+                        );
+                        Token::Str(Rc::new([RawPart::Text(body.into())]))
+                    }
+                    None => Token::Tick,
+                }
+            }
+            Ok(Token::Foreign) => foreign(file, &text[start..end], start, diagnostics),
+            Ok(Token::Ident(name)) => contextual(name, &text[end..range.end]),
+            Ok(token) => token,
+            Err(()) => {
+                let bad = unreadable(file, text, start, end, raw.last(), diagnostics);
+                match (bad, raw.last_mut()) {
+                    // One token for a run of unreadable characters.
+                    (Token::Bad, Some(last)) if last.token == Token::Bad && last.end == start => {
+                        last.end = end;
+                        continue;
+                    }
+                    (token, _) => token,
+                }
+            }
+        };
+        if !doc.is_empty() {
+            let block = doc_text(&mut doc);
+            if token == Token::Use && raw.is_empty() && lexed.script_doc.is_none() {
+                lexed.script_doc = Some(block);
+            } else {
+                lexed.docs.insert(start, block);
+            }
+        }
+        raw.push(Raw {
+            token,
+            start,
+            end,
+            line_start: newlines > 0,
+            column_zero: newlines > 0 && start == line_begin,
+        });
+        newlines = 0;
+    }
+    if raw.is_empty() && lexed.script_doc.is_none() && !doc.is_empty() {
+        lexed.script_doc = Some(doc_text(&mut doc));
+    }
+    raw
+}
+
+fn doc_text(lines: &mut Vec<&str>) -> Name {
+    let text: Vec<&str> = lines
+        .drain(..)
+        .map(|line| line.trim_start_matches('#'))
+        .map(|line| line.strip_prefix(' ').unwrap_or(line))
+        .collect();
+    text.join("\n").into()
+}
+
+/// `model`, `param`, `train` are words of the grammar only right before a name, `test` only
+/// right before a string.
+fn contextual(name: Name, rest: &str) -> Token {
+    let keyword = match &*name {
+        "model" => Token::Model,
+        "param" => Token::Param,
+        "train" => Token::Train,
+        "test" => Token::Test,
+        _ => return Token::Ident(name),
+    };
+    let rest = rest.trim_start_matches([' ', '\t']);
+    let follows = if keyword == Token::Test {
+        rest.starts_with('"')
+    } else {
+        match Token::lexer(rest).next() {
+            Some(Ok(Token::Ident(_))) => true,
+            // `param in: …`: the message about the reserved word needs the keyword.
+            Some(Ok(token)) if keyword != Token::Train => {
+                token.is_reserved()
+                    && !matches!(
+                        token,
+                        Token::And
+                            | Token::Or
+                            | Token::In
+                            | Token::On
+                            | Token::Then
+                            | Token::Else
+                            | Token::If
+                            | Token::For
+                            | Token::As
+                    )
+            }
+            _ => false,
+        }
+    };
+    if follows { keyword } else { Token::Ident(name) }
+}
+
+/// Reports an operator of another language and gives the token it stands for here.
+fn foreign(file: FileId, text: &str, start: usize, out: &mut Vec<Diagnostic>) -> Token {
+    let (token, ours) = match text {
+        "&&" => (Token::And, "and"),
+        "||" => (Token::Or, "or"),
+        "!" => (Token::Not, "not"),
+        "**" => (Token::Caret, "^"),
+        "=>" => (Token::Arrow, "->"),
+        ":=" => (Token::Eq, "="),
+        "===" => (Token::EqEq, "=="),
+        "!==" => (Token::Ne, "!="),
+        _ => (Token::Bad, ""),
+    };
+    let span = Span::new(file, start, start + text.len());
+    let error = Diagnostic::error("E0106", span, format!("there is no operator `{text}`"));
+    out.push(match text {
+        "%" => error.help("the remainder of ints is `mod(a, b)`"),
+        "+=" | "-=" | "*=" | "/=" => error.help(format!("write `x = x {} …`", &text[..1])),
+        "&" | "|" => error.help("write `and`, `or`; `|>` pipes a value into a call"),
+        "++" => error.help("lists and strings are joined with `+`"),
+        _ if token == Token::Bad => error,
+        _ => error.help_edit(format!("write `{ours}`"), span, ours),
+    });
+    token
+}
+
+/// Reports what no token matches.
+fn unreadable(
+    file: FileId,
+    text: &str,
+    start: usize,
+    end: usize,
+    last: Option<&Raw>,
+    out: &mut Vec<Diagnostic>,
+) -> Token {
+    let slice = &text[start..end];
+    let span = Span::new(file, start, end);
+    let first = slice.chars().next().unwrap_or(' ');
+    if first.is_ascii_digit() || first == '.' {
+        out.push(Diagnostic::error("E0104", span, "this number is too large"));
+        return if first == '.' {
+            Token::DotInt(0)
+        } else {
+            Token::Int(0)
+        };
+    }
+    if last.is_some_and(|last| last.token == Token::Bad && last.end == start) {
+        return Token::Bad;
+    }
+    let name = match first {
+        '\0' => "a NUL byte".to_string(),
+        c if c.is_control() || c.is_whitespace() => format!("the character U+{:04X}", c as u32),
+        c => format!("`{c}`"),
+    };
+    let error = Diagnostic::error("E0101", span, format!("{name} has no meaning in a script"));
+    let ours = match first {
+        '“' | '”' | '„' => "\"",
+        '‘' | '’' | '′' => "'",
+        '−' | '–' | '—' => "-",
+        '×' | '·' | '⋅' => "*",
+        '÷' => "/",
+        '≤' => "<=",
+        '≥' => ">=",
+        '≠' => "!=",
+        '→' => "->",
+        '…' => "..",
+        '\u{a0}' | '\u{200b}' | '\u{2003}' | '\u{2009}' => " ",
+        _ => "",
+    };
+    out.push(match ours {
+        "" => error,
+        " " => error.help_edit("this is a special blank; write a plain space", span, " "),
+        _ => error.help_edit(format!("write `{ours}`"), span, ours),
+    });
+    Token::Bad
+}
+
+/// Second pass. Gives `false` when brackets do not balance. With `cut`, a statement word, `fn`
+/// or `for` in column 0 begins an item whatever is open.
+fn layout(text: &str, raw: &[Raw], cut: bool, lexed: &mut Lexed) -> bool {
+    let mut tokens: Vec<Spanned> = Vec::with_capacity(raw.len() + raw.len() / 8);
+    let mut items: Vec<Range<usize>> = Vec::new();
+    let mut item_start = 0;
+    let mut stack: Vec<Token> = Vec::new();
+    let mut balanced = true;
+    for (i, r) in raw.iter().enumerate() {
+        let forced = r.line_start && r.token.starts_statement();
+        let fresh = tokens.len() == item_start;
+        let ends = if cut
+            && r.column_zero
+            && !stack.is_empty()
+            && (forced || matches!(r.token, Token::Fn | Token::For))
+        {
+            stack.clear();
+            true
+        } else if forced {
+            while matches!(stack.last(), Some(Token::LParen | Token::LBracket)) {
+                stack.pop();
+                balanced = false;
+            }
+            !matches!(
+                tokens.last().map(|t| &t.token),
+                Some(Token::LBrace | Token::Newline)
+            )
+        } else if r.token == Token::Semicolon {
+            let last = tokens.last().map(|t| &t.token);
+            !matches!(last, Some(Token::LBrace | Token::Newline))
+                && !matches!(raw.get(i + 1).map(|n| &n.token), None | Some(Token::RBrace))
+        } else {
+            r.line_start
+                && matches!(stack.last(), None | Some(Token::LBrace))
+                && tokens.last().is_some_and(|t| t.token.ends_expression())
+                && !r.token.continues_statement()
+                && !(r.token == Token::Minus && text[r.end..].starts_with([' ', '\t', '\n', '\r']))
+        };
+        if ends && !fresh {
+            if stack.is_empty() {
+                items.push(item_start..tokens.len());
+                item_start = tokens.len();
+            } else {
+                let at = tokens.last().map_or(r.start, |t| t.end);
+                let (start, end) = if r.token == Token::Semicolon {
+                    (r.start, r.end)
+                } else {
+                    (at, at)
+                };
+                tokens.push(Spanned {
+                    token: Token::Newline,
+                    start,
+                    end,
+                });
+            }
+        }
+        let opener = match r.token {
+            Token::Semicolon => continue,
+            Token::LParen | Token::LBracket | Token::LBrace => {
+                stack.push(r.token.clone());
+                None
+            }
+            Token::RParen => Some(Token::LParen),
+            Token::RBracket => Some(Token::LBracket),
+            Token::RBrace => Some(Token::LBrace),
+            _ => None,
+        };
+        if let Some(opener) = opener {
+            // `}` closes whatever is open inside its block; `)` and `]` never reach out of one.
+            let reach = if opener == Token::LBrace {
+                0
+            } else {
+                stack
+                    .iter()
+                    .rposition(|t| *t == Token::LBrace)
+                    .map_or(0, |n| n + 1)
+            };
+            match stack[reach..].iter().rposition(|t| *t == opener) {
+                Some(depth) => {
+                    balanced &= reach + depth + 1 == stack.len();
+                    stack.truncate(reach + depth);
+                }
+                None => balanced = false,
+            }
+        }
+        tokens.push(Spanned {
+            token: r.token.clone(),
+            start: r.start,
+            end: r.end,
+        });
+    }
+    if tokens.len() > item_start {
+        items.push(item_start..tokens.len());
+    }
+    lexed.open_at_end = balanced && !stack.is_empty();
+    lexed.tokens = tokens;
+    lexed.items = items;
+    balanced && stack.is_empty()
+}
+
+/// Whether `word` is reserved, and so cannot be a name.
+pub fn is_reserved(word: &str) -> bool {
+    RESERVED.contains(&word)
+}
