@@ -2,7 +2,9 @@
 //! numbers, readers and writers. Knows nothing of the language.
 
 pub mod gemm;
+pub mod philox;
 pub mod pool;
+pub mod shuffle;
 pub mod tensor;
 
 pub use tensor::{Data, Elem, Tensor};
