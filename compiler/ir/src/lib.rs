@@ -6,16 +6,21 @@
 pub mod function;
 mod hash;
 pub mod infer;
+pub mod interpret;
+mod lexer;
 pub mod op;
+pub mod parse;
 pub mod print;
 pub mod rewrite;
 pub mod verify;
 
 pub use function::{Def, Function, Guard, Inst, InstData, Type, Value, ValueData};
 pub use infer::{check_types, result_types};
+pub use interpret::{InterpretError, Precision, interpret};
 pub use op::{
     Binary, Category, Comparison, Contract, Distribution, Factor, Label, Labels, Literal, Mode, Op,
     Reduction, Unary,
 };
+pub use parse::{ParseError, parse};
 pub use rewrite::{eliminate_dead, hash_structure, inline};
 pub use verify::{VerifyError, verify};

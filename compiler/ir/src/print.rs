@@ -20,15 +20,13 @@ impl Names {
     /// Numbers by definition: params, then results in order.
     pub(crate) fn of(f: &Function) -> Names {
         let mut number = SecondaryMap::new();
-        let mut next = 0;
         let results = f
             .order
             .iter()
             .filter_map(|&inst| f.insts.get(inst))
             .flat_map(|data| data.results.iter());
-        for &value in f.params.iter().chain(results) {
-            number[value] = PackedOption::from(Value::from_u32(next));
-            next += 1;
+        for (next, &value) in f.params.iter().chain(results).enumerate() {
+            number[value] = PackedOption::from(Value::from_u32(next as u32));
         }
         Names { number }
     }

@@ -186,8 +186,7 @@ fn at_inst(f: &Function, path: &str, at: usize, message: String) -> VerifyError 
     let names = Names::of(f);
     let first_line = |inst: Inst| {
         let text = inst_text(f, &names, inst);
-        let line = text.lines().next().unwrap_or_default().to_string();
-        line
+        text.lines().next().unwrap_or_default().to_string()
     };
     let from = at.saturating_sub(2);
     let to = (at + 3).min(f.order.len());

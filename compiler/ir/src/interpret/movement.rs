@@ -1,0 +1,170 @@
+//! Ops that move entries, by attributes or by an index tensor, and `scatter_add`.
+
+use super::BadIndex;
+use super::array::{Array, Items, each_index, offset, strides};
+use crate::function::Type;
+use crate::op::Literal;
+use std::rc::Rc;
+
+pub(super) fn iota(dims: &[usize], axis: usize) -> Array {
+    let mut out = Vec::with_capacity(dims.iter().product());
+    each_index(dims, |index| out.push(index[axis] as i64));
+    Array {
+        dims: dims.to_vec(),
+        items: Items::Int(out),
+    }
+}
+
+pub(super) fn slice(x: &Array, start: &[usize], stride: &[usize], dims: &[usize]) -> Array {
+    let steps = strides(&x.dims);
+    let mut places = Vec::with_capacity(dims.iter().product());
+    each_index(dims, |index| {
+        let place: usize = (0..dims.len())
+            .map(|axis| (start[axis] + index[axis] * stride[axis]) * steps[axis])
+            .sum();
+        places.push(place);
+    });
+    x.pick(dims, &places)
+}
+
+pub(super) fn pad(
+    x: &Array,
+    value: &Array,
+    low: &[usize],
+    interior: &[usize],
+    dims: &[usize],
+) -> Array {
+    let steps = strides(dims);
+    let mut places = Vec::with_capacity(x.len());
+    each_index(&x.dims, |index| {
+        let place: usize = (0..dims.len())
+            .map(|axis| (low[axis] + index[axis] * (interior[axis] + 1)) * steps[axis])
+            .sum();
+        places.push(place);
+    });
+    fn fill<A: Copy>(x: &[A], value: A, places: &[usize], count: usize) -> Vec<A> {
+        let mut out = vec![value; count];
+        for (&x, &place) in x.iter().zip(places) {
+            out[place] = x;
+        }
+        out
+    }
+    let count = dims.iter().product();
+    let items = match &x.items {
+        Items::Float(v) => Items::Float(fill(v, value.floats()[0], &places, count)),
+        Items::Int(v) => Items::Int(fill(v, value.ints()[0], &places, count)),
+        Items::Bool(v) => Items::Bool(fill(v, value.bools()[0], &places, count)),
+    };
+    Array {
+        dims: dims.to_vec(),
+        items,
+    }
+}
+
+pub(super) fn concat(parts: &[Rc<Array>], axis: usize, dims: &[usize]) -> Array {
+    fn join<A: Copy>(parts: &[(&[A], usize)], outer: usize) -> Vec<A> {
+        let mut out = Vec::new();
+        for at in 0..outer {
+            for &(items, block) in parts {
+                out.extend_from_slice(&items[at * block..(at + 1) * block]);
+            }
+        }
+        out
+    }
+    let outer: usize = dims[..axis].iter().product();
+    let block = |part: &Array| -> usize { part.dims[axis..].iter().product() };
+    let items = match &parts[0].items {
+        Items::Float(_) => {
+            let parts: Vec<_> = parts.iter().map(|p| (p.floats(), block(p))).collect();
+            Items::Float(join(&parts, outer))
+        }
+        Items::Int(_) => {
+            let parts: Vec<_> = parts.iter().map(|p| (p.ints(), block(p))).collect();
+            Items::Int(join(&parts, outer))
+        }
+        Items::Bool(_) => {
+            let parts: Vec<_> = parts.iter().map(|p| (p.bools(), block(p))).collect();
+            Items::Bool(join(&parts, outer))
+        }
+    };
+    Array {
+        dims: dims.to_vec(),
+        items,
+    }
+}
+
+pub(super) fn reverse(x: &Array, axes: &[usize]) -> Array {
+    let steps = strides(&x.dims);
+    let mut places = Vec::with_capacity(x.len());
+    each_index(&x.dims, |index| {
+        let mut index = index.to_vec();
+        for &axis in axes {
+            index[axis] = x.dims[axis] - 1 - index[axis];
+        }
+        places.push(offset(&index, &steps));
+    });
+    x.pick(&x.dims, &places)
+}
+
+fn checked(index: i64, size: usize) -> Result<usize, BadIndex> {
+    match usize::try_from(index) {
+        Ok(at) if at < size => Ok(at),
+        _ => Err(BadIndex { index, size }),
+    }
+}
+
+/// For each entry of `at`, in order, the start of the slice that it names in an array of
+/// `[..batch, size, ..s]` whose slices have `block` elements.
+fn slices(at: &Array, batch: usize, size: usize, block: usize) -> Result<Vec<usize>, BadIndex> {
+    let inner: usize = at.dims[batch..].iter().product();
+    at.ints()
+        .iter()
+        .enumerate()
+        .map(|(place, &index)| Ok((place / inner * size + checked(index, size)?) * block))
+        .collect()
+}
+
+pub(super) fn gather(
+    x: &Array,
+    at: &Array,
+    batch: usize,
+    dims: &[usize],
+) -> Result<Array, BadIndex> {
+    let block: usize = x.dims[batch + 1..].iter().product();
+    let starts = slices(at, batch, x.dims[batch], block)?;
+    let places: Vec<usize> = starts
+        .into_iter()
+        .flat_map(|start| start..start + block)
+        .collect();
+    Ok(x.pick(dims, &places))
+}
+
+pub(super) fn scatter_add(
+    at: &Array,
+    updates: &Array,
+    batch: usize,
+    ty: &Type,
+) -> Result<Array, BadIndex> {
+    let block: usize = ty.dims[batch + 1..].iter().product();
+    let starts = slices(at, batch, ty.dims[batch], block)?;
+    let places = starts.into_iter().flat_map(|start| start..start + block);
+    match &updates.items {
+        Items::Float(v) => {
+            let mut out = Array::constant(Literal::Float(0.0), ty);
+            if let Items::Float(out) = &mut out.items {
+                places.zip(v).for_each(|(place, x)| out[place] += x);
+            }
+            Ok(out)
+        }
+        Items::Int(v) => {
+            let mut out = Array::constant(Literal::Int(0), ty);
+            if let Items::Int(out) = &mut out.items {
+                places
+                    .zip(v)
+                    .for_each(|(place, &x)| out[place] = out[place].wrapping_add(x));
+            }
+            Ok(out)
+        }
+        Items::Bool(_) => unreachable!("the verifier saw numbers"),
+    }
+}

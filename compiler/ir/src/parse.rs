@@ -1,0 +1,735 @@
+//! The text form of TIR, read. The grammar is what [`crate::print`] writes; the result is
+//! well formed as a data structure, but only [`crate::verify`] says whether it is valid.
+
+use crate::function::{Function, Guard, Type, Value};
+use crate::lexer::{Placed, Token, tokens};
+use crate::op::{
+    Binary, Comparison, Contract, Distribution, Factor, Label, Labels, Literal, Mode, Op,
+    Reduction, Unary,
+};
+use crate::print::elem_named;
+use aec_runtime::{Data, Elem, Tensor};
+use aec_syntax::Span;
+use smallvec::SmallVec;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// Why a text is not TIR. Line and column count from 1.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ParseError {
+    /// Line.
+    pub line: usize,
+    /// Column, in characters.
+    pub column: usize,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.line, self.column, self.message)
+    }
+}
+
+impl std::error::Error for ParseError {}
+
+/// Regions deeper than this are refused, so that no text overflows the stack.
+const MAX_DEPTH: usize = 64;
+
+/// Reads all functions of a text.
+pub fn parse(text: &str) -> Result<Vec<Function>, ParseError> {
+    let mut parser = Parser {
+        tokens: tokens(text)?,
+        at: 0,
+        depth: 0,
+    };
+    let mut functions = Vec::new();
+    while *parser.peek() != Token::End {
+        functions.push(parser.function()?);
+    }
+    Ok(functions)
+}
+
+struct Parser {
+    tokens: Vec<Placed>,
+    at: usize,
+    depth: usize,
+}
+
+/// The values of the function that is being read, by the number in the text.
+type Scope = HashMap<u32, Value>;
+type Operands = SmallVec<[Value; 4]>;
+type Parsed<T> = Result<T, ParseError>;
+
+impl Parser {
+    fn peek(&self) -> &Token {
+        &self.tokens[self.at].token
+    }
+
+    fn next(&mut self) -> Token {
+        let token = self.tokens[self.at].token.clone();
+        if self.at + 1 < self.tokens.len() {
+            self.at += 1;
+        }
+        token
+    }
+
+    fn fail<T>(&self, at: usize, message: impl Into<String>) -> Parsed<T> {
+        let placed = &self.tokens[at];
+        Err(ParseError {
+            line: placed.line,
+            column: placed.column,
+            message: message.into(),
+        })
+    }
+
+    fn expected<T>(&self, what: &str) -> Parsed<T> {
+        let found = self.peek().describe();
+        self.fail(self.at, format!("expected {what}, found {found}"))
+    }
+
+    fn is_mark(&self, mark: &str) -> bool {
+        matches!(self.peek(), Token::Mark(found) if *found == mark)
+    }
+
+    fn eat(&mut self, mark: &str) -> bool {
+        let found = self.is_mark(mark);
+        if found {
+            self.next();
+        }
+        found
+    }
+
+    fn mark(&mut self, mark: &str) -> Parsed<()> {
+        if self.eat(mark) {
+            Ok(())
+        } else {
+            self.expected(&format!("`{mark}`"))
+        }
+    }
+
+    fn is_word(&self, word: &str) -> bool {
+        matches!(self.peek(), Token::Word(found) if found == word)
+    }
+
+    fn eat_word(&mut self, word: &str) -> bool {
+        let found = self.is_word(word);
+        if found {
+            self.next();
+        }
+        found
+    }
+
+    fn word(&mut self, word: &str) -> Parsed<()> {
+        if self.eat_word(word) {
+            Ok(())
+        } else {
+            self.expected(&format!("`{word}`"))
+        }
+    }
+
+    fn name(&mut self, what: &str) -> Parsed<String> {
+        match self.peek().clone() {
+            Token::Word(word) => {
+                self.next();
+                Ok(word)
+            }
+            _ => self.expected(what),
+        }
+    }
+
+    fn unsigned(&mut self) -> Parsed<u64> {
+        if let Token::Number(text) = self.peek() {
+            let parsed = match text.strip_prefix("0x") {
+                Some(digits) => u64::from_str_radix(digits, 16),
+                None => text.parse(),
+            };
+            if let Ok(number) = parsed {
+                self.next();
+                return Ok(number);
+            }
+        }
+        self.expected("a number without sign")
+    }
+
+    fn size(&mut self) -> Parsed<usize> {
+        let at = self.at;
+        let number = self.unsigned()?;
+        match usize::try_from(number) {
+            // Products of sizes must not overflow; nothing real comes near.
+            Ok(size) if size <= 1 << 40 => Ok(size),
+            _ => self.fail(at, format!("{number} is too large for a size")),
+        }
+    }
+
+    /// `[item, item]`
+    fn list<T>(&mut self, mut item: impl FnMut(&mut Self) -> Parsed<T>) -> Parsed<Vec<T>> {
+        self.mark("[")?;
+        let mut items = Vec::new();
+        while !self.is_mark("]") {
+            items.push(item(self)?);
+            if !self.eat(",") {
+                break;
+            }
+        }
+        self.mark("]")?;
+        Ok(items)
+    }
+
+    fn sizes(&mut self) -> Parsed<Vec<usize>> {
+        self.list(Parser::size)
+    }
+
+    /// `a:b` or `a:b:c`; the third is `otherwise` when left out.
+    fn range(&mut self, otherwise: usize) -> Parsed<(usize, usize, usize)> {
+        let first = self.size()?;
+        self.mark(":")?;
+        let second = self.size()?;
+        let third = if self.eat(":") {
+            self.size()?
+        } else {
+            otherwise
+        };
+        Ok((first, second, third))
+    }
+
+    fn elem(&mut self) -> Parsed<Elem> {
+        let at = self.at;
+        let name = self.name("an element type")?;
+        match elem_named(&name) {
+            Some(elem) => Ok(elem),
+            None => self.fail(at, format!("`{name}` is no element type")),
+        }
+    }
+
+    fn ty(&mut self) -> Parsed<Type> {
+        let at = self.at;
+        let elem = self.elem()?;
+        let dims = if self.is_mark("[") {
+            self.sizes()?
+        } else {
+            Vec::new()
+        };
+        let size = dims
+            .iter()
+            .try_fold(1usize, |size, &dim| size.checked_mul(dim.max(1)));
+        if size.is_none_or(|size| size > 1 << 40) {
+            return self.fail(at, "the type has too many elements");
+        }
+        Ok(Type::new(elem, &dims))
+    }
+
+    fn number(&mut self) -> Parsed<u32> {
+        match *self.peek() {
+            Token::Value(number) => {
+                self.next();
+                Ok(number)
+            }
+            _ => self.expected("a value"),
+        }
+    }
+
+    fn value(&mut self, scope: &Scope) -> Parsed<Value> {
+        let at = self.at;
+        let number = self.number()?;
+        match scope.get(&number) {
+            Some(&value) => Ok(value),
+            None => self.fail(at, format!("%{number} is not defined before this")),
+        }
+    }
+
+    fn values(&mut self, scope: &Scope) -> Parsed<Operands> {
+        let mut values = Operands::new();
+        while matches!(self.peek(), Token::Value(_)) {
+            values.push(self.value(scope)?);
+            if !self.eat(",") {
+                break;
+            }
+        }
+        Ok(values)
+    }
+
+    fn define(&mut self, at: usize, scope: &mut Scope, number: u32, value: Value) -> Parsed<()> {
+        match scope.insert(number, value) {
+            None => Ok(()),
+            Some(_) => self.fail(at, format!("%{number} is defined twice")),
+        }
+    }
+
+    fn function(&mut self) -> Parsed<Function> {
+        if self.depth == MAX_DEPTH {
+            return self.fail(self.at, "regions are nested too deeply");
+        }
+        self.depth += 1;
+        self.word("fn")?;
+        let name = match self.peek().clone() {
+            Token::Word(name) | Token::Text(name) => {
+                self.next();
+                name
+            }
+            _ => return self.expected("a function's name"),
+        };
+        let mut f = Function::new(name);
+        let mut scope = Scope::new();
+        self.mark("(")?;
+        while !self.is_mark(")") {
+            let at = self.at;
+            let number = self.number()?;
+            let name = match self.peek().clone() {
+                Token::Text(name) => {
+                    self.next();
+                    name
+                }
+                _ => String::new(),
+            };
+            self.mark(":")?;
+            let ty = self.ty()?;
+            let value = f.param(ty, name);
+            self.define(at, &mut scope, number, value)?;
+            if !self.eat(",") {
+                break;
+            }
+        }
+        self.mark(")")?;
+        self.mark("{")?;
+        loop {
+            if self.eat_word("return") {
+                f.results = self.values(&scope)?.to_vec();
+                break;
+            } else if self.eat_word("alias") {
+                let param = self.size()?;
+                self.mark("->")?;
+                let result = self.size()?;
+                f.aliases.push((param, result));
+            } else if self.eat_word("guard") {
+                let value = self.value(&scope)?;
+                f.guards.push(Guard {
+                    value,
+                    span: Span::NONE,
+                });
+            } else if matches!(self.peek(), Token::Value(_)) || self.is_mark("=") {
+                self.inst(&mut f, &mut scope)?;
+            } else {
+                return self.expected("an instruction, `guard`, `alias` or `return`");
+            }
+        }
+        self.mark("}")?;
+        self.depth -= 1;
+        Ok(f)
+    }
+
+    fn inst(&mut self, f: &mut Function, scope: &mut Scope) -> Parsed<()> {
+        let mut numbers = Vec::new();
+        let mut types = Vec::new();
+        while !self.is_mark("=") {
+            let at = self.at;
+            numbers.push((at, self.number()?));
+            self.mark(":")?;
+            types.push(self.ty()?);
+            if !self.eat(",") {
+                break;
+            }
+        }
+        self.mark("=")?;
+        let (op, operands) = self.op(f, scope, &types)?;
+        let inst = f.push(op, &operands, &types, Span::NONE);
+        let results = f.insts[inst].results.clone();
+        for (&(at, number), &value) in numbers.iter().zip(&results) {
+            self.define(at, scope, number, value)?;
+        }
+        Ok(())
+    }
+
+    fn op(&mut self, f: &Function, scope: &Scope, types: &[Type]) -> Parsed<(Op, Operands)> {
+        let at = self.at;
+        let name = self.name("an operation")?;
+        let op = match name.as_str() {
+            "constant" => Op::Constant(self.literal(types)?),
+            "dense" => self.dense(types)?,
+            "iota" => Op::Iota { axis: self.size()? },
+            "select" => Op::Select,
+            "convert" => Op::Convert,
+            "contract" => return self.contract(f, scope, types),
+            "reduce" => Op::Reduce {
+                op: self.reduction()?,
+                axes: SmallVec::from_vec(self.sizes()?),
+            },
+            "arg_reduce" => Op::ArgReduce {
+                op: self.reduction()?,
+                axis: self.size()?,
+            },
+            "reshape" => Op::Reshape,
+            "slice" => {
+                let ranges = self.list(|parser| parser.range(1))?;
+                Op::Slice {
+                    start: ranges.iter().map(|range| range.0).collect(),
+                    limit: ranges.iter().map(|range| range.1).collect(),
+                    stride: ranges.iter().map(|range| range.2).collect(),
+                }
+            }
+            "pad" => {
+                let ranges = self.list(|parser| parser.range(0))?;
+                Op::Pad {
+                    low: ranges.iter().map(|range| range.0).collect(),
+                    high: ranges.iter().map(|range| range.1).collect(),
+                    interior: ranges.iter().map(|range| range.2).collect(),
+                }
+            }
+            "concat" => Op::Concat { axis: self.size()? },
+            "reverse" => Op::Reverse {
+                axes: SmallVec::from_vec(self.sizes()?),
+            },
+            "gather" => {
+                self.word("batch")?;
+                Op::Gather {
+                    batch: self.size()?,
+                }
+            }
+            "scatter_add" => {
+                self.word("batch")?;
+                Op::ScatterAdd {
+                    batch: self.size()?,
+                }
+            }
+            "cumsum" => Op::CumSum {
+                axis: self.size()?,
+                reverse: self.eat_word("reverse"),
+            },
+            "argsort" => Op::ArgSort,
+            "draw" => self.draw()?,
+            "map" => return self.map(scope),
+            "derivative" => return self.derivative(scope),
+            "batch_mean" => Op::BatchMean,
+            "stop" => Op::Stop,
+            name => {
+                let unary = Unary::ALL.into_iter().find(|op| op.name() == name);
+                let binary = Binary::ALL.into_iter().find(|op| op.name() == name);
+                let comparison = Comparison::ALL.into_iter().find(|op| op.name() == name);
+                match (unary, binary, comparison) {
+                    (Some(op), _, _) => Op::Unary(op),
+                    (_, Some(op), _) => Op::Binary(op),
+                    (_, _, Some(op)) => Op::Compare(op),
+                    (None, None, None) => {
+                        return self.fail(at, format!("`{name}` is no operation"));
+                    }
+                }
+            }
+        };
+        Ok((op, self.values(scope)?))
+    }
+
+    fn reduction(&mut self) -> Parsed<Reduction> {
+        let at = self.at;
+        let name = self.name("a reduction")?;
+        match Reduction::ALL.into_iter().find(|op| op.name() == name) {
+            Some(op) => Ok(op),
+            None => self.fail(at, format!("`{name}` is no reduction")),
+        }
+    }
+
+    fn only<'t>(&self, types: &'t [Type]) -> Parsed<&'t Type> {
+        match types {
+            [ty] => Ok(ty),
+            _ => self.fail(self.at, "this operation has one result"),
+        }
+    }
+
+    fn literal(&mut self, types: &[Type]) -> Parsed<Literal> {
+        match self.only(types)?.elem {
+            Elem::F32 | Elem::F64 => Ok(Literal::Float(self.float()?)),
+            Elem::I32 | Elem::I64 => Ok(Literal::Int(self.signed()?)),
+            Elem::Bool => Ok(Literal::Bool(self.boolean()?)),
+        }
+    }
+
+    fn boolean(&mut self) -> Parsed<bool> {
+        if self.eat_word("true") {
+            Ok(true)
+        } else if self.eat_word("false") {
+            Ok(false)
+        } else {
+            self.expected("`true` or `false`")
+        }
+    }
+
+    fn signed(&mut self) -> Parsed<i64> {
+        if let Token::Number(text) = self.peek()
+            && let Ok(number) = text.parse()
+        {
+            self.next();
+            return Ok(number);
+        }
+        self.expected("an int")
+    }
+
+    /// The bits after `nan:`, if there are any.
+    fn nan_bits(&mut self) -> Parsed<Option<u64>> {
+        if self.eat(":") {
+            Ok(Some(self.unsigned()?))
+        } else {
+            Ok(None)
+        }
+    }
+
+    fn float(&mut self) -> Parsed<f64> {
+        if self.eat_word("nan") {
+            return Ok(self.nan_bits()?.map_or(f64::NAN, f64::from_bits));
+        }
+        let text = self.float_text()?;
+        match text.parse() {
+            Ok(number) => Ok(number),
+            Err(_) => self.expected("a float"),
+        }
+    }
+
+    fn float32(&mut self) -> Parsed<f32> {
+        if self.eat_word("nan") {
+            let bits = self.nan_bits()?;
+            return Ok(bits.map_or(f32::NAN, |bits| f32::from_bits(bits as u32)));
+        }
+        let text = self.float_text()?;
+        match text.parse() {
+            Ok(number) => Ok(number),
+            Err(_) => self.expected("a float"),
+        }
+    }
+
+    fn float_text(&mut self) -> Parsed<String> {
+        let negative = self.eat("-");
+        match self.peek().clone() {
+            Token::Number(text) if text.parse::<f64>().is_ok() && !negative => {
+                self.next();
+                Ok(text)
+            }
+            Token::Word(word) if word == "inf" => {
+                self.next();
+                Ok(if negative { "-inf" } else { "inf" }.to_string())
+            }
+            _ => self.expected("a float"),
+        }
+    }
+
+    fn dense(&mut self, types: &[Type]) -> Parsed<Op> {
+        let at = self.at;
+        let ty = self.only(types)?;
+        let data = match ty.elem {
+            Elem::F32 => Data::F32(self.list(Parser::float32)?),
+            Elem::F64 => Data::F64(self.list(Parser::float)?),
+            Elem::I32 => Data::I32(self.list(|parser| {
+                let at = parser.at;
+                let number = parser.signed()?;
+                match i32::try_from(number) {
+                    Ok(number) => Ok(number),
+                    Err(_) => parser.fail(at, format!("{number} is no i32")),
+                }
+            })?),
+            Elem::I64 => Data::I64(self.list(Parser::signed)?),
+            Elem::Bool => Data::Bool(self.list(|parser| Ok(u8::from(parser.boolean()?)))?),
+        };
+        let count = match &data {
+            Data::F32(v) => v.len(),
+            Data::F64(v) => v.len(),
+            Data::I32(v) => v.len(),
+            Data::I64(v) => v.len(),
+            Data::Bool(v) => v.len(),
+        };
+        if count != ty.len() {
+            return self.fail(at, format!("{count} elements for {ty}"));
+        }
+        Ok(Op::Dense(Arc::new(Tensor::new(ty.dims.to_vec(), data))))
+    }
+
+    fn draw(&mut self) -> Parsed<Op> {
+        let at = self.at;
+        let name = self.name("a distribution")?;
+        let found = Distribution::ALL
+            .into_iter()
+            .find(|distribution| distribution.name() == name);
+        let Some(distribution) = found else {
+            return self.fail(at, format!("`{name}` is no distribution"));
+        };
+        self.word("site")?;
+        let site = self.unsigned()?;
+        self.word("batch")?;
+        let batch = self.size()?;
+        self.word("radices")?;
+        let radices = self.sizes()?;
+        Ok(Op::Draw {
+            distribution,
+            site,
+            batch,
+            radices,
+        })
+    }
+
+    /// `(%0 mark, %1; %2`: the operands, the marks of those before `;`.
+    fn marked(&mut self, scope: &Scope, mark: &str) -> Parsed<(Operands, Vec<bool>)> {
+        self.mark("(")?;
+        let mut operands = Operands::new();
+        let mut marks = Vec::new();
+        while matches!(self.peek(), Token::Value(_)) {
+            operands.push(self.value(scope)?);
+            marks.push(self.eat_word(mark));
+            if !self.eat(",") {
+                break;
+            }
+        }
+        if self.eat(";") {
+            operands.extend(self.values(scope)?);
+        }
+        self.mark(")")?;
+        Ok((operands, marks))
+    }
+
+    fn region(&mut self) -> Parsed<Box<Function>> {
+        self.mark("{")?;
+        let body = self.function()?;
+        self.mark("}")?;
+        Ok(Box::new(body))
+    }
+
+    fn map(&mut self, scope: &Scope) -> Parsed<(Op, Operands)> {
+        let size = self.size()?;
+        let is_batch = self.eat_word("batch");
+        let (operands, mapped) = self.marked(scope, "mapped")?;
+        let body = self.region()?;
+        let op = Op::Map {
+            size,
+            mapped,
+            is_batch,
+            body,
+        };
+        Ok((op, operands))
+    }
+
+    fn derivative(&mut self, scope: &Scope) -> Parsed<(Op, Operands)> {
+        let at = self.at;
+        let name = self.name("`vjp`, `jvp` or `jacobian`")?;
+        let Some(mode) = Mode::ALL.into_iter().find(|mode| mode.name() == name) else {
+            return self.fail(at, format!("`{name}` is no mode of differentiation"));
+        };
+        let (operands, active) = self.marked(scope, "active")?;
+        let body = self.region()?;
+        Ok((Op::Derivative { mode, active, body }, operands))
+    }
+
+    fn label(&mut self) -> Parsed<Label> {
+        let at = self.at;
+        let name = self.name("a label")?;
+        let letter = name.as_bytes()[0];
+        let round = if name.len() == 1 {
+            Some(0)
+        } else {
+            name[1..].parse().ok().filter(|&round: &u16| round > 0)
+        };
+        match round.map(|round| round.saturating_mul(26)) {
+            Some(round) if letter.is_ascii_lowercase() => {
+                let number = round.saturating_add(u16::from(letter - b'a'));
+                match Label::try_from(number) {
+                    Ok(label) => Ok(label),
+                    Err(_) => self.fail(at, format!("label `{name}` is beyond the last one")),
+                }
+            }
+            _ => self.fail(
+                at,
+                format!("`{name}` is no label (`a` to `z`, `a1` to `z1`, …)"),
+            ),
+        }
+    }
+
+    fn contract(&mut self, f: &Function, scope: &Scope, types: &[Type]) -> Parsed<(Op, Operands)> {
+        let result = self.only(types)?;
+        let mut contract = Contract {
+            factors: Vec::new(),
+            deltas: Vec::new(),
+            out: Labels::new(),
+            coefficient: 1.0,
+            sizes: Vec::new(),
+        };
+        // `->` follows, or a number, a value or `delta`.
+        let named = self.is_word("nan") || self.is_word("inf") || self.is_mark("-");
+        if named || matches!(self.peek(), Token::Number(_)) {
+            contract.coefficient = self.float()?;
+        }
+        let mut operands = Operands::new();
+        let set = |sizes: &mut Vec<usize>, label: Label, size: usize| {
+            let index = usize::from(label);
+            if sizes.len() <= index {
+                sizes.resize(index + 1, 1);
+            }
+            sizes[index] = size;
+        };
+        while matches!(self.peek(), Token::Value(_)) {
+            let at = self.at;
+            let value = self.value(scope)?;
+            operands.push(value);
+            let labels = self.list(Parser::label)?;
+            let dims = f.dims(value);
+            if labels.len() != dims.len() {
+                let message = format!("{} labels for {}", labels.len(), f.ty(value));
+                return self.fail(at, message);
+            }
+            for (&label, &size) in labels.iter().zip(dims) {
+                set(&mut contract.sizes, label, size);
+            }
+            let power = if self.eat("^") {
+                let at = self.at;
+                match u32::try_from(self.unsigned()?) {
+                    Ok(power) => power,
+                    Err(_) => return self.fail(at, "the power is too large"),
+                }
+            } else {
+                1
+            };
+            contract.factors.push(Factor {
+                labels: Labels::from_vec(labels),
+                power,
+            });
+        }
+        while self.eat_word("delta") {
+            let at = self.at;
+            match self.list(Parser::label)?[..] {
+                [a, b] => contract.deltas.push((a, b)),
+                _ => return self.fail(at, "a delta has two labels"),
+            }
+        }
+        self.mark("->")?;
+        let at = self.at;
+        contract.out = Labels::from_vec(self.list(Parser::label)?);
+        if contract.out.len() != result.rank() {
+            let message = format!("{} labels for {result}", contract.out.len());
+            return self.fail(at, message);
+        }
+        for (&label, &size) in contract.out.iter().zip(&result.dims) {
+            let carried = contract
+                .factors
+                .iter()
+                .any(|factor| factor.labels.contains(&label));
+            // A factor's size stands; the verifier compares it with the result's.
+            if !carried {
+                set(&mut contract.sizes, label, size);
+            }
+        }
+        if self.eat_word("where") {
+            loop {
+                let label = self.label()?;
+                self.mark("=")?;
+                let size = self.size()?;
+                set(&mut contract.sizes, label, size);
+                if !self.eat(",") {
+                    break;
+                }
+            }
+        }
+        let told = contract.sizes.len();
+        if contract
+            .deltas
+            .iter()
+            .any(|&(a, b)| usize::from(a.max(b)) >= told)
+        {
+            return self.fail(at, "a label of a delta has no size; add `where label=size`");
+        }
+        Ok((Op::Contract(contract), operands))
+    }
+}
