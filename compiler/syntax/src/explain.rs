@@ -27,10 +27,10 @@ pub fn syntax_error(ctx: &Ctx<'_>, at: usize, expected: &[String]) -> Option<Dia
     Some(
         unclosed(&site)
             .or_else(|| stray_closer(&site))
+            .or_else(|| misplaced_item(&site))
             .or_else(|| reserved_name(&site))
             .or_else(|| equals_in_condition(&site))
             .or_else(|| chained_comparison(&site))
-            .or_else(|| misplaced_item(&site))
             .or_else(|| number_shape(&site))
             .or_else(|| tick(&site))
             .or_else(|| other_language(&site))
@@ -546,8 +546,12 @@ fn general(site: &Site<'_, '_>) -> Diagnostic {
     } else if site.expects("nl") && !operand && wanted.len() < 3 {
         wanted.push("the end of the line");
     }
+    if after_value && wanted.len() > 1 {
+        wanted.retain(|w| *w != "`=`");
+    }
     let found = match site.found {
-        None => "the end".to_string(),
+        None if site.ctx.string_depth > 0 => "the end of the braces".to_string(),
+        None => "the end of the statement".to_string(),
         Some(token) => token.describe(),
     };
     let message = match wanted.as_slice() {

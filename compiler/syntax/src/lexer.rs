@@ -177,7 +177,7 @@ fn tokenize(file: FileId, text: &str, range: Range<usize>, lexed: &mut Lexed) ->
                 }
             }
             Ok(Token::Foreign) => foreign(file, &text[start..end], start, diagnostics),
-            Ok(Token::Ident(name)) => contextual(name, &text[end..range.end]),
+            Ok(Token::Ident(name)) => contextual(name, &text[end..range.end], newlines > 0),
             Ok(token) => token,
             Err(()) => {
                 let bad = unreadable(file, text, start, end, raw.last(), diagnostics);
@@ -224,8 +224,9 @@ fn doc_text(lines: &mut Vec<&str>) -> Name {
 }
 
 /// `model`, `param`, `train` are words of the grammar only right before a name, `test` only
-/// right before a string.
-fn contextual(name: Name, rest: &str) -> Token {
+/// right before a string. At the start of a line `param` and `model` before a reserved word
+/// are taken as keywords too, for the sake of the message.
+fn contextual(name: Name, rest: &str, line_start: bool) -> Token {
     let keyword = match &*name {
         "model" => Token::Model,
         "param" => Token::Param,
@@ -234,29 +235,11 @@ fn contextual(name: Name, rest: &str) -> Token {
         _ => return Token::Ident(name),
     };
     let rest = rest.trim_start_matches([' ', '\t']);
-    let follows = if keyword == Token::Test {
-        rest.starts_with('"')
-    } else {
-        match Token::lexer(rest).next() {
-            Some(Ok(Token::Ident(_))) => true,
-            // `param in: …`: the message about the reserved word needs the keyword.
-            Some(Ok(token)) if keyword != Token::Train => {
-                token.is_reserved()
-                    && !matches!(
-                        token,
-                        Token::And
-                            | Token::Or
-                            | Token::In
-                            | Token::On
-                            | Token::Then
-                            | Token::Else
-                            | Token::If
-                            | Token::For
-                            | Token::As
-                    )
-            }
-            _ => false,
-        }
+    let follows = match (&keyword, Token::lexer(rest).next()) {
+        (Token::Test, Some(Ok(Token::Quote))) => true,
+        (Token::Model | Token::Param | Token::Train, Some(Ok(Token::Ident(_)))) => true,
+        (Token::Model | Token::Param, Some(Ok(token))) => line_start && token.is_reserved(),
+        _ => false,
     };
     if follows { keyword } else { Token::Ident(name) }
 }

@@ -7,14 +7,18 @@ pub mod ast;
 mod builder;
 mod check;
 pub mod diagnostic;
+pub mod dump;
 mod explain;
 pub mod lexer;
 pub mod parser;
+pub mod render;
 pub mod span;
 mod strings;
+pub mod suggest;
 pub mod token;
 
 pub use diagnostic::{Diagnostic, Help, Label, Severity};
 pub use lexer::Comment;
 pub use parser::{ReplInput, parse_expr, parse_repl, parse_script, parse_script_with_comments};
+pub use render::{Style, render, render_json};
 pub use span::{FileId, SourceMap, Span};
