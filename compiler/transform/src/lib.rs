@@ -1,1 +1,22 @@
-//! placeholder until its first commit.
+//! Passes on TIR: differentiation, batching, simplification.
+//!
+//! [`compile_time_passes`] is the readable list; everything it calls is a function from TIR to
+//! TIR. Derivatives are made by linearizing and transposing, batching is a rule per op, and
+//! products of any shape are [`term::Term`]s.
+
+pub mod batch;
+pub mod binarize;
+pub mod derivative;
+pub mod guard;
+pub mod linearize;
+pub mod partial;
+pub mod pipeline;
+pub mod rebuild;
+pub mod simplify;
+mod simplify_contract;
+mod simplify_elementwise;
+mod simplify_movement;
+pub mod term;
+pub mod transpose;
+
+pub use pipeline::{PassInfo, compile_time_passes, passes, run_pass};

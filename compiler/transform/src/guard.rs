@@ -1,0 +1,266 @@
+//! Untaken branches of selections are made harmless before they are differentiated.
+//!
+//! Reverse mode sends a zero cotangent into the branch that was not taken, and `0 * inf` there
+//! is NaN (AUTODIFF.md section 9). So the operands of ops with a singular derivative inside a
+//! branch are replaced, where the branch is not taken, by a place where all is finite. Values
+//! do not change; shared values get a copy of their own for the branch, which CSE merges again
+//! if nothing was replaced.
+
+use crate::term::{Term, all_different};
+use aec_ir::rewrite::{copy_ends, copy_inst, copy_params};
+use aec_ir::{Binary, Function, Label, Labels, Op, Unary, Value};
+use aec_syntax::Span;
+use std::collections::HashMap;
+
+/// Where a unary op and its derivative are finite, if there are places where they are not.
+fn safe_place(op: Unary) -> Option<f64> {
+    match op {
+        Unary::Log | Unary::Sqrt => Some(1.0),
+        Unary::Exp | Unary::Expm1 | Unary::Log1p => Some(0.0),
+        Unary::Neg
+        | Unary::Abs
+        | Unary::Sign
+        | Unary::Floor
+        | Unary::Sin
+        | Unary::Cos
+        | Unary::Tanh
+        | Unary::Logistic
+        | Unary::Erf
+        | Unary::Not => None,
+    }
+}
+
+/// For each operand of a binary op, a place where the op and its derivatives are finite.
+fn safe_places(op: Binary) -> [Option<f64>; 2] {
+    match op {
+        Binary::Div | Binary::Mod => [None, Some(1.0)],
+        Binary::Pow => [Some(1.0), None],
+        Binary::Add
+        | Binary::Sub
+        | Binary::Mul
+        | Binary::FloorDiv
+        | Binary::Min
+        | Binary::Max
+        | Binary::And
+        | Binary::Or => [None, None],
+    }
+}
+
+/// `f` with guarded branches.
+pub fn guard_selects(f: &Function) -> Function {
+    let has_select = f.order.iter().any(|&inst| {
+        let data = &f.insts[inst];
+        matches!(data.op, Op::Select) && f.ty(data.results[0]).elem.is_float()
+    });
+    if !has_select {
+        return f.clone();
+    }
+    let (mut out, mut map) = copy_params(f);
+    for &inst in &f.order {
+        let data = &f.insts[inst];
+        if matches!(data.op, Op::Select) && f.ty(data.results[0]).elem.is_float() {
+            let operands = map.all(&data.operands);
+            let condition = operands[0];
+            let mut guard = Guard {
+                f: &mut out,
+                seen: HashMap::new(),
+            };
+            let a = guard.value(operands[1], condition, true);
+            let b = guard.value(operands[2], condition, false);
+            let value = out.select(condition, a, b, data.span);
+            map.insert(data.results[0], value);
+        } else {
+            copy_inst(&mut out, f, inst, &mut map);
+        }
+    }
+    copy_ends(&mut out, f, &map);
+    crate::rebuild::tidy(out)
+}
+
+struct Guard<'a> {
+    f: &'a mut Function,
+    seen: HashMap<(Value, Value, bool), Value>,
+}
+
+impl Guard<'_> {
+    /// A value equal to `value` where `condition` is `taken`, finite elsewhere as far as the
+    /// ops that make it allow; `condition` has its dims.
+    fn value(&mut self, value: Value, condition: Value, taken: bool) -> Value {
+        let key = (value, condition, taken);
+        if let Some(&guarded) = self.seen.get(&key) {
+            return guarded;
+        }
+        let guarded = self.build(value, condition, taken);
+        self.seen.insert(key, guarded);
+        guarded
+    }
+
+    fn build(&mut self, value: Value, condition: Value, taken: bool) -> Value {
+        let Some(inst) = self.f.def_inst(value) else {
+            return value;
+        };
+        if !self.f.ty(value).elem.is_float() {
+            return value;
+        }
+        let data = self.f.insts[inst].clone();
+        let mut operands = data.operands.clone();
+        match &data.op {
+            Op::Unary(op) => {
+                operands[0] = self.value(operands[0], condition, taken);
+                if let Some(place) = safe_place(*op) {
+                    operands[0] = self.replace(operands[0], condition, taken, place, data.span);
+                }
+            }
+            Op::Binary(op) => {
+                let places = safe_places(*op);
+                for (operand, place) in operands.iter_mut().zip(places) {
+                    *operand = self.value(*operand, condition, taken);
+                    if let Some(place) = place {
+                        *operand = self.replace(*operand, condition, taken, place, data.span);
+                    }
+                }
+            }
+            Op::Select => {
+                for operand in &mut operands[1..] {
+                    *operand = self.value(*operand, condition, taken);
+                }
+            }
+            Op::Contract(contract) => {
+                let term = Term::new(contract, &operands);
+                for (factor, operand) in term.factors.iter().zip(&mut operands) {
+                    if let Some(condition) =
+                        self.spread(&term, &factor.labels, condition, *operand, data.span)
+                    {
+                        *operand = self.value(*operand, condition, taken);
+                    }
+                }
+            }
+            Op::Constant(_)
+            | Op::Dense(_)
+            | Op::Iota { .. }
+            | Op::Compare(_)
+            | Op::Convert
+            | Op::Reduce { .. }
+            | Op::ArgReduce { .. }
+            | Op::Reshape
+            | Op::Slice { .. }
+            | Op::Pad { .. }
+            | Op::Concat { .. }
+            | Op::Reverse { .. }
+            | Op::Gather { .. }
+            | Op::ScatterAdd { .. }
+            | Op::CumSum { .. }
+            | Op::ArgSort
+            | Op::Draw { .. }
+            | Op::Map { .. }
+            | Op::Derivative { .. }
+            | Op::BatchMean
+            | Op::Stop => return value,
+        }
+        if operands == data.operands {
+            return value;
+        }
+        let ty = self.f.ty(value).clone();
+        self.f.push1(data.op, &operands, ty, data.span)
+    }
+
+    fn replace(&mut self, x: Value, condition: Value, taken: bool, place: f64, span: Span) -> Value {
+        if crate::rebuild::splat(self.f, x).is_some() {
+            return x;
+        }
+        let ty = self.f.ty(x).clone();
+        let safe = self.f.number(place, ty, span);
+        match taken {
+            true => self.f.select(condition, x, safe, span),
+            false => self.f.select(condition, safe, x, span),
+        }
+    }
+
+    /// The condition on the result of a contraction, over the axes of one factor: possible if
+    /// the factor carries every label of the result, or those that the condition repeats.
+    fn spread(
+        &mut self,
+        term: &Term,
+        labels: &Labels,
+        condition: Value,
+        operand: Value,
+        span: Span,
+    ) -> Option<Value> {
+        if !all_different(labels) || !self.has_singular(operand, 0) {
+            return None;
+        }
+        let mut over = Term::identity(self.f, condition);
+        // Look through a repeated condition: its own labels may be fewer than the result's.
+        if let Some(inner) = Term::of_value(self.f, condition)
+            && inner.is_relabel()
+            && inner.deltas.is_empty()
+        {
+            over = inner;
+        }
+        let place = |l: Label| over.out.iter().position(|&o| o == l);
+        let mut carried = Labels::new();
+        for &label in &over.factors[0].labels {
+            let result_label = term.out[place(label)?];
+            if !labels.contains(&result_label) {
+                return None;
+            }
+            carried.push(result_label);
+        }
+        let value = over.factors[0].value;
+        let mut spread = term.clone();
+        spread.coefficient = 1.0;
+        spread.deltas.clear();
+        spread.factors = vec![crate::term::TermFactor {
+            value,
+            labels: carried,
+            power: 1,
+        }];
+        spread.out = labels.clone();
+        // Labels of the other factors are not summed here.
+        for label in 0..spread.sizes.len() {
+            if !labels.contains(&(label as Label)) {
+                spread.sizes[label] = 1;
+            }
+        }
+        Some(spread.emit(self.f, aec_runtime::Elem::Bool, span))
+    }
+
+    /// Whether something that this guards is near; keeps conditions from being spread in vain.
+    fn has_singular(&self, value: Value, depth: usize) -> bool {
+        let Some(inst) = self.f.def_inst(value) else {
+            return false;
+        };
+        let data = &self.f.insts[inst];
+        let here = match &data.op {
+            Op::Unary(op) => safe_place(*op).is_some(),
+            Op::Binary(op) => safe_places(*op).iter().any(Option::is_some),
+            Op::Select | Op::Contract(_) => false,
+            Op::Constant(_)
+            | Op::Dense(_)
+            | Op::Iota { .. }
+            | Op::Compare(_)
+            | Op::Convert
+            | Op::Reduce { .. }
+            | Op::ArgReduce { .. }
+            | Op::Reshape
+            | Op::Slice { .. }
+            | Op::Pad { .. }
+            | Op::Concat { .. }
+            | Op::Reverse { .. }
+            | Op::Gather { .. }
+            | Op::ScatterAdd { .. }
+            | Op::CumSum { .. }
+            | Op::ArgSort
+            | Op::Draw { .. }
+            | Op::Map { .. }
+            | Op::Derivative { .. }
+            | Op::BatchMean
+            | Op::Stop => return false,
+        };
+        here || (depth < 8
+            && data
+                .operands
+                .iter()
+                .any(|&operand| self.has_singular(operand, depth + 1)))
+    }
+}

@@ -1,0 +1,149 @@
+//! The passes, as one readable list.
+
+use crate::batch::batch_maps;
+use crate::binarize::binarize;
+use crate::derivative::expand_derivatives;
+use crate::rebuild::tidy;
+use crate::simplify::{Products, drop_stops, simplify};
+use aec_ir::{Function, Op, verify};
+use aec_syntax::{Diagnostic, Span};
+
+/// What `aec show` says of a pass.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PassInfo {
+    /// The name that observers get and TIR file tests ask for.
+    pub name: &'static str,
+    /// What it does, in one line.
+    pub summary: &'static str,
+}
+
+struct Pass {
+    info: PassInfo,
+    run: fn(&Function) -> Result<Function, Diagnostic>,
+}
+
+/// Order matters: inner derivatives are expanded inside their maps (for each example), an outer
+/// one after its own maps are batched away; all products are opened before they are put in
+/// order, and not opened again afterwards.
+const PASSES: &[Pass] = &[
+    Pass {
+        info: PassInfo {
+            name: "derivatives",
+            summary: "expand derivative regions, innermost first; each body is batched and simplified before",
+        },
+        run: expand_derivatives,
+    },
+    Pass {
+        info: PassInfo {
+            name: "stops",
+            summary: "drop stop, as nothing is differentiated any more",
+        },
+        run: drop_stops,
+    },
+    Pass {
+        info: PassInfo {
+            name: "batch",
+            summary: "turn map regions into ops over one more axis",
+        },
+        run: batch_maps,
+    },
+    Pass {
+        info: PassInfo {
+            name: "simplify",
+            summary: "small rules, common subexpressions, dead code; products are opened",
+        },
+        run: |f| Ok(simplify(f, Products::Open)),
+    },
+    Pass {
+        info: PassInfo {
+            name: "binarize",
+            summary: "sums of products of many factors become products of two, in a cheap order",
+        },
+        run: |f| Ok(binarize(f)),
+    },
+    Pass {
+        info: PassInfo {
+            name: "clean",
+            summary: "small rules, common subexpressions, dead code; products stay",
+        },
+        run: |f| Ok(simplify(f, Products::Keep)),
+    },
+];
+
+/// The passes of [`compile_time_passes`] in order.
+pub fn passes() -> &'static [PassInfo] {
+    const INFOS: [PassInfo; PASSES.len()] = {
+        let mut infos = [PASSES[0].info; PASSES.len()];
+        let mut at = 0;
+        while at < PASSES.len() {
+            infos[at] = PASSES[at].info;
+            at += 1;
+        }
+        infos
+    };
+    &INFOS
+}
+
+/// Runs one pass by name; none if there is no such pass.
+pub fn run_pass(name: &str, f: &Function) -> Option<Result<Function, Diagnostic>> {
+    let pass = PASSES.iter().find(|pass| pass.info.name == name)?;
+    Some(run_checked(pass, f))
+}
+
+fn run_checked(pass: &Pass, f: &Function) -> Result<Function, Diagnostic> {
+    let result = tidy((pass.run)(f)?);
+    if cfg!(debug_assertions)
+        && let Err(error) = verify(&result)
+    {
+        return Err(internal(
+            Span::NONE,
+            &format!("pass `{}` broke a rule: {error}", pass.info.name),
+        ));
+    }
+    Ok(result)
+}
+
+/// From the elaborator's TIR to what kernels are built from: no region, no `stop`, sums of at
+/// most two factors. `observer` sees the function after each pass, with the pass's name.
+pub fn compile_time_passes(
+    f: Function,
+    observer: &mut dyn FnMut(&str, &Function),
+) -> Result<Function, Diagnostic> {
+    batch_means_have_a_batch(&f, false)?;
+    let mut f = f;
+    for pass in PASSES {
+        f = run_checked(pass, &f)?;
+        observer(pass.info.name, &f);
+    }
+    Ok(f)
+}
+
+/// A mean over the batch wants one.
+fn batch_means_have_a_batch(f: &Function, in_batch: bool) -> Result<(), Diagnostic> {
+    for &inst in &f.order {
+        let data = &f.insts[inst];
+        match &data.op {
+            Op::BatchMean if !in_batch => {
+                return Err(Diagnostic::error(
+                    "E0502",
+                    data.span,
+                    "a mean over the batch is taken where there is no batch",
+                )
+                .here("one example alone has no batch")
+                .help("call the member with a batch of examples, or inside `train` or `eval`"));
+            }
+            Op::Map { body, is_batch, .. } => {
+                batch_means_have_a_batch(body, in_batch || *is_batch)?;
+            }
+            Op::Derivative { body, .. } => batch_means_have_a_batch(body, in_batch)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A diagnostic for what is a mistake of the compiler.
+pub fn internal(span: Span, message: &str) -> Diagnostic {
+    Diagnostic::error("E0599", span, format!("mistake in the compiler: {message}"))
+        .note("please report it with the script")
+}

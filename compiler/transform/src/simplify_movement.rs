@@ -1,0 +1,208 @@
+//! Rules of ops that move entries, and of reductions of constants.
+
+use crate::rebuild::splat;
+use crate::simplify::Context;
+use crate::term::Term;
+use aec_ir::{Label, Labels, Op, Reduction, Type, Value};
+
+/// What stands for the op, or nothing if it stays.
+pub fn simplify_movement(
+    context: &mut Context<'_>,
+    op: &Op,
+    operands: &[Value],
+    ty: &Type,
+) -> Option<Value> {
+    let span = context.span;
+    let f = &mut *context.out;
+    let x = operands[0];
+    let constant = f
+        .def_inst(x)
+        .map(|inst| f.insts[inst].op.clone())
+        .filter(|op| matches!(op, Op::Constant(_)));
+    let defined = f.def_inst(x).map(|inst| f.insts[inst].clone());
+    match op {
+        Op::Reshape => {
+            if f.ty(x) == ty {
+                return Some(x);
+            }
+            if let Some(constant) = constant {
+                return Some(f.push1(constant, &[], ty.clone(), span));
+            }
+            if let Some(data) = &defined
+                && matches!(data.op, Op::Reshape)
+            {
+                let source = data.operands[0];
+                return Some(f.reshape(source, &ty.dims, span));
+            }
+            axes_of_one(context, x, ty)
+        }
+        Op::Slice {
+            start,
+            limit,
+            stride,
+        } => {
+            if f.ty(x) == ty {
+                return Some(x);
+            }
+            if let Some(constant) = constant {
+                return Some(f.push1(constant, &[], ty.clone(), span));
+            }
+            let data = defined?;
+            match &data.op {
+                Op::Slice {
+                    start: inner_start,
+                    limit: _,
+                    stride: inner_stride,
+                } => {
+                    let outer_start: Vec<usize> = (0..start.len())
+                        .map(|i| inner_start[i] + start[i] * inner_stride[i])
+                        .collect();
+                    let outer_stride: Vec<usize> =
+                        (0..start.len()).map(|i| stride[i] * inner_stride[i]).collect();
+                    let outer_limit: Vec<usize> = (0..start.len())
+                        .map(|i| match ty.dims[i] {
+                            0 => outer_start[i],
+                            n => outer_start[i] + (n - 1) * outer_stride[i] + 1,
+                        })
+                        .collect();
+                    let op = Op::Slice {
+                        start: outer_start,
+                        limit: outer_limit,
+                        stride: outer_stride,
+                    };
+                    Some(f.push1(op, &[data.operands[0]], ty.clone(), span))
+                }
+                Op::Concat { axis } => {
+                    let mut at = 0;
+                    for &part in &data.operands {
+                        let size = f.dims(part)[*axis];
+                        if start[*axis] >= at && limit[*axis] <= at + size {
+                            let (mut start, mut limit) = (start.clone(), limit.clone());
+                            start[*axis] -= at;
+                            limit[*axis] -= at;
+                            if f.ty(part) == ty {
+                                return Some(part);
+                            }
+                            let op = Op::Slice {
+                                start,
+                                limit,
+                                stride: stride.clone(),
+                            };
+                            return Some(f.push1(op, &[part], ty.clone(), span));
+                        }
+                        at += size;
+                    }
+                    None
+                }
+                _ => None,
+            }
+        }
+        Op::Pad { .. } => {
+            if f.ty(x) == ty {
+                return Some(x);
+            }
+            match (splat(f, x), splat(f, operands[1])) {
+                (Some(a), Some(b)) if a == b => {
+                    constant.map(|constant| f.push1(constant, &[], ty.clone(), span))
+                }
+                _ => None,
+            }
+        }
+        Op::Concat { axis } => {
+            if operands.len() == 1 {
+                return Some(x);
+            }
+            if operands.iter().any(|&v| f.dims(v)[*axis] == 0) {
+                let full: Vec<Value> = operands
+                    .iter()
+                    .copied()
+                    .filter(|&v| f.dims(v)[*axis] != 0)
+                    .collect();
+                return Some(match full.len() {
+                    0 => x,
+                    1 => full[0],
+                    _ => f.push1(op.clone(), &full, ty.clone(), span),
+                });
+            }
+            let first = splat(f, x)?;
+            let all_same = operands.iter().all(|&v| splat(f, v) == Some(first));
+            match constant {
+                Some(constant) if all_same => Some(f.push1(constant, &[], ty.clone(), span)),
+                _ => None,
+            }
+        }
+        Op::Reverse { axes } => {
+            if constant.is_some() || axes.iter().all(|&axis| ty.dims[axis] <= 1) {
+                return Some(x);
+            }
+            let data = defined?;
+            match &data.op {
+                Op::Reverse { axes: inner } if inner == axes => Some(data.operands[0]),
+                _ => None,
+            }
+        }
+        Op::Gather { batch } => {
+            if let Some(constant) = constant {
+                return Some(f.push1(constant, &[], ty.clone(), span));
+            }
+            // Every row in order.
+            let index = f.def_inst(operands[1])?;
+            let whole = *batch == 0
+                && matches!(f.insts[index].op, Op::Iota { axis: 0 })
+                && f.dims(operands[1]).len() == 1
+                && f.ty(x) == ty;
+            whole.then_some(x)
+        }
+        Op::ScatterAdd { .. } => {
+            (splat(f, operands[1]) == Some(0.0)).then(|| f.number(0.0, ty.clone(), span))
+        }
+        Op::CumSum { axis, .. } => {
+            if ty.dims[*axis] <= 1 || splat(f, x) == Some(0.0) {
+                return Some(x);
+            }
+            None
+        }
+        Op::Reduce { op, axes } => {
+            if axes.is_empty() {
+                return Some(x);
+            }
+            match op {
+                Reduction::Max | Reduction::Min | Reduction::All | Reduction::Any => {
+                    let constant = constant.filter(|_| !f.ty(x).is_empty())?;
+                    Some(f.push1(constant, &[], ty.clone(), span))
+                }
+            }
+        }
+        _ => None,
+    }
+}
+
+/// A reshape that only adds or removes axes of size one is a relabelling.
+fn axes_of_one(context: &mut Context<'_>, x: Value, ty: &Type) -> Option<Value> {
+    let f = &mut *context.out;
+    let dims = f.dims(x).to_vec();
+    let real = |dims: &[usize]| dims.iter().copied().filter(|&n| n != 1).collect::<Vec<_>>();
+    if real(&dims) != real(&ty.dims) {
+        return None;
+    }
+    let mut term = Term::identity(f, x);
+    let mut remaining = (0..dims.len())
+        .filter(|&axis| dims[axis] != 1)
+        .map(|axis| axis as Label)
+        .collect::<Vec<_>>()
+        .into_iter();
+    let mut out = Labels::new();
+    for &size in &ty.dims {
+        let label = match size {
+            1 => term.fresh(1),
+            _ => remaining.next()?,
+        };
+        out.push(label);
+    }
+    term.out = out;
+    // Labels of size one that are in the operand alone are summed over their single index.
+    if ty.elem == aec_runtime::Elem::Bool && term.is_summed() {
+        return None;
+    }
+    Some(term.emit(f, ty.elem, context.span))
+}
