@@ -1,0 +1,145 @@
+"""Times a training step of the peers' cases, ours beside JAX and PyTorch, and prints a table.
+
+    cargo build --release
+    python benches/run.py                                    # ours alone
+    python benches/run.py --python path/to/venv/bin/python   # beside the peers found in that venv
+
+Needs nothing but the standard library. The peers are those of `shared/bench/peers/run.py` (looked
+for beside this repository, or where --peers says); each is left out when it cannot be imported.
+Ours and theirs take turns, so that a change of the clock or another program on the machine meets
+all of them; of several rounds the one with the lowest median counts. With one thread everything is
+pinned to CPU 0.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent
+CASES = ["ae_mlp_b32", "ae_mlp_b128", "ae_mlp_b1024", "vae", "dae_deep_b128", "dae_deep_b512"]
+
+
+def run(command, threads, env=None):
+    """Runs one case in a process of its own; its JSON line, or a dict with `error`."""
+    if threads == 1 and shutil.which("taskset"):
+        command = ["taskset", "-c", "0", *command]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=env)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return {"error": str(error)}
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    return json.loads(lines[-1]) if lines else {"error": (done.stderr or done.stdout).strip()[-300:]}
+
+
+def ours(aec, case, threads, budget):
+    result = run([str(aec), "bench", str(HERE / f"{case}.ae"), "--threads", str(threads), "--budget", str(budget)], threads)
+    if "error" in result:
+        return result
+    return {
+        "median": result["median_us"], "p10": result["p10_us"], "p90": result["p90_us"],
+        "start": result["start_to_first_step_s"], "rss": result["peak_rss_mb"],
+        "loss1": result["loss_1"], "loss10": result["loss_10"],
+    }
+
+
+def peer(python, peers, framework, case, threads, budget):
+    result = run([python, str(peers / "run.py"), "--framework", framework, "--case", case,
+                  "--threads", str(threads), "--budget", str(budget)], threads)
+    if "error" in result:
+        return result
+    return {
+        "median": result["median_step_us"], "p10": result["p10_us"], "p90": result["p90_us"],
+        "start": result["start_to_first_step_s"], "rss": result["peak_rss_mb"],
+        "loss1": result["loss_step1"], "loss10": result["loss_step10"],
+    }
+
+
+def importable(python, module):
+    return subprocess.run([python, "-c", f"import {module}"], capture_output=True).returncode == 0
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    ap.add_argument("--aec", default=str(ROOT / "target" / "release" / "aec"), help="our binary")
+    ap.add_argument("--python", default=sys.executable, help="a Python that has jax or torch")
+    ap.add_argument("--peers", default=str(ROOT.parent / "shared" / "bench" / "peers"))
+    ap.add_argument("--frameworks", nargs="+", default=["jax", "torch-eager"],
+                    help="jax, torch-eager, torch-compile, torch-full")
+    ap.add_argument("--cases", nargs="+", default=CASES)
+    ap.add_argument("--threads", nargs="+", type=int, default=[1, 2])
+    ap.add_argument("--rounds", type=int, default=3)
+    ap.add_argument("--budget", type=float, default=2.0, help="seconds of timed steps a run")
+    ap.add_argument("--out", help="also append every run as a JSON line")
+    a = ap.parse_args()
+    if not os.access(a.aec, os.X_OK):
+        sys.exit(f"{a.aec} is absent: run `cargo build --release` first, or say --aec")
+    peers = pathlib.Path(a.peers)
+    frameworks = []
+    for framework in a.frameworks:
+        module = "jax" if framework == "jax" else "torch"
+        if not (peers / "run.py").exists():
+            print(f"{framework} is left out: {peers / 'run.py'} is absent", file=sys.stderr)
+        elif not importable(a.python, module):
+            print(f"{framework} is left out: {a.python} has no {module}", file=sys.stderr)
+        else:
+            frameworks.append(framework)
+
+    best = {}
+    for threads in a.threads:
+        for case in a.cases:
+            for _ in range(a.rounds):
+                for who in ["aec", *frameworks]:
+                    if who == "aec":
+                        result = ours(a.aec, case, threads, a.budget)
+                    else:
+                        result = peer(a.python, peers, who, case, threads, a.budget)
+                    if a.out:
+                        with open(a.out, "a", encoding="utf-8") as out:
+                            out.write(json.dumps({"case": case, "who": who, "threads": threads, **result}) + "\n")
+                    if "error" in result:
+                        print(f"{who} {case}: {result['error']}", file=sys.stderr)
+                        continue
+                    key = (threads, case, who)
+                    old = best.get(key)
+                    if old is None:
+                        best[key] = result
+                    else:
+                        start = min(old["start"], result["start"])
+                        best[key] = min(old, result, key=lambda r: r["median"]) | {"start": start}
+            show_row(best, threads, case, frameworks)
+    for threads in a.threads:
+        table(best, threads, a.cases, frameworks)
+
+
+def show_row(best, threads, case, frameworks):
+    parts = [f"{who} {best[threads, case, who]['median']:.0f}" for who in ["aec", *frameworks] if (threads, case, who) in best]
+    print(f"{case}, {threads} thread(s): {', '.join(parts)} us", file=sys.stderr)
+
+
+def table(best, threads, cases, frameworks):
+    print(f"\nStep time in us: median (p10-p90); {threads} thread(s)\n")
+    who = ["aec", *frameworks]
+    print("| case | " + " | ".join(who) + " | ratio to the faster peer | process start to first step, s | peak RSS, MB | loss 1 / 10 |")
+    print("|---|" + "---:|" * (len(who) + 4))
+    for case in cases:
+        cells = [case]
+        for w in who:
+            r = best.get((threads, case, w))
+            cells.append(f"**{r['median']:,.0f}** ({r['p10']:,.0f}-{r['p90']:,.0f})" if r else "")
+        mine = best.get((threads, case, "aec"))
+        others = [best[threads, case, w]["median"] for w in frameworks if (threads, case, w) in best]
+        cells.append(f"{mine['median'] / min(others):.2f}" if mine and others else "")
+        for key, form in [("start", "{:.2f}"), ("rss", "{:.0f}")]:
+            cells.append(" / ".join(form.format(best[threads, case, w][key]) for w in who if (threads, case, w) in best))
+        cells.append(" ; ".join(f"{best[threads, case, w]['loss1']:.5g} {best[threads, case, w]['loss10']:.5g}"
+                                for w in who if (threads, case, w) in best))
+        print("| " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    main()
