@@ -2,9 +2,12 @@
 //! numbers, readers and writers. Knows nothing of the language.
 
 pub mod gemm;
+pub mod interrupt;
 pub mod philox;
 pub mod pool;
+pub mod read;
 pub mod shuffle;
 pub mod tensor;
+pub mod write;
 
 pub use tensor::{Data, Elem, Tensor};

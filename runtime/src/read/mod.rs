@@ -1,0 +1,146 @@
+//! Readers of data files. Whatever a file holds, a reader returns data or a [`ReadError`]; it
+//! never panics, and never allocates by a number in a header that the file's size doesn't bear out.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+mod idx;
+mod npy;
+mod table;
+
+pub use idx::{Idx, IdxData, read_idx};
+pub use npy::{read_npy, read_npz};
+pub use table::{CsvTable, read_csv};
+
+/// Why a file could not be read, for the person whose file it is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ReadError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong, one sentence without a full stop.
+    pub message: String,
+    /// The line, from 1, in a text file.
+    pub line: Option<u64>,
+    /// What might help.
+    pub help: Option<String>,
+}
+
+impl ReadError {
+    pub(crate) fn new(path: &Path, message: impl Into<String>) -> ReadError {
+        ReadError {
+            path: path.to_path_buf(),
+            message: message.into(),
+            line: None,
+            help: None,
+        }
+    }
+
+    pub(crate) fn at_line(mut self, line: u64) -> ReadError {
+        self.line = Some(line);
+        self
+    }
+
+    pub(crate) fn help(mut self, help: impl Into<String>) -> ReadError {
+        self.help = Some(help.into());
+        self
+    }
+
+    pub(crate) fn io(path: &Path, error: &io::Error) -> ReadError {
+        match error.kind() {
+            io::ErrorKind::NotFound => {
+                let mut out = ReadError::new(path, "there is no such file");
+                if path.is_relative()
+                    && let Ok(folder) = std::env::current_dir()
+                {
+                    out = out.help(format!(
+                        "paths count from the current folder, {}",
+                        folder.display()
+                    ));
+                }
+                out
+            }
+            io::ErrorKind::PermissionDenied => {
+                ReadError::new(path, "no permission to read this file")
+            }
+            io::ErrorKind::IsADirectory => ReadError::new(path, "this is a folder, not a file"),
+            io::ErrorKind::UnexpectedEof => {
+                ReadError::new(path, "the compressed data end too early")
+                    .help("the file is truncated, perhaps by a download that broke off")
+            }
+            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
+                ReadError::new(path, format!("the compressed data are damaged ({error})"))
+            }
+            _ => ReadError::new(path, format!("cannot be read: {error}")),
+        }
+    }
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.path.display())?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        write!(f, ": {}", self.message)?;
+        match &self.help {
+            Some(help) => write!(f, " (help: {help})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for ReadError {}
+
+/// An opened file, unpacked on the fly if it is gzip (by its first two bytes, whatever its name).
+pub(crate) struct Source {
+    /// The bytes.
+    pub reader: Box<dyn Read>,
+    /// How many they are, unless the file is compressed.
+    pub size: Option<u64>,
+}
+
+/// Opens a file for the readers here.
+pub(crate) fn open(path: &Path) -> Result<Source, ReadError> {
+    let fail = |error: io::Error| ReadError::io(path, &error);
+    let file = File::open(path).map_err(fail)?;
+    let meta = file.metadata().map_err(fail)?;
+    if meta.is_dir() {
+        return Err(ReadError::new(path, "this is a folder, not a file"));
+    }
+    let size = meta.is_file().then_some(meta.len());
+    let mut file = BufReader::with_capacity(1 << 16, file);
+    let mut magic = Vec::new();
+    (&mut file).take(2).read_to_end(&mut magic).map_err(fail)?;
+    let zipped = magic == [0x1f, 0x8b];
+    let whole = io::Cursor::new(magic).chain(file);
+    if zipped {
+        let reader = BufReader::with_capacity(1 << 16, flate2::read::MultiGzDecoder::new(whole));
+        return Ok(Source {
+            reader: Box::new(reader),
+            size: None,
+        });
+    }
+    if path
+        .extension()
+        .is_some_and(|ext| ext.eq_ignore_ascii_case("gz"))
+    {
+        return Err(ReadError::new(
+            path,
+            "the name ends in .gz, but this is no gzip file",
+        ));
+    }
+    Ok(Source {
+        reader: Box::new(whole),
+        size,
+    })
+}
+
+/// The next `count` bytes, or fewer if there are fewer. Memory grows with what is there, not
+/// with `count`.
+pub(crate) fn read_up_to(reader: &mut dyn Read, count: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(count.min(1 << 20) as usize);
+    reader.take(count).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

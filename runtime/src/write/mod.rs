@@ -1,0 +1,129 @@
+//! Writers. A file appears whole or not at all: it is written beside its place and renamed.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+mod grid;
+mod weights;
+
+pub use grid::{Image, write_grid};
+pub(crate) use weights::half_to_f32;
+pub use weights::{Weights, load_weights, save_weights};
+
+/// Why a file could not be written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WriteError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong, one sentence without a full stop.
+    pub message: String,
+    /// What might help.
+    pub help: Option<String>,
+}
+
+impl WriteError {
+    pub(crate) fn new(path: &Path, message: impl Into<String>) -> WriteError {
+        WriteError {
+            path: path.to_path_buf(),
+            message: message.into(),
+            help: None,
+        }
+    }
+
+    fn io(path: &Path, error: &io::Error) -> WriteError {
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder.display().to_string(),
+            Some(_) | None => ".".to_string(),
+        };
+        let mut out = match error.kind() {
+            io::ErrorKind::NotFound => {
+                WriteError::new(path, format!("the folder {folder} doesn't exist"))
+            }
+            io::ErrorKind::PermissionDenied => WriteError::new(
+                path,
+                format!("no permission to write in the folder {folder}"),
+            ),
+            io::ErrorKind::ReadOnlyFilesystem => {
+                WriteError::new(path, format!("the folder {folder} is read-only"))
+            }
+            io::ErrorKind::StorageFull => WriteError::new(path, "the disk is full"),
+            io::ErrorKind::QuotaExceeded => WriteError::new(path, "the disk quota is used up"),
+            io::ErrorKind::NotADirectory => {
+                WriteError::new(path, format!("{folder} is a file, not a folder"))
+            }
+            io::ErrorKind::IsADirectory => WriteError::new(path, "this is a folder, not a file"),
+            _ => WriteError::new(path, format!("cannot be written: {error}")),
+        };
+        if error.kind() == io::ErrorKind::NotFound {
+            out.help = Some("make the folder first".to_string());
+        }
+        out
+    }
+}
+
+impl fmt::Display for WriteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.message)?;
+        match &self.help {
+            Some(help) => write!(f, " (help: {help})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for WriteError {}
+
+/// Distinguishes the temporary files of one process.
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// Writes a file in one piece: what `content` writes goes to a temporary file in the same folder,
+/// which then takes the place of `path`. On failure nothing of it stays and an older file is
+/// untouched. A link is followed; a device or pipe is written straight.
+pub fn write_atomic(
+    path: &Path,
+    content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), WriteError> {
+    let fail = |error: io::Error| WriteError::io(path, &error);
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    if let Ok(meta) = fs::metadata(&target) {
+        if meta.is_dir() {
+            return Err(WriteError::new(path, "this is a folder, not a file"));
+        }
+        if !meta.is_file() {
+            let mut file =
+                BufWriter::new(OpenOptions::new().write(true).open(&target).map_err(fail)?);
+            content(&mut file).map_err(fail)?;
+            return file.flush().map_err(fail);
+        }
+        if meta.permissions().readonly() {
+            return Err(WriteError::new(path, "the file is read-only"));
+        }
+    }
+    let Some(name) = target.file_name() else {
+        return Err(WriteError::new(path, "this path names no file"));
+    };
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let mut temporary = std::ffi::OsString::from(".");
+    temporary.push(name);
+    temporary.push(format!(".{}-{count}.tmp", std::process::id()));
+    let temporary = target.with_file_name(temporary);
+    let result = write_whole(&temporary, content).and_then(|()| fs::rename(&temporary, &target));
+    if result.is_err() {
+        // If even this fails there is nothing more to do; the first error counts.
+        let _ = fs::remove_file(&temporary);
+    }
+    result.map_err(fail)
+}
+
+fn write_whole(
+    path: &Path,
+    content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut file = BufWriter::with_capacity(1 << 16, File::create_new(path)?);
+    content(&mut file)?;
+    let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+    file.sync_all()
+}
