@@ -22,7 +22,7 @@ pub fn syntax_error(ctx: &Ctx<'_>, at: usize, expected: &[String]) -> Option<Dia
         found,
         span: place(ctx, at),
         expected,
-        open: innermost_open(ctx, at),
+        open: open_before(ctx, at).pop(),
     };
     Some(
         unclosed(&site)
@@ -110,9 +110,9 @@ fn place(ctx: &Ctx<'_>, at: usize) -> Span {
     }
 }
 
-/// The innermost bracket that is open before token `at`, as the lexer's stack has it: a
+/// The brackets that are open before token `at`, innermost last, as the lexer has them: a
 /// statement end closes `(` and `[`.
-fn innermost_open(ctx: &Ctx<'_>, at: usize) -> Option<usize> {
+fn open_before(ctx: &Ctx<'_>, at: usize) -> Vec<usize> {
     let mut stack: Vec<usize> = Vec::new();
     for (i, t) in ctx.tokens[..at.min(ctx.tokens.len())].iter().enumerate() {
         match t.token {
@@ -134,7 +134,7 @@ fn innermost_open(ctx: &Ctx<'_>, at: usize) -> Option<usize> {
             _ => {}
         }
     }
-    stack.pop()
+    stack
 }
 
 fn opener_of(closer: &Token) -> Token {
@@ -164,7 +164,14 @@ fn unclosed(site: &Site<'_, '_>) -> Option<Diagnostic> {
     let closer = closer_of(opener);
     let ends = match site.found {
         None | Some(Token::Newline) => *opener != Token::LBrace || site.found.is_none(),
-        Some(token) => is_closer(token) && *token != closer,
+        // A closer that fits further out shows what is missing; one that fits nowhere is stray.
+        Some(token) if is_closer(token) && *token != closer => {
+            *opener != Token::LBrace
+                || open_before(site.ctx, site.at)
+                    .iter()
+                    .any(|&o| site.token(o) == Some(&opener_of(token)))
+        }
+        Some(_) => false,
     };
     if !ends
         || (site.expects_operand()
@@ -339,7 +346,7 @@ fn chained_comparison(site: &Site<'_, '_>) -> Option<Diagnostic> {
     Some(
         Diagnostic::error("E0115", site.span, "comparisons do not chain")
             .label(site.token_span(first), "the first comparison")
-            .help(format!("write `a {one} {middle} and {middle} {second} c`")),
+            .help(format!("write `… {one} {middle} and {middle} {second} …`")),
     )
 }
 
@@ -539,12 +546,18 @@ fn general(site: &Site<'_, '_>) -> Diagnostic {
         Some(Token::LBracket) => !matches!(*w, "`)`" | "`}`"),
         _ => true,
     });
-    let after_value = site.expects("+") && !operand;
-    if after_value && wanted.is_empty() {
-        wanted.push("an operator");
-        wanted.push("the end of the line");
+    let ended = site.previous().is_some_and(Token::ends_expression) && !operand;
+    let operator = site.found.is_some_and(Token::deepens);
+    let after_value = ended && (site.expects("+") || wanted.is_empty());
+    let end = if site.ctx.string_depth > 0 {
+        "the end of the braces"
+    } else {
+        "the end of the line"
+    };
+    if after_value && wanted.is_empty() && (!operator || site.found == Some(&Token::Question)) {
+        wanted.extend(["an operator", end]);
     } else if site.expects("nl") && !operand && wanted.len() < 3 {
-        wanted.push("the end of the line");
+        wanted.push(end);
     }
     if after_value && wanted.len() > 1 {
         wanted.retain(|w| *w != "`=`");
@@ -565,15 +578,34 @@ fn general(site: &Site<'_, '_>) -> Diagnostic {
     {
         error = error.label(site.token_span(open), "in the brackets opened here");
     }
-    let two_values =
-        after_value && site.at > 0 && site.previous().is_some_and(Token::ends_expression);
-    match (site.found, site.previous()) {
-        (Some(Token::Eq), _) => error.help("comparison is `==`; a value is named with `let x = …`"),
-        (Some(Token::LBrace), Some(Token::RParen)) if !two_values => error,
-        (Some(Token::Ident(_) | Token::Int(_) | Token::Float(_)), _)
-            if two_values && site.open.is_some() =>
+    let piped = site
+        .same_level()
+        .any(|i| site.token(i) == Some(&Token::Pipe));
+    match site.found {
+        Some(Token::Eq) if after_value => {
+            error.help("comparison is `==`; a value is named with `let x = …`")
+        }
+        Some(Token::Comma) if after_value && site.open.is_none() => {
+            error.help("a tuple is written in parentheses")
+        }
+        Some(Token::Ident(_) | Token::Int(_) | Token::Float(_) | Token::Str(_))
+            if after_value && site.open.is_some() =>
         {
             error.help("is an operator or a comma missing before it?")
+        }
+        Some(_) if piped && operator => {
+            error.help("right of `|>` stands a call; put the pipe in parentheses to go on from it")
+        }
+        None | Some(Token::Newline) if site.expects("else") && !site.expects("nl") => {
+            error.help("an `if` that gives a value says what it is otherwise: `else …`")
+        }
+        Some(_)
+            if site.expects("on")
+                && site
+                    .same_level()
+                    .any(|i| site.token(i) == Some(&Token::Train)) =>
+        {
+            error.help("training is written `train M(…) on data { … }`")
         }
         _ => error,
     }

@@ -321,104 +321,206 @@ fn unreadable(
     Token::Bad
 }
 
-/// Second pass. Gives `false` when brackets do not balance. With `cut`, a statement word, `fn`
-/// or `for` in column 0 begins an item whatever is open.
+/// A bracket that is open.
+struct Open {
+    token: Token,
+    /// The braces of a model: what stands in them are members.
+    members: bool,
+}
+
+/// The second pass under way.
+struct Layout<'t> {
+    text: &'t str,
+    raw: &'t [Raw],
+    /// Brackets do not balance: a statement word, `fn` or `for` in column 0 begins an item,
+    /// and the four bare members begin a member, whatever is open.
+    cut: bool,
+    tokens: Vec<Spanned>,
+    items: Vec<Range<usize>>,
+    item_start: usize,
+    stack: Vec<Open>,
+    /// The next `{` opens a model.
+    model_ahead: bool,
+    balanced: bool,
+}
+
+/// Second pass. Gives `false` when brackets do not balance.
 fn layout(text: &str, raw: &[Raw], cut: bool, lexed: &mut Lexed) -> bool {
-    let mut tokens: Vec<Spanned> = Vec::with_capacity(raw.len() + raw.len() / 8);
-    let mut items: Vec<Range<usize>> = Vec::new();
-    let mut item_start = 0;
-    let mut stack: Vec<Token> = Vec::new();
-    let mut balanced = true;
+    let mut layout = Layout {
+        text,
+        raw,
+        cut,
+        tokens: Vec::with_capacity(raw.len() + raw.len() / 8),
+        items: Vec::new(),
+        item_start: 0,
+        stack: Vec::new(),
+        model_ahead: false,
+        balanced: true,
+    };
     for (i, r) in raw.iter().enumerate() {
-        let forced = r.line_start && r.token.starts_statement();
-        let fresh = tokens.len() == item_start;
-        let ends = if cut
-            && r.column_zero
-            && !stack.is_empty()
-            && (forced || matches!(r.token, Token::Fn | Token::For))
-        {
-            stack.clear();
-            true
-        } else if forced {
-            while matches!(stack.last(), Some(Token::LParen | Token::LBracket)) {
-                stack.pop();
-                balanced = false;
-            }
-            !matches!(
-                tokens.last().map(|t| &t.token),
-                Some(Token::LBrace | Token::Newline)
-            )
-        } else if r.token == Token::Semicolon {
-            let last = tokens.last().map(|t| &t.token);
-            !matches!(last, Some(Token::LBrace | Token::Newline))
-                && !matches!(raw.get(i + 1).map(|n| &n.token), None | Some(Token::RBrace))
-        } else {
-            r.line_start
-                && matches!(stack.last(), None | Some(Token::LBrace))
-                && tokens.last().is_some_and(|t| t.token.ends_expression())
-                && !r.token.continues_statement()
-                && !(r.token == Token::Minus && text[r.end..].starts_with([' ', '\t', '\n', '\r']))
-        };
-        if ends && !fresh {
-            if stack.is_empty() {
-                items.push(item_start..tokens.len());
-                item_start = tokens.len();
-            } else {
-                let at = tokens.last().map_or(r.start, |t| t.end);
-                let (start, end) = if r.token == Token::Semicolon {
-                    (r.start, r.end)
-                } else {
-                    (at, at)
-                };
-                tokens.push(Spanned {
-                    token: Token::Newline,
-                    start,
-                    end,
-                });
-            }
+        if layout.ends_before(i, r) && layout.tokens.len() > layout.item_start {
+            layout.end_statement(r);
         }
-        let opener = match r.token {
-            Token::Semicolon => continue,
-            Token::LParen | Token::LBracket | Token::LBrace => {
-                stack.push(r.token.clone());
-                None
-            }
-            Token::RParen => Some(Token::LParen),
-            Token::RBracket => Some(Token::LBracket),
-            Token::RBrace => Some(Token::LBrace),
-            _ => None,
-        };
-        if let Some(opener) = opener {
-            // `}` closes whatever is open inside its block; `)` and `]` never reach out of one.
-            let reach = if opener == Token::LBrace {
-                0
-            } else {
-                stack
-                    .iter()
-                    .rposition(|t| *t == Token::LBrace)
-                    .map_or(0, |n| n + 1)
-            };
-            match stack[reach..].iter().rposition(|t| *t == opener) {
-                Some(depth) => {
-                    balanced &= reach + depth + 1 == stack.len();
-                    stack.truncate(reach + depth);
-                }
-                None => balanced = false,
-            }
+        if r.token == Token::Semicolon {
+            continue;
         }
-        tokens.push(Spanned {
+        layout.brackets(&r.token);
+        layout.tokens.push(Spanned {
             token: r.token.clone(),
             start: r.start,
             end: r.end,
         });
     }
-    if tokens.len() > item_start {
-        items.push(item_start..tokens.len());
-    }
+    layout.close_item();
+    let Layout {
+        tokens,
+        items,
+        stack,
+        balanced,
+        ..
+    } = layout;
     lexed.open_at_end = balanced && !stack.is_empty();
     lexed.tokens = tokens;
     lexed.items = items;
     balanced && stack.is_empty()
+}
+
+impl Layout<'_> {
+    /// Whether a statement ends before token `i`; closes the brackets that this closes.
+    fn ends_before(&mut self, i: usize, r: &Raw) -> bool {
+        let last = self.tokens.last().map(|t| &t.token);
+        let begun = !matches!(last, None | Some(Token::LBrace | Token::Newline));
+        let forced = r.line_start && self.forces(i, r);
+        let column_zero = forced || matches!(r.token, Token::Fn | Token::For);
+        if self.cut && r.column_zero && column_zero && !self.stack.is_empty() {
+            self.stack.clear();
+            true
+        } else if forced {
+            while self
+                .stack
+                .pop_if(|open| open.token != Token::LBrace)
+                .is_some()
+            {
+                self.balanced = false;
+            }
+            begun
+        } else if r.token == Token::Semicolon {
+            begun
+                && !matches!(
+                    self.raw.get(i + 1).map(|n| &n.token),
+                    None | Some(Token::RBrace)
+                )
+        } else {
+            let spaced_minus =
+                r.token == Token::Minus && self.text[r.end..].starts_with([' ', '\t', '\n', '\r']);
+            r.line_start
+                && self
+                    .stack
+                    .last()
+                    .is_none_or(|open| open.token == Token::LBrace)
+                && last.is_some_and(Token::ends_expression)
+                && !r.token.continues_statement()
+                && !spaced_minus
+        }
+    }
+
+    /// Whether a line that begins with token `i` is a new statement whatever is open.
+    fn forces(&self, i: usize, r: &Raw) -> bool {
+        let ahead = |n: usize| self.raw.get(i + n).map(|r| &r.token);
+        match &r.token {
+            // A definition; a lambda has no parenthesis after a name.
+            Token::Fn => matches!(
+                (ahead(1), ahead(2)),
+                (Some(Token::Ident(_)), Some(Token::LParen | Token::LBracket))
+            ),
+            Token::Ident(name) => {
+                self.cut
+                    && matches!(&**name, "encoder" | "decoder" | "loss" | "apply")
+                    && ahead(1) == Some(&Token::LParen)
+                    && self
+                        .stack
+                        .iter()
+                        .rfind(|open| open.token == Token::LBrace)
+                        .is_some_and(|open| open.members)
+            }
+            token => token.starts_statement(),
+        }
+    }
+
+    fn end_statement(&mut self, r: &Raw) {
+        if self.stack.is_empty() {
+            return self.close_item();
+        }
+        let at = self.tokens.last().map_or(r.start, |t| t.end);
+        let (start, end) = if r.token == Token::Semicolon {
+            (r.start, r.end)
+        } else {
+            (at, at)
+        };
+        self.tokens.push(Spanned {
+            token: Token::Newline,
+            start,
+            end,
+        });
+    }
+
+    fn close_item(&mut self) {
+        if self.tokens.len() > self.item_start {
+            self.items.push(self.item_start..self.tokens.len());
+            self.item_start = self.tokens.len();
+        }
+        self.model_ahead = false;
+    }
+
+    fn brackets(&mut self, token: &Token) {
+        match token {
+            Token::Model => self.model_ahead = true,
+            Token::LParen | Token::LBracket => self.stack.push(Open {
+                token: token.clone(),
+                members: false,
+            }),
+            Token::LBrace => {
+                let members = std::mem::take(&mut self.model_ahead);
+                self.stack.push(Open {
+                    token: Token::LBrace,
+                    members,
+                });
+            }
+            // `}` closes whatever is open inside its block.
+            Token::RBrace => match self
+                .stack
+                .iter()
+                .rposition(|open| open.token == Token::LBrace)
+            {
+                Some(depth) => {
+                    self.balanced &= depth + 1 == self.stack.len();
+                    self.stack.truncate(depth);
+                }
+                None => self.balanced = false,
+            },
+            // `)` and `]` stay inside their block, and close the other kind if there is only that.
+            Token::RParen | Token::RBracket => {
+                let wanted = if *token == Token::RParen {
+                    Token::LParen
+                } else {
+                    Token::LBracket
+                };
+                let floor = self
+                    .stack
+                    .iter()
+                    .rposition(|open| open.token == Token::LBrace)
+                    .map_or(0, |n| n + 1);
+                let depth = self.stack[floor..]
+                    .iter()
+                    .rposition(|open| open.token == wanted)
+                    .map(|n| n + floor);
+                let depth = depth.unwrap_or(self.stack.len().saturating_sub(1).max(floor));
+                self.balanced &= depth + 1 == self.stack.len() && self.stack[depth].token == wanted;
+                self.stack.truncate(depth);
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Whether `word` is reserved, and so cannot be a name.
