@@ -4,6 +4,8 @@
 //! spans survive every pass. Nothing here knows how programs are compiled.
 
 pub mod function;
+#[doc(hidden)]
+pub mod generate;
 mod hash;
 pub mod infer;
 pub mod interpret;
@@ -24,3 +26,7 @@ pub use op::{
 pub use parse::{ParseError, parse};
 pub use rewrite::{eliminate_dead, hash_structure, inline};
 pub use verify::{VerifyError, verify};
+
+// The types that TIR's own interfaces mention.
+pub use aec_runtime::{Elem, Tensor};
+pub use aec_syntax::Span;
