@@ -6,6 +6,7 @@
 pub mod ast;
 mod builder;
 mod check;
+pub mod codes;
 pub mod diagnostic;
 pub mod dump;
 mod explain;

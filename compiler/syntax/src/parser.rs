@@ -50,15 +50,21 @@ pub fn parse_script_with_comments(
 }
 
 /// Parses what was typed. `if … else …` on its own is an expression here: the REPL shows it.
+/// `text` is the lines so far, joined by newlines, without one at the end: after an empty line
+/// an operator's right side is no longer waited for; an open bracket is.
 pub fn parse_repl(file: FileId, text: &str) -> ReplInput {
     if let Some(refusal) = too_large(file, text) {
         return ReplInput::Complete(Script::default(), vec![refusal]);
     }
     let lexed = lexer::lex(file, text, 0..text.len());
-    let waits = lexed
-        .tokens
-        .last()
-        .is_some_and(|t| waits_for_more(&t.token));
+    let empty_line = text
+        .rsplit_once('\n')
+        .is_some_and(|(_, line)| line.trim().is_empty());
+    let waits = !empty_line
+        && lexed
+            .tokens
+            .last()
+            .is_some_and(|t| !t.token.ends_expression());
     if lexed.diagnostics.is_empty() && (lexed.open_at_end || waits) {
         return ReplInput::Incomplete;
     }
@@ -89,11 +95,6 @@ fn too_large(file: FileId, text: &str) -> Option<Diagnostic> {
             "this file is too large for a script",
         )
     })
-}
-
-/// Whether a statement cannot end with this token, so that the REPL asks for another line.
-fn waits_for_more(token: &Token) -> bool {
-    !token.ends_expression()
 }
 
 fn script_of(

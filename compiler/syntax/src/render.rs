@@ -79,7 +79,7 @@ pub fn render(sources: &SourceMap, diagnostic: &Diagnostic, style: Style) -> Str
         group = group.element(Level::HELP.message(&*help.text));
     }
     for note in &diagnostic.notes {
-        group = group.element(Level::NOTE.message(&*note));
+        group = group.element(Level::NOTE.message(note));
     }
     let renderer = if style.color {
         Renderer::styled()

@@ -183,7 +183,7 @@ fn deep_nesting() {
 /// What people write is far below the limit.
 #[test]
 fn reasonable_nesting_is_fine() {
-    let n = 100;
+    let n = 250;
     for text in [
         format!("{}1{}", "(".repeat(n), ")".repeat(n)),
         format!("x{}", " + x".repeat(n)),
@@ -275,7 +275,7 @@ fn repl_waits_while_something_is_open() {
         "a |>",
         "if c then a else",
         "fn f(x) {\n  let y = x",
-        "[1, 2,\n",
+        "[1, 2,\n\n",
         "fn x ->",
     ];
     for text in incomplete {
@@ -290,6 +290,8 @@ fn repl_waits_while_something_is_open() {
         ("let x = 1; x", 0),
         ("", 0),
         ("f(]", 1),
+        ("print\n", 1),
+        ("x +\n", 1),
         ("\"abc", 1),
         ("let a = (\nlet b = 1", 1),
     ] {
@@ -401,7 +403,7 @@ fn any_span_can_be_rendered() {
     let text = "let é = 1\r\n\tαβγ\0\u{1b}[31m\nend";
     let id = sources.add("x.ae", text);
     let empty = sources.add("empty.ae", "");
-    let long = sources.add("long.ae", &"x + ".repeat(5_000));
+    let long = sources.add("long.ae", &"x + ".repeat(500));
     let files = [id, empty, long, FileId(99), Span::NONE.file];
     let offsets = [
         0,
@@ -453,5 +455,45 @@ fn any_span_can_be_rendered() {
     assert!(
         shown.starts_with("warning[W0001]: made by the compiler\n") && shown.contains("= note: n"),
         "{shown}"
+    );
+}
+
+#[test]
+fn comments_keep_their_places() {
+    let text = "# a\nlet x = 1 ## b\n## c\nlet y = [ # d\n  1]";
+    let (_, _, comments) = aec_syntax::parse_script_with_comments(FileId(0), text);
+    let seen: Vec<_> = comments
+        .iter()
+        .map(|c| (&*c.text, c.doc, c.own_line, c.span.start))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("# a", false, true, 0),
+            ("## b", true, false, 14),
+            ("## c", true, true, 19),
+            ("# d", false, false, 34)
+        ]
+    );
+}
+
+#[test]
+fn every_code_is_explained() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/errors");
+    let mut used = std::collections::BTreeSet::new();
+    for entry in std::fs::read_dir(folder).expect("in the repository") {
+        let text = std::fs::read_to_string(entry.expect("an entry").path()).expect("a text");
+        used.extend(codes(&text));
+    }
+    used.insert("E0125");
+    let explained: std::collections::BTreeSet<&str> = aec_syntax::codes::EXPLANATIONS
+        .iter()
+        .map(|e| e.0)
+        .collect();
+    assert!(used.is_subset(&explained), "{used:?}");
+    assert!(
+        explained.is_subset(&used),
+        "without a test: {:?}",
+        explained.difference(&used)
     );
 }
