@@ -9,7 +9,7 @@ use crate::ast::Name;
 use crate::diagnostic::Diagnostic;
 use crate::span::{FileId, Span};
 use crate::strings;
-use crate::token::{RESERVED, RawPart, Token};
+use crate::token::{RawPart, Token};
 use logos::Logos;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -521,9 +521,4 @@ impl Layout<'_> {
             _ => {}
         }
     }
-}
-
-/// Whether `word` is reserved, and so cannot be a name.
-pub fn is_reserved(word: &str) -> bool {
-    RESERVED.contains(&word)
 }
