@@ -1,0 +1,515 @@
+//! Addresses, loads, stores, draws and checks.
+//!
+//! Address terms are added outermost loop first, so that everything but the last addition moves
+//! out of the inner loops.
+
+use super::{Emitter, Extern, Group, Repr};
+use aec_kernels::lir::{Affine, BufferId, Distribution, Val};
+use aec_runtime::{Elem, philox};
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{
+    BlockArg, ConstantData, InstBuilder, MemFlagsData, StackSlot, Type, Value, types,
+};
+
+/// A place in memory.
+#[derive(Clone, Copy)]
+struct Place {
+    base: Value,
+    offset: i32,
+}
+
+/// The type of one scalar.
+pub(crate) fn scalar_type(elem: Elem) -> Type {
+    match elem {
+        Elem::F32 => types::F32,
+        Elem::F64 => types::F64,
+        Elem::I32 => types::I32,
+        Elem::I64 => types::I64,
+        Elem::Bool => types::I8,
+    }
+}
+
+/// The type of one register of lanes.
+pub(crate) fn reg_type(elem: Elem) -> Type {
+    match elem {
+        Elem::F32 => types::F32X4,
+        Elem::F64 => types::F64X2,
+        Elem::I32 | Elem::Bool => types::I32X4,
+        Elem::I64 => types::I64X2,
+    }
+}
+
+impl Emitter<'_, '_, '_> {
+    /// `value * factor`.
+    pub(crate) fn scaled(&mut self, value: Value, factor: i64) -> Value {
+        if factor == 1 {
+            value
+        } else if factor > 0 && factor.count_ones() == 1 {
+            self.b
+                .ins()
+                .ishl_imm_u(value, i64::from(factor.trailing_zeros()))
+        } else {
+            self.b.ins().imul_imm_s(value, factor)
+        }
+    }
+
+    /// `start + unit * (the terms of index)`, without its constant.
+    fn add_terms(&mut self, start: Value, index: &Affine, unit: i64) -> Value {
+        let mut sum = start;
+        for &(arg, coefficient) in &index.args {
+            if coefficient != 0 {
+                let term = self.scaled(self.args[arg as usize], coefficient * unit);
+                sum = self.b.ins().iadd(sum, term);
+            }
+        }
+        let mut vars: Vec<(u32, Value, i64)> = index
+            .vars
+            .iter()
+            .filter(|(_, coefficient)| *coefficient != 0)
+            .map(|&(var, coefficient)| {
+                let (at, depth) = self.vars[var].expect("a loop variable is used in its loop");
+                (depth, at, coefficient)
+            })
+            .collect();
+        vars.sort_by_key(|&(depth, ..)| depth);
+        for (_, at, coefficient) in vars {
+            let term = self.scaled(at, coefficient * unit);
+            sum = self.b.ins().iadd(sum, term);
+        }
+        sum
+    }
+
+    /// The index itself; in a lane loop, of its first lane.
+    pub(crate) fn index(&mut self, index: &Affine) -> Value {
+        let base = self.b.ins().iconst(types::I64, index.base);
+        self.add_terms(base, index, 1)
+    }
+
+    /// The index as a value: a group if it varies with the lane.
+    pub(crate) fn index_repr(&mut self, index: &Affine) -> Repr {
+        let first = self.index(index);
+        let step = self.lane_coefficient(index);
+        let Some(lane_loop) = self.lanes.filter(|_| step != 0) else {
+            return Repr::Scalar(first);
+        };
+        let mut group = self.splat(Elem::I64, first, lane_loop.lanes);
+        for (at, reg) in group.regs.iter_mut().enumerate() {
+            let lane = 2 * at as i64;
+            let mut bytes = Vec::with_capacity(16);
+            bytes.extend_from_slice(&(lane * step).to_le_bytes());
+            bytes.extend_from_slice(&((lane + 1) * step).to_le_bytes());
+            let steps = self
+                .b
+                .func
+                .dfg
+                .constants
+                .insert(ConstantData::from(&bytes[..]));
+            let steps = self.b.ins().vconst(types::I64X2, steps);
+            *reg = self.b.ins().iadd(*reg, steps);
+        }
+        Repr::Lanes(group)
+    }
+
+    fn place(&mut self, buffer: BufferId, index: &Affine, at: Option<(Value, i64)>) -> Place {
+        let unit = self.kernel.buffers[buffer].elem.bytes() as i64;
+        let mut base = self.buffers[buffer];
+        if let Some((at, stride)) = at {
+            let term = self.scaled(at, stride * unit);
+            base = self.b.ins().iadd(base, term);
+        }
+        let base = self.add_terms(base, index, unit);
+        self.offset_place(Place { base, offset: 0 }, index.base * unit)
+    }
+
+    fn offset_place(&mut self, place: Place, bytes: i64) -> Place {
+        match i32::try_from(i64::from(place.offset) + bytes) {
+            // Room is left for the lanes of a group.
+            Ok(offset) if offset.abs() < 1 << 30 => Place { offset, ..place },
+            _ => Place {
+                base: self.b.ins().iadd_imm_s(place.base, bytes),
+                ..place
+            },
+        }
+    }
+
+    fn load_scalar(&mut self, elem: Elem, place: Place) -> Value {
+        self.b
+            .ins()
+            .load(scalar_type(elem), self.flags, place.base, place.offset)
+    }
+
+    pub(crate) fn load(&mut self, elem: Elem, buffer: BufferId, index: &Affine) -> Repr {
+        let place = self.place(buffer, index, None);
+        self.load_from(elem, place, self.lane_coefficient(index))
+    }
+
+    pub(crate) fn load_at(
+        &mut self,
+        elem: Elem,
+        buffer: BufferId,
+        index: &Affine,
+        at: Val,
+        stride: i64,
+    ) -> Repr {
+        let step = self.lane_coefficient(index);
+        match self.repr(at) {
+            Repr::Scalar(at) => {
+                let place = self.place(buffer, index, Some((at, stride)));
+                self.load_from(elem, place, step)
+            }
+            Repr::Lanes(group) => {
+                let values = self
+                    .lane_places(&group, buffer, index, stride, step)
+                    .into_iter()
+                    .map(|place| self.load_scalar(elem, place))
+                    .collect();
+                Repr::Lanes(self.group_of_lanes(elem, values))
+            }
+        }
+    }
+
+    /// The place of each lane, `at` differing between lanes.
+    fn lane_places(
+        &mut self,
+        at: &Group,
+        buffer: BufferId,
+        index: &Affine,
+        stride: i64,
+        step: i64,
+    ) -> Vec<Place> {
+        let unit = self.kernel.buffers[buffer].elem.bytes() as i64;
+        let first = self.place(buffer, index, None);
+        self.lanes_of_group(at)
+            .into_iter()
+            .enumerate()
+            .map(|(lane, at)| {
+                let term = self.scaled(at, stride * unit);
+                let base = self.b.ins().iadd(first.base, term);
+                self.offset_place(Place { base, ..first }, lane as i64 * step * unit)
+            })
+            .collect()
+    }
+
+    fn load_from(&mut self, elem: Elem, place: Place, step: i64) -> Repr {
+        let Some(lane_loop) = self.lanes.filter(|_| step != 0) else {
+            return Repr::Scalar(self.load_scalar(elem, place));
+        };
+        let count = lane_loop.lanes;
+        if step != 1 {
+            let unit = elem.bytes() as i64;
+            let values = (0..i64::from(count))
+                .map(|lane| {
+                    let place = self.offset_place(place, lane * step * unit);
+                    self.load_scalar(elem, place)
+                })
+                .collect();
+            return Repr::Lanes(self.group_of_lanes(elem, values));
+        }
+        let ty = reg_type(elem);
+        let regs = match elem {
+            Elem::F32 | Elem::I32 | Elem::F64 | Elem::I64 => (0..count / ty.lane_count())
+                .map(|at| {
+                    let offset = place.offset + 16 * at as i32;
+                    self.b.ins().load(ty, self.flags, place.base, offset)
+                })
+                .collect(),
+            Elem::Bool => (0..count / 4)
+                .map(|at| {
+                    let offset = place.offset + 4 * at as i32;
+                    let bytes = self
+                        .b
+                        .ins()
+                        .load(types::I32, self.flags, place.base, offset);
+                    let bytes = self.b.ins().scalar_to_vector(types::I32X4, bytes);
+                    let bytes = self.recast(types::I8X16, bytes);
+                    let halves = self.b.ins().uwiden_low(bytes);
+                    let words = self.b.ins().uwiden_low(halves);
+                    self.b.ins().ineg(words)
+                })
+                .collect(),
+        };
+        Repr::Lanes(Group { elem, regs })
+    }
+
+    pub(crate) fn store(&mut self, buffer: BufferId, index: &Affine, value: Val) {
+        let place = self.place(buffer, index, None);
+        self.store_to(buffer, place, self.lane_coefficient(index), value);
+    }
+
+    pub(crate) fn store_at(
+        &mut self,
+        buffer: BufferId,
+        index: &Affine,
+        at: Val,
+        stride: i64,
+        value: Val,
+    ) {
+        let step = self.lane_coefficient(index);
+        match self.repr(at) {
+            Repr::Scalar(at) => {
+                let place = self.place(buffer, index, Some((at, stride)));
+                self.store_to(buffer, place, step, value);
+            }
+            Repr::Lanes(group) => {
+                let places = self.lane_places(&group, buffer, index, stride, step);
+                let value = self.group(value);
+                let lanes = self.lanes_of_group(&value);
+                for (place, value) in places.into_iter().zip(lanes) {
+                    self.b
+                        .ins()
+                        .store(self.flags, value, place.base, place.offset);
+                }
+            }
+        }
+    }
+
+    fn store_to(&mut self, buffer: BufferId, place: Place, step: i64, value: Val) {
+        let elem = self.kernel.buffers[buffer].elem;
+        if self.lanes.is_none() || step == 0 {
+            // In a lane loop, a place that all lanes share keeps the last lane's value.
+            let value = match self.repr(value) {
+                Repr::Scalar(value) => value,
+                Repr::Lanes(group) => {
+                    let lanes = self.lanes_of_group(&group);
+                    lanes[lanes.len() - 1]
+                }
+            };
+            self.b
+                .ins()
+                .store(self.flags, value, place.base, place.offset);
+            return;
+        }
+        let group = self.group(value);
+        if step != 1 {
+            let unit = elem.bytes() as i64;
+            for (lane, value) in self.lanes_of_group(&group).into_iter().enumerate() {
+                let place = self.offset_place(place, lane as i64 * step * unit);
+                self.b
+                    .ins()
+                    .store(self.flags, value, place.base, place.offset);
+            }
+            return;
+        }
+        match elem {
+            Elem::F32 | Elem::I32 | Elem::F64 | Elem::I64 => {
+                for (at, &reg) in group.regs.iter().enumerate() {
+                    let offset = place.offset + 16 * at as i32;
+                    self.b.ins().store(self.flags, reg, place.base, offset);
+                }
+            }
+            Elem::Bool => {
+                for (at, &mask) in group.regs.iter().enumerate() {
+                    let halves = self.b.ins().snarrow(mask, mask);
+                    let bytes = self.b.ins().snarrow(halves, halves);
+                    let words = self.recast(types::I32X4, bytes);
+                    let word = self.b.ins().extractlane(words, 0);
+                    let word = self.b.ins().band_imm_u(word, 0x0101_0101);
+                    let offset = place.offset + 4 * at as i32;
+                    self.b.ins().store(self.flags, word, place.base, offset);
+                }
+            }
+        }
+    }
+
+    /// One lane of a slot; `Bool` is kept as an I32 mask.
+    pub(crate) fn load_lane(&mut self, elem: Elem, base: Value, offset: i32) -> Value {
+        let flags = MemFlagsData::trusted();
+        match elem {
+            Elem::Bool => {
+                let mask = self.b.ins().load(types::I32, flags, base, offset);
+                self.b.ins().icmp_imm_s(IntCC::NotEqual, mask, 0)
+            }
+            Elem::F32 | Elem::F64 | Elem::I32 | Elem::I64 => {
+                self.b.ins().load(scalar_type(elem), flags, base, offset)
+            }
+        }
+    }
+
+    /// The opposite of [`Self::load_lane`].
+    pub(crate) fn store_lane(&mut self, elem: Elem, value: Value, base: Value, offset: i32) {
+        let value = match elem {
+            Elem::Bool => self.mask(value),
+            Elem::F32 | Elem::F64 | Elem::I32 | Elem::I64 => value,
+        };
+        self.b
+            .ins()
+            .store(MemFlagsData::trusted(), value, base, offset);
+    }
+
+    /// Stores a group's lanes in order.
+    pub(crate) fn spill(&mut self, group: &Group, slot: StackSlot) {
+        let base = self.b.ins().stack_addr(types::I64, slot, 0);
+        for (at, &reg) in group.regs.iter().enumerate() {
+            self.b
+                .ins()
+                .store(MemFlagsData::trusted(), reg, base, 16 * at as i32);
+        }
+    }
+
+    /// Loads a group's lanes.
+    pub(crate) fn unspill(&mut self, elem: Elem, slot: StackSlot, lanes: u32) -> Group {
+        let base = self.b.ins().stack_addr(types::I64, slot, 0);
+        let ty = reg_type(elem);
+        let regs = (0..lanes / ty.lane_count())
+            .map(|at| {
+                let flags = MemFlagsData::trusted();
+                self.b.ins().load(ty, flags, base, 16 * at as i32)
+            })
+            .collect();
+        Group { elem, regs }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of one loop IR value")]
+    pub(crate) fn draw(
+        &mut self,
+        elem: Elem,
+        distribution: Distribution,
+        key: Val,
+        element: &Affine,
+        inner: Val,
+        example: Val,
+        step: Val,
+    ) -> Repr {
+        let fields = [key, inner, example, step].map(|val| self.repr(val));
+        let same: Option<Vec<Value>> = fields
+            .iter()
+            .map(|field| match field {
+                Repr::Scalar(value) => Some(*value),
+                Repr::Lanes(_) => None,
+            })
+            .collect();
+        let first = self.index(element);
+        let coefficient = self.lane_coefficient(element);
+        let slot = self.scratch(elem, 0);
+        match (self.lanes, same) {
+            (Some(lane_loop), Some(same)) if coefficient == 1 => {
+                self.call_draw(elem, distribution, &same, first, slot);
+                Repr::Lanes(self.unspill(elem, slot, lane_loop.lanes))
+            }
+            (Some(lane_loop), _) => {
+                let fields: Vec<Vec<Value>> = fields
+                    .iter()
+                    .map(|field| match field {
+                        Repr::Scalar(value) => vec![*value; lane_loop.lanes as usize],
+                        Repr::Lanes(group) => self.lanes_of_group(group),
+                    })
+                    .collect();
+                let values = (0..lane_loop.lanes as usize)
+                    .map(|lane| {
+                        let same: Vec<Value> = fields.iter().map(|field| field[lane]).collect();
+                        let at = self.b.ins().iadd_imm_s(first, lane as i64 * coefficient);
+                        self.call_draw(elem, distribution, &same, at, slot);
+                        let base = self.b.ins().stack_addr(types::I64, slot, 0);
+                        self.load_lane(elem, base, 0)
+                    })
+                    .collect();
+                Repr::Lanes(self.group_of_lanes(elem, values))
+            }
+            (None, same) => {
+                let same = same.expect("no lanes outside lane loops");
+                self.call_draw(elem, distribution, &same, first, slot);
+                let base = self.b.ins().stack_addr(types::I64, slot, 0);
+                Repr::Scalar(self.load_lane(elem, base, 0))
+            }
+        }
+    }
+
+    /// Draws 16 numbers from `element` on into the slot. `same`: key, inner, example, step.
+    fn call_draw(
+        &mut self,
+        elem: Elem,
+        distribution: Distribution,
+        same: &[Value],
+        element: Value,
+        slot: StackSlot,
+    ) {
+        let func = self.import(if elem == Elem::F64 {
+            Extern::Draw64
+        } else {
+            Extern::Draw32
+        });
+        let which = self
+            .b
+            .ins()
+            .iconst(types::I32, i64::from(distribution_code(distribution)));
+        let out = self.b.ins().stack_addr(types::I64, slot, 0);
+        let [inner, example, step] =
+            [1, 2, 3].map(|at: usize| self.b.ins().ireduce(types::I32, same[at]));
+        self.b
+            .ins()
+            .call(func, &[which, same[0], element, inner, example, step, out]);
+    }
+
+    pub(crate) fn draw_key(&mut self, seed: Val, site: u64) -> Value {
+        let seed = self.scalar(seed);
+        let site = self.b.ins().iconst(types::I64, site.cast_signed());
+        let func = self.import(Extern::DrawKey);
+        let call = self.b.ins().call(func, &[seed, site]);
+        self.b.inst_results(call)[0]
+    }
+
+    pub(crate) fn check(&mut self, ok: Val, status: BufferId, code: i64, detail: Val) {
+        let status = self.buffers[status];
+        let ok = self.repr(ok);
+        let failing = self.b.create_block();
+        let after = self.b.create_block();
+        self.b.set_cold_block(failing);
+        let holds = match &ok {
+            Repr::Scalar(ok) => *ok,
+            Repr::Lanes(group) => {
+                let mut all = group.regs[0];
+                for &reg in &group.regs[1..] {
+                    all = self.b.ins().band(all, reg);
+                }
+                self.b.ins().vall_true(all)
+            }
+        };
+        let none: [BlockArg; 0] = [];
+        self.b.ins().brif(holds, after, &none, failing, &none);
+        self.b.seal_block(failing);
+        self.b.switch_to_block(failing);
+        let (masks, details, lanes) = match ok {
+            Repr::Scalar(_) if self.lanes.is_none() => {
+                // Lane 0 of the mask slot is 0: it failed.
+                let masks = self.scratch(Elem::Bool, 1);
+                let details = self.scratch(Elem::I64, 2);
+                let base = self.b.ins().stack_addr(types::I64, masks, 0);
+                let failed = self.b.ins().iconst(types::I8, 0);
+                self.store_lane(Elem::Bool, failed, base, 0);
+                let detail = self.scalar(detail);
+                let base = self.b.ins().stack_addr(types::I64, details, 0);
+                self.store_lane(Elem::I64, detail, base, 0);
+                (masks, details, 1)
+            }
+            Repr::Scalar(_) | Repr::Lanes(_) => {
+                let masks = self.scratch(Elem::Bool, 1);
+                let details = self.scratch(Elem::I64, 2);
+                let lanes = self.lanes.map_or(1, |lane_loop| lane_loop.lanes);
+                let ok = self.group_of(Elem::Bool, &ok);
+                self.spill(&ok, masks);
+                let detail = self.group(detail);
+                self.spill(&detail, details);
+                (masks, details, lanes)
+            }
+        };
+        let masks = self.b.ins().stack_addr(types::I64, masks, 0);
+        let details = self.b.ins().stack_addr(types::I64, details, 0);
+        let code = self.b.ins().iconst(types::I64, code);
+        let lanes = self.b.ins().iconst(types::I64, i64::from(lanes));
+        let func = self.import(Extern::CheckLanes);
+        self.b
+            .ins()
+            .call(func, &[status, code, masks, details, lanes]);
+        self.b.ins().jump(after, &none);
+        self.b.seal_block(after);
+        self.b.switch_to_block(after);
+    }
+}
+
+/// How the runtime's draw functions are told the distribution.
+pub(crate) fn distribution_code(distribution: Distribution) -> u32 {
+    match distribution {
+        Distribution::Uniform => philox::UNIFORM,
+        Distribution::Normal => philox::NORMAL,
+    }
+}

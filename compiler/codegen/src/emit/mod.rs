@@ -1,0 +1,585 @@
+//! From a loop IR kernel to CLIF: the frame of the function, loops, lanes and accumulators.
+//!
+//! A lane loop is emitted twice. The vector form handles a whole group of lanes (16, or 4 where
+//! the body is long and no accumulator sees the lanes) in each iteration; a value that varies
+//! with the lane is a [`Group`] of 128-bit registers, one that does not stays a scalar. The
+//! scalar form handles what is left. Both give the same bits, since every operation is lane-wise
+//! and the partial accumulators of the scalar form are the same 16 lanes, kept in a stack slot.
+//!
+//! Invariants: `vals` only holds values whose `Let` dominates the current block (scoping is
+//! lexical, as in loop IR); an [`AccState`] says where an accumulator lives at this point.
+
+mod memory;
+mod scalar;
+mod vector;
+
+use crate::isa::Features;
+use aec_kernels::lir::{
+    Acc, AccOp, Affine, Bound, BufferId, Kernel, Loop, Stmt, Val, ValKind, Var,
+};
+use aec_runtime::Elem;
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{
+    AbiParam, Block, BlockArg, FuncRef, Function, InstBuilder, MemFlagsData, Signature, StackSlot,
+    StackSlotData, StackSlotKind, Type, Value, types,
+};
+use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
+use cranelift_entity::{EntityRef, PrimaryMap, SecondaryMap};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
+use smallvec::SmallVec;
+
+/// Lanes of the language's reductions.
+pub(crate) const LANES: u32 = 16;
+
+/// Runtime functions that kernels call.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Extern {
+    /// 16 random f32: `(distribution, key, element, inner, example, step, out)`.
+    Draw32,
+    /// 16 random f64.
+    Draw64,
+    /// `(seed, site) -> key`.
+    DrawKey,
+    /// `(status, code, masks, details, lanes)`: reports the first lane whose mask is 0.
+    CheckLanes,
+}
+
+impl Extern {
+    /// All of them.
+    pub const ALL: [Extern; 4] = [
+        Extern::Draw32,
+        Extern::Draw64,
+        Extern::DrawKey,
+        Extern::CheckLanes,
+    ];
+
+    /// Its type.
+    pub fn signature(self, call_conv: CallConv) -> Signature {
+        let (params, results): (&[Type], &[Type]) = match self {
+            Extern::Draw32 | Extern::Draw64 => (
+                &[
+                    types::I32,
+                    types::I64,
+                    types::I64,
+                    types::I32,
+                    types::I32,
+                    types::I32,
+                    types::I64,
+                ],
+                &[],
+            ),
+            Extern::DrawKey => (&[types::I64, types::I64], &[types::I64]),
+            Extern::CheckLanes => (
+                &[types::I64, types::I64, types::I64, types::I64, types::I64],
+                &[],
+            ),
+        };
+        let mut signature = Signature::new(call_conv);
+        signature.params = params.iter().map(|&ty| AbiParam::new(ty)).collect();
+        signature.returns = results.iter().map(|&ty| AbiParam::new(ty)).collect();
+        signature
+    }
+}
+
+/// The type of kernels: `(buffers, args)`.
+pub(crate) fn kernel_signature(call_conv: CallConv) -> Signature {
+    let mut signature = Signature::new(call_conv);
+    signature.params = vec![AbiParam::new(types::I64), AbiParam::new(types::I64)];
+    signature
+}
+
+/// What a kernel is emitted for.
+pub(crate) struct Target<'a> {
+    /// Of the instruction set.
+    pub features: Features,
+    /// Of the ABI.
+    pub frontend: TargetFrontendConfig,
+    /// Imports a runtime function.
+    pub import: &'a mut dyn FnMut(&mut Function, Extern) -> FuncRef,
+}
+
+/// Fills `func` (its signature set, its body empty) with the kernel's code.
+pub(crate) fn emit_kernel(
+    kernel: &Kernel,
+    func: &mut Function,
+    context: &mut FunctionBuilderContext,
+    target: Target<'_>,
+) {
+    let mut builder = FunctionBuilder::new(func, context);
+    let entry = builder.create_block();
+    builder.append_block_params_for_function_params(entry);
+    builder.switch_to_block(entry);
+    builder.seal_block(entry);
+    let params: Vec<Value> = builder.block_params(entry).to_vec();
+    // The tables of pointers and args are only read, and nothing that a kernel stores aliases
+    // them.
+    let flags = MemFlagsData::trusted().with_readonly().with_can_move();
+    let buffers = (0..kernel.buffers.len())
+        .map(|at| {
+            builder
+                .ins()
+                .load(types::I64, flags, params[0], 8 * at as i32)
+        })
+        .collect();
+    let args = (0..kernel.arg_count)
+        .map(|at| {
+            builder
+                .ins()
+                .load(types::I64, flags, params[1], 8 * at as i32)
+        })
+        .collect();
+    let mut emitter = Emitter {
+        kernel,
+        b: builder,
+        import: target.import,
+        imported: Vec::new(),
+        flags: if target.features.unaligned_operands {
+            MemFlagsData::trusted()
+        } else {
+            MemFlagsData::new().with_notrap()
+        },
+        buffers,
+        args,
+        vars: SecondaryMap::with_default(None),
+        depth: 0,
+        vals: SecondaryMap::with_default(None),
+        accs: (0..kernel.accs.len()).map(|_| AccState::Unset).collect(),
+        lanes: None,
+        tail_lane: None,
+        slots: Vec::new(),
+    };
+    emitter.body(&kernel.body);
+    emitter.b.ins().return_(&[]);
+    emitter.b.finalize(target.frontend);
+}
+
+/// A value in the code.
+#[derive(Clone, Debug)]
+pub(crate) enum Repr {
+    /// One scalar; in a lane loop, the same for all lanes.
+    Scalar(Value),
+    /// One for each lane.
+    Lanes(Group),
+}
+
+/// The lanes of a value in registers: F32X4, I32X4 (ints, and masks of 0 and -1 for `Bool`),
+/// F64X2 or I64X2.
+#[derive(Clone, Debug)]
+pub(crate) struct Group {
+    pub elem: Elem,
+    pub regs: SmallVec<[Value; 8]>,
+}
+
+/// Where an accumulator lives.
+#[derive(Clone, Debug)]
+enum AccState {
+    Unset,
+    /// One scalar.
+    Scalar(Variable),
+    /// One group: either partial values of an outer accumulator or lane-wise ones.
+    Lanes(SmallVec<[Variable; 8]>),
+    /// 16 partial values in memory, while a tail runs.
+    Slot(StackSlot),
+}
+
+/// The lane loop that is being emitted in vector form.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LaneLoop {
+    var: Var,
+    lanes: u32,
+}
+
+pub(crate) struct Emitter<'f, 'k, 'i> {
+    kernel: &'k Kernel,
+    b: FunctionBuilder<'f>,
+    import: &'i mut dyn FnMut(&mut Function, Extern) -> FuncRef,
+    imported: Vec<(Extern, FuncRef)>,
+    /// Of loads and stores of elements.
+    flags: MemFlagsData,
+    buffers: PrimaryMap<BufferId, Value>,
+    args: Vec<Value>,
+    /// Current value of each open loop's variable, and how deep that loop is nested.
+    vars: SecondaryMap<Var, Option<(Value, u32)>>,
+    depth: u32,
+    vals: SecondaryMap<Val, Option<Repr>>,
+    accs: PrimaryMap<Acc, AccState>,
+    lanes: Option<LaneLoop>,
+    /// In a tail: the lane of the current iteration.
+    tail_lane: Option<Value>,
+    /// Stack slots that are free to be used for a moment, by size.
+    slots: Vec<(u32, StackSlot)>,
+}
+
+impl Emitter<'_, '_, '_> {
+    fn body(&mut self, body: &[Stmt]) {
+        for stmt in body {
+            match stmt {
+                Stmt::Loop(inner) if inner.lanes => self.lane_loop(inner),
+                Stmt::Loop(inner) => {
+                    let (start, end) = (self.bound(inner.start), self.bound(inner.end));
+                    self.count(start, end, 1, |this, at| {
+                        this.with_var(inner.var, at, |this| this.body(&inner.body));
+                    });
+                }
+                Stmt::Let(val) => {
+                    let repr = self.value(*val);
+                    self.vals[*val] = Some(repr);
+                }
+                Stmt::Store {
+                    buffer,
+                    index,
+                    value,
+                } => self.store(*buffer, index, *value),
+                Stmt::StoreAt {
+                    buffer,
+                    index,
+                    at,
+                    stride,
+                    value,
+                } => self.store_at(*buffer, index, *at, *stride, *value),
+                Stmt::Init(acc) => self.init(*acc),
+                Stmt::Accumulate(acc, val) => self.accumulate(*acc, *val),
+                Stmt::Check {
+                    ok,
+                    status,
+                    code,
+                    detail,
+                } => self.check(*ok, *status, *code, *detail),
+            }
+        }
+    }
+
+    /// `for at in (start..end).step_by(step) { body }`, tested at the bottom.
+    fn count(&mut self, start: Value, end: Value, step: i64, body: impl FnOnce(&mut Self, Value)) {
+        let inside = self.b.create_block();
+        let after = self.b.create_block();
+        let at = self.b.append_block_param(inside, types::I64);
+        self.branch_if_less(start, end, inside, after);
+        self.b.switch_to_block(inside);
+        self.depth += 1;
+        body(self, at);
+        self.depth -= 1;
+        let next = self.b.ins().iadd_imm_s(at, step);
+        self.branch_if_less(next, end, inside, after);
+        self.b.seal_block(inside);
+        self.b.seal_block(after);
+        self.b.switch_to_block(after);
+    }
+
+    fn branch_if_less(&mut self, at: Value, end: Value, inside: Block, after: Block) {
+        let less = self.b.ins().icmp(IntCC::SignedLessThan, at, end);
+        let args = [BlockArg::Value(at)];
+        self.b.ins().brif(less, inside, &args, after, &[]);
+    }
+
+    fn with_var(&mut self, var: Var, at: Value, body: impl FnOnce(&mut Self)) {
+        self.vars[var] = Some((at, self.depth));
+        body(self);
+        self.vars[var] = None;
+    }
+
+    fn bound(&mut self, bound: Bound) -> Value {
+        match bound {
+            Bound::Const(value) => self.b.ins().iconst(types::I64, value),
+            Bound::Arg(at) => self.args[at as usize],
+        }
+    }
+
+    fn lane_loop(&mut self, inner: &Loop) {
+        let fed = fed_from_outside(&inner.body);
+        let lanes = lanes_of(self.kernel, inner, &fed);
+        let trip = match (inner.start, inner.end) {
+            (Bound::Const(start), Bound::Const(end)) => Some((end - start).max(0)),
+            _ => None,
+        };
+        let has_vector = trip.is_none_or(|trip| trip >= i64::from(lanes));
+        let has_tail = trip.is_none_or(|trip| trip % i64::from(lanes) != 0);
+        let outer: Vec<AccState> = fed.iter().map(|&acc| self.accs[acc].clone()).collect();
+        let start = self.bound(inner.start);
+        let end = self.bound(inner.end);
+
+        let mut partial: Vec<SmallVec<[Variable; 8]>> = Vec::with_capacity(fed.len());
+        for &acc in &fed {
+            let identity = self.identity_group(acc, LANES);
+            let vars = self.group_vars(&identity);
+            self.accs[acc] = AccState::Lanes(vars.clone());
+            partial.push(vars);
+        }
+        let mut done = start;
+        if has_vector {
+            let length = self.b.ins().isub(end, start);
+            let whole = self.b.ins().band_imm_s(length, -i64::from(lanes));
+            done = self.b.ins().iadd(start, whole);
+            self.count(start, done, i64::from(lanes), |this, at| {
+                this.lanes = Some(LaneLoop {
+                    var: inner.var,
+                    lanes,
+                });
+                this.with_var(inner.var, at, |this| this.body(&inner.body));
+                this.lanes = None;
+            });
+        }
+        let mut groups: Vec<Group> = Vec::with_capacity(fed.len());
+        for (&acc, vars) in fed.iter().zip(&partial) {
+            let elem = self.kernel.accs[acc].elem;
+            groups.push(self.group_of_vars(elem, vars));
+        }
+        if has_tail {
+            let mut slots = Vec::with_capacity(fed.len());
+            for (&acc, group) in fed.iter().zip(&groups) {
+                let slot = self.lane_slot(group.elem);
+                self.spill(group, slot);
+                self.accs[acc] = AccState::Slot(slot);
+                slots.push(slot);
+            }
+            self.count(done, end, 1, |this, at| {
+                let lane = this.b.ins().isub(at, done);
+                let outer_lane = this.tail_lane.replace(lane);
+                this.with_var(inner.var, at, |this| this.body(&inner.body));
+                this.tail_lane = outer_lane;
+            });
+            for (group, slot) in groups.iter_mut().zip(slots) {
+                *group = self.unspill(group.elem, slot, LANES);
+            }
+        }
+        for ((&acc, before), group) in fed.iter().zip(outer).zip(groups) {
+            let tree = self.tree(self.kernel.accs[acc].op, group);
+            self.accs[acc] = before;
+            self.accumulate_scalar(acc, tree);
+        }
+    }
+
+    /// A group's lanes in fresh variables.
+    fn group_vars(&mut self, group: &Group) -> SmallVec<[Variable; 8]> {
+        group
+            .regs
+            .iter()
+            .map(|&reg| {
+                let ty = self.b.func.dfg.value_type(reg);
+                let var = self.b.declare_var(ty);
+                self.b.def_var(var, reg);
+                var
+            })
+            .collect()
+    }
+
+    fn group_of_vars(&mut self, elem: Elem, vars: &[Variable]) -> Group {
+        let regs = vars.iter().map(|&var| self.b.use_var(var)).collect();
+        Group { elem, regs }
+    }
+
+    fn init(&mut self, acc: Acc) {
+        self.accs[acc] = match self.lanes {
+            Some(LaneLoop { lanes, .. }) => {
+                let identity = self.identity_group(acc, lanes);
+                AccState::Lanes(self.group_vars(&identity))
+            }
+            None => {
+                let identity = self.identity(acc);
+                let ty = self.b.func.dfg.value_type(identity);
+                let var = self.b.declare_var(ty);
+                self.b.def_var(var, identity);
+                AccState::Scalar(var)
+            }
+        };
+    }
+
+    fn identity_group(&mut self, acc: Acc, lanes: u32) -> Group {
+        let identity = self.identity(acc);
+        self.splat(self.kernel.accs[acc].elem, identity, lanes)
+    }
+
+    fn identity(&mut self, acc: Acc) -> Value {
+        let data = self.kernel.accs[acc];
+        match (data.op, data.elem) {
+            (AccOp::Sum, elem) => self.number(elem, 0.0, 0),
+            (AccOp::Max, Elem::I32) => self.number(Elem::I32, 0.0, i64::from(i32::MIN)),
+            (AccOp::Min, Elem::I32) => self.number(Elem::I32, 0.0, i64::from(i32::MAX)),
+            (AccOp::Max, elem) => self.number(elem, f64::NEG_INFINITY, i64::MIN),
+            (AccOp::Min, elem) => self.number(elem, f64::INFINITY, i64::MAX),
+            (AccOp::All, _) => self.b.ins().iconst(types::I8, 1),
+            (AccOp::Any, _) => self.b.ins().iconst(types::I8, 0),
+        }
+    }
+
+    fn accumulate(&mut self, acc: Acc, val: Val) {
+        match self.accs[acc].clone() {
+            AccState::Lanes(vars) => {
+                let data = self.kernel.accs[acc];
+                let group = self.group(val);
+                let before = self.group_of_vars(data.elem, &vars);
+                let after = self.combine_groups(data.op, &before, &group);
+                for (&var, &reg) in vars.iter().zip(&after.regs) {
+                    self.b.def_var(var, reg);
+                }
+            }
+            AccState::Unset | AccState::Scalar(_) | AccState::Slot(_) => {
+                let value = self.scalar(val);
+                self.accumulate_scalar(acc, value);
+            }
+        }
+    }
+
+    fn accumulate_scalar(&mut self, acc: Acc, value: Value) {
+        let data = self.kernel.accs[acc];
+        match self.accs[acc].clone() {
+            AccState::Scalar(var) => {
+                let before = self.b.use_var(var);
+                let after = self.combine(data.op, data.elem, before, value);
+                self.b.def_var(var, after);
+            }
+            AccState::Slot(slot) => {
+                let lane = self.tail_lane.expect("a slot is only used in a tail");
+                let base = self.b.ins().stack_addr(types::I64, slot, 0);
+                let offset = self.scaled(lane, slot_stride(data.elem));
+                let place = self.b.ins().iadd(base, offset);
+                let before = self.load_lane(data.elem, place, 0);
+                let after = self.combine(data.op, data.elem, before, value);
+                self.store_lane(data.elem, after, place, 0);
+            }
+            AccState::Lanes(_) | AccState::Unset => {
+                panic!("{acc} is accumulated before it is initialised")
+            }
+        }
+    }
+
+    /// The fixed tree over 16 lanes.
+    fn tree(&mut self, op: AccOp, mut group: Group) -> Value {
+        let elem = group.elem;
+        while group.regs.len() > 1 {
+            let high = group.regs.split_off_half();
+            group = self.combine_groups(op, &group, &Group { elem, regs: high });
+        }
+        let mut lanes = self.lanes_of_reg(elem, group.regs[0]);
+        while lanes.len() > 1 {
+            let half = lanes.len() / 2;
+            for at in 0..half {
+                lanes[at] = self.combine(op, elem, lanes[at], lanes[at + half]);
+            }
+            lanes.truncate(half);
+        }
+        lanes[0]
+    }
+
+    fn acc_read(&mut self, acc: Acc) -> Repr {
+        match self.accs[acc].clone() {
+            AccState::Scalar(var) => Repr::Scalar(self.b.use_var(var)),
+            AccState::Lanes(vars) => {
+                let elem = self.kernel.accs[acc].elem;
+                Repr::Lanes(self.group_of_vars(elem, &vars))
+            }
+            AccState::Unset | AccState::Slot(_) => panic!("{acc} is read while it is fed"),
+        }
+    }
+
+    /// The function, imported once.
+    fn import(&mut self, which: Extern) -> FuncRef {
+        if let Some(&(_, func)) = self.imported.iter().find(|(known, _)| *known == which) {
+            return func;
+        }
+        let func = (self.import)(self.b.func, which);
+        self.imported.push((which, func));
+        func
+    }
+
+    /// A stack slot for 16 lanes of `elem` (`Bool` as I32 masks), not shared.
+    fn lane_slot(&mut self, elem: Elem) -> StackSlot {
+        let bytes = LANES * slot_stride(elem) as u32;
+        self.b
+            .create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, bytes, 4))
+    }
+
+    /// A stack slot for a moment: the next call with the same size may return the same.
+    fn scratch(&mut self, elem: Elem, which: u32) -> StackSlot {
+        let key = slot_stride(elem) as u32 * 16 + which;
+        if let Some(&(_, slot)) = self.slots.iter().find(|(known, _)| *known == key) {
+            return slot;
+        }
+        let slot = self.lane_slot(elem);
+        self.slots.push((key, slot));
+        slot
+    }
+
+    /// The coefficient of the lane variable; 0 outside lane loops.
+    fn lane_coefficient(&self, index: &Affine) -> i64 {
+        self.lanes.map_or(0, |lane_loop| {
+            index
+                .vars
+                .iter()
+                .filter(|(var, _)| *var == lane_loop.var)
+                .map(|&(_, coefficient)| coefficient)
+                .sum()
+        })
+    }
+}
+
+/// Bytes of a lane in a stack slot.
+fn slot_stride(elem: Elem) -> i64 {
+    match elem {
+        Elem::F32 | Elem::I32 | Elem::Bool => 4,
+        Elem::F64 | Elem::I64 => 8,
+    }
+}
+
+/// Takes the upper half off.
+trait SplitHalf {
+    fn split_off_half(&mut self) -> Self;
+}
+
+impl SplitHalf for SmallVec<[Value; 8]> {
+    fn split_off_half(&mut self) -> Self {
+        let half = self.len() / 2;
+        self.drain(half..).collect()
+    }
+}
+
+/// Accumulators that the body feeds and does not initialise, in order of their ids.
+fn fed_from_outside(body: &[Stmt]) -> Vec<Acc> {
+    let (mut fed, mut own) = (Vec::new(), Vec::new());
+    walk(body, &mut |stmt| match stmt {
+        Stmt::Accumulate(acc, _) => fed.push(*acc),
+        Stmt::Init(acc) => own.push(*acc),
+        Stmt::Loop(_)
+        | Stmt::Let(_)
+        | Stmt::Store { .. }
+        | Stmt::StoreAt { .. }
+        | Stmt::Check { .. } => {}
+    });
+    fed.retain(|acc| !own.contains(acc));
+    fed.sort_by_key(|acc| acc.index());
+    fed.dedup();
+    fed
+}
+
+fn walk<'s>(body: &'s [Stmt], visit: &mut impl FnMut(&'s Stmt)) {
+    for stmt in body {
+        visit(stmt);
+        if let Stmt::Loop(inner) = stmt {
+            walk(&inner.body, visit);
+        }
+    }
+}
+
+/// From so many values on, a body is long: more lanes in one iteration only spill.
+const LONG_BODY: usize = 24;
+
+/// How many lanes an iteration of the vector form handles. Accumulators from outside and draws
+/// need all 16; a long body is better off with one register for each value.
+fn lanes_of(kernel: &Kernel, inner: &Loop, fed: &[Acc]) -> u32 {
+    let (mut values, mut draws) = (0, false);
+    walk(&inner.body, &mut |stmt| {
+        if let Stmt::Let(val) = stmt {
+            let kind = &kernel.values[*val].kind;
+            draws |= matches!(kind, ValKind::Draw { .. });
+            values += usize::from(!matches!(
+                kind,
+                ValKind::Float(_) | ValKind::Int(_) | ValKind::Bool(_)
+            ));
+        }
+    });
+    if fed.is_empty() && !draws && values > LONG_BODY {
+        4
+    } else {
+        LANES
+    }
+}

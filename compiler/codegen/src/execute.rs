@@ -1,0 +1,645 @@
+//! Compiled plans and their execution.
+//!
+//! An [`Executable`] is a plan with its machine code, shared by any number of streams; an
+//! [`Instance`] is the memory of one stream. All pointers and shares of work are worked out when
+//! an instance is made; a run walks a flat list of steps, allocates nothing and decides nothing,
+//! and its results do not depend on the number of threads.
+
+#![allow(unsafe_code)]
+
+use crate::cost;
+use crate::jit::{Code, CodegenError, CodegenOptions, KernelFn, kernel_index, kernel_text};
+use crate::memory::{Block, read_tensor, tensor_bytes};
+use crate::sort;
+use aec_ir::Type;
+use aec_kernels::lir::Kernel;
+use aec_kernels::plan::{BufferRef, Gemm, Matrix, Place, Plan, StepKind};
+use aec_runtime::gemm::{Batch, EpilogueCall, GemmCall, Isa, MatRef};
+use aec_runtime::pool::{Pool, flush_denormals};
+use aec_runtime::{Elem, Tensor, gemm};
+use aec_syntax::Span;
+use cranelift_entity::{EntityRef, PrimaryMap};
+use std::fmt;
+use std::sync::Arc;
+
+/// A plan and its machine code.
+pub struct Executable {
+    plan: Plan,
+    code: Code,
+    options: CodegenOptions,
+}
+
+impl Executable {
+    /// Compiles the kernels of a plan.
+    pub fn compile(plan: Plan, options: CodegenOptions) -> Result<Arc<Executable>, CodegenError> {
+        let kernels: Vec<&Kernel> = plan.kernels.values().collect();
+        let code = Code::new(&kernels, options)?;
+        Ok(Arc::new(Executable {
+            plan,
+            code,
+            options,
+        }))
+    }
+
+    /// What was compiled.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Cranelift's input for every kernel, made anew.
+    pub fn clif(&self) -> String {
+        self.texts(|text| text.clif)
+    }
+
+    /// The machine code of every kernel as text, made anew.
+    pub fn disassembly(&self) -> String {
+        self.texts(|text| text.machine)
+    }
+
+    fn texts(&self, part: impl Fn(crate::jit::KernelText) -> String) -> String {
+        let mut all = String::new();
+        for (id, kernel) in &self.plan.kernels {
+            let text = match kernel_text(kernel, self.options) {
+                Ok(text) => part(text),
+                Err(error) => error.to_string(),
+            };
+            all.push_str(&format!("; {id:?} {}\n{text}\n", kernel.name));
+        }
+        all
+    }
+}
+
+/// Why a run stopped. Memory of aliased inputs is as it was before the run if the plan has a
+/// guard before the step that writes them and the guard (or a check before it) failed.
+#[derive(Clone, PartialEq, Debug)]
+pub enum RunError {
+    /// A guarded scalar is NaN or infinite.
+    NotFinite {
+        /// The script text to blame.
+        span: Span,
+        /// What it is.
+        value: f64,
+    },
+    /// A check failed, such as an index out of range.
+    Check {
+        /// The script text to blame.
+        span: Span,
+        /// What is wrong.
+        message: String,
+    },
+    /// The plan could not be compiled; only from [`run_once`]'s callers that compile too.
+    Codegen(CodegenError),
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RunError::NotFinite { value, .. } => write!(f, "the value is {value}"),
+            RunError::Check { message, .. } => f.write_str(message),
+            RunError::Codegen(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for RunError {}
+
+/// Kernels with less work than this (in estimated nanoseconds) for each part are not shared out.
+const PART_NANOSECONDS: f64 = 3000.0;
+/// Parts for each thread, so that a thread that lost its core does not hold up the others.
+const PARTS_PER_THREAD: usize = 4;
+
+/// A step with everything resolved.
+enum Action {
+    Kernel {
+        func: KernelFn,
+        /// Start of its pointers in the table.
+        at: usize,
+    },
+    SharedKernel {
+        func: KernelFn,
+        at: usize,
+        extent: usize,
+        grain: usize,
+        parts: usize,
+    },
+    Gemm32(GemmCall<f32>, Batch),
+    Gemm64(GemmCall<f64>, Batch),
+    Copy {
+        from: *const u8,
+        to: *mut u8,
+        bytes: usize,
+    },
+    ArgSort {
+        elem: Elem,
+        from: *const u8,
+        to: *mut i64,
+        rows: usize,
+        len: usize,
+    },
+    Guard {
+        elem: Elem,
+        at: *const u8,
+        span: Span,
+    },
+}
+
+/// The memory of one stream of execution. Everything starts as zeros.
+pub struct Instance {
+    exe: Arc<Executable>,
+    pool: Arc<Pool>,
+    isa: Isa,
+    /// Inputs, outputs, status cells and arena, one after the other.
+    block: Block,
+    inputs: Vec<*mut u8>,
+    /// Tensors that stand for inputs instead of the block's memory.
+    bound: Vec<Option<Arc<Tensor>>>,
+    outputs: Vec<*mut u8>,
+    status: *mut i64,
+    arena: *mut u8,
+    /// Pointers of all steps' buffers; actions hold places in it, epilogues point into it.
+    table: Box<[*mut u8]>,
+    actions: Vec<Action>,
+}
+
+// SAFETY: the pointers lead into `block`, into bound tensors and into the plan's constants, all
+// kept alive by the instance and only written through `&mut self`.
+unsafe impl Send for Instance {}
+
+impl Instance {
+    /// Memory for one stream of runs, whose kernels and products are shared out on `pool`.
+    /// `isa` must be available.
+    pub fn new(exe: Arc<Executable>, pool: Arc<Pool>, isa: Isa) -> Instance {
+        let plan = &exe.plan;
+        let mut layout = Layout::default();
+        let input_places: Vec<usize> = plan.inputs.iter().map(|ty| layout.add(bytes(ty))).collect();
+        let output_places: Vec<Option<usize>> = plan
+            .outputs
+            .iter()
+            .enumerate()
+            .map(|(at, ty)| {
+                let aliased = plan.aliases.iter().any(|&(result, _)| result == at);
+                let own = plan
+                    .buffers
+                    .values()
+                    .any(|buffer| buffer.place == Place::Output(at as u32));
+                (own || !aliased).then(|| layout.add(bytes(ty)))
+            })
+            .collect();
+        let status = layout.add(2 * size_of::<i64>());
+        let arena = layout.add(plan.arena_bytes);
+        let block = Block::zeroed(layout.size);
+        let inputs: Vec<*mut u8> = input_places.iter().map(|&at| block.at(at)).collect();
+        let outputs = output_places
+            .iter()
+            .enumerate()
+            .map(|(at, place)| match place {
+                Some(place) => block.at(*place),
+                None => {
+                    let alias = plan.aliases.iter().find(|&&(result, _)| result == at);
+                    inputs[alias.map_or(0, |&(_, input)| input)]
+                }
+            })
+            .collect();
+        let mut instance = Instance {
+            bound: vec![None; inputs.len()],
+            inputs,
+            outputs,
+            status: block.at(status).cast(),
+            arena: block.at(arena),
+            block,
+            table: Box::default(),
+            actions: Vec::new(),
+            exe,
+            pool,
+            isa,
+        };
+        instance.resolve();
+        instance
+    }
+
+    /// The executable.
+    pub fn executable(&self) -> &Arc<Executable> {
+        &self.exe
+    }
+
+    /// Bytes of memory that this instance holds.
+    pub fn memory_bytes(&self) -> usize {
+        self.block.len()
+    }
+
+    /// Copies a tensor into the memory of input `i`. Its type must be the input's.
+    pub fn set_input(&mut self, i: usize, tensor: &Tensor) {
+        self.assert_fits(i, tensor);
+        self.unbind(i);
+        self.input_bytes_mut(i)
+            .copy_from_slice(tensor_bytes(tensor));
+    }
+
+    /// Lets input `i` be this tensor from now on, without a copy. Its type must be the input's,
+    /// and the plan must not write the input.
+    pub fn bind_input(&mut self, i: usize, tensor: Arc<Tensor>) {
+        self.assert_fits(i, &tensor);
+        let written = self.exe.plan.aliases.iter().any(|&(_, input)| input == i);
+        assert!(!written, "input {i} is written by the plan");
+        self.inputs[i] = tensor.as_ptr().cast_mut();
+        self.bound[i] = Some(tensor);
+        self.resolve();
+    }
+
+    fn unbind(&mut self, i: usize) {
+        if self.bound[i].take().is_some() {
+            let mut layout = Layout::default();
+            let places: Vec<usize> = self
+                .exe
+                .plan
+                .inputs
+                .iter()
+                .map(|ty| layout.add(bytes(ty)))
+                .collect();
+            self.inputs[i] = self.block.at(places[i]);
+            self.resolve();
+        }
+    }
+
+    fn assert_fits(&self, i: usize, tensor: &Tensor) {
+        let ty = &self.exe.plan.inputs[i];
+        assert!(
+            tensor.elem() == ty.elem && tensor.dims() == &ty.dims[..],
+            "input {i} of {} is {} {:?}, not {} {:?}",
+            self.exe.plan.name,
+            ty.elem,
+            ty.dims,
+            tensor.elem(),
+            tensor.dims(),
+        );
+    }
+
+    /// The memory of input `i`, to be filled; it may hold results of earlier runs.
+    pub fn input_bytes_mut(&mut self, i: usize) -> &mut [u8] {
+        self.unbind(i);
+        // SAFETY: the block has so many bytes there, and `&mut self` keeps others away.
+        unsafe { std::slice::from_raw_parts_mut(self.inputs[i], bytes(&self.exe.plan.inputs[i])) }
+    }
+
+    /// What input `i` holds now.
+    pub fn input(&self, i: usize) -> Tensor {
+        // SAFETY: `inputs[i]` leads to initialised memory of this type.
+        unsafe { read_tensor(&self.exe.plan.inputs[i], self.inputs[i]) }
+    }
+
+    /// Result `i` of the last run. An aliased one is what the input holds now.
+    pub fn output(&self, i: usize) -> Tensor {
+        // SAFETY: `outputs[i]` leads to initialised memory of this type.
+        unsafe { read_tensor(&self.exe.plan.outputs[i], self.outputs[i]) }
+    }
+
+    /// The bytes of result `i` of the last run.
+    pub fn output_bytes(&self, i: usize) -> &[u8] {
+        // SAFETY: as in `output`.
+        unsafe { std::slice::from_raw_parts(self.outputs[i], bytes(&self.exe.plan.outputs[i])) }
+    }
+
+    /// The first element of result `i` as f64, without an allocation; 0 if it is empty.
+    pub fn output_scalar(&self, i: usize) -> f64 {
+        let ty = &self.exe.plan.outputs[i];
+        if ty.is_empty() {
+            return 0.0;
+        }
+        // SAFETY: there is at least one element of the type.
+        unsafe { scalar_at(ty.elem, self.outputs[i]) }
+    }
+
+    /// Runs all steps.
+    pub fn run(&mut self) -> Result<(), RunError> {
+        // SAFETY: the status cells are two i64 of the block.
+        unsafe {
+            self.status.write(0);
+            self.status.add(1).write(0);
+        }
+        let _denormals = flush_denormals();
+        for action in &self.actions {
+            match action {
+                Action::Kernel { func, at } => {
+                    // SAFETY: the table holds the kernel's pointers from `at` on, as its
+                    // buffers ask; it takes no args.
+                    unsafe { func(self.table.as_ptr().add(*at), [0i64; 2].as_ptr()) };
+                }
+                Action::SharedKernel {
+                    func,
+                    at,
+                    extent,
+                    grain,
+                    parts,
+                } => {
+                    let units = extent.div_ceil(*grain);
+                    let table = Shared(self.table[*at..].as_ptr());
+                    let run_part = |part: usize| {
+                        let low = (part * units / parts * grain).min(*extent);
+                        let high = ((part + 1) * units / parts * grain).min(*extent);
+                        let args = [low as i64, high as i64];
+                        // SAFETY: as above; the plan says that disjoint ranges may run at the
+                        // same time.
+                        unsafe { func(table.get(), args.as_ptr()) };
+                    };
+                    if *parts == 1 {
+                        run_part(0);
+                    } else {
+                        self.pool.run(*parts, run_part);
+                    }
+                }
+                Action::Gemm32(call, batch) => {
+                    // SAFETY: the plan's matrices lie inside their buffers and do not overlap.
+                    unsafe { gemm::gemm_batched_f32(call, batch, self.isa, &self.pool) };
+                }
+                Action::Gemm64(call, batch) => {
+                    // SAFETY: as above.
+                    unsafe { gemm::gemm_batched_f64(call, batch, self.isa, &self.pool) };
+                }
+                Action::Copy { from, to, bytes } => {
+                    // SAFETY: both buffers have so many bytes.
+                    unsafe { std::ptr::copy(*from, *to, *bytes) };
+                }
+                Action::ArgSort {
+                    elem,
+                    from,
+                    to,
+                    rows,
+                    len,
+                } => {
+                    // SAFETY: both buffers have `rows * len` elements.
+                    unsafe { sort::argsort(*elem, *from, *to, *rows, *len) };
+                }
+                Action::Guard { elem, at, span } => {
+                    self.check_status()?;
+                    // SAFETY: the buffer is a scalar.
+                    let value = unsafe { scalar_at(*elem, *at) };
+                    if !value.is_finite() {
+                        return Err(RunError::NotFinite { span: *span, value });
+                    }
+                }
+            }
+        }
+        self.check_status()
+    }
+
+    fn check_status(&self) -> Result<(), RunError> {
+        // SAFETY: the status cells are two i64 of the block; no kernel is running.
+        let (code, detail) = unsafe { (self.status.read(), self.status.add(1).read()) };
+        if code == 0 {
+            return Ok(());
+        }
+        let info = usize::try_from(code - 1)
+            .ok()
+            .and_then(|at| self.exe.plan.checks.get(at));
+        Err(match info {
+            Some(info) => RunError::Check {
+                span: info.span,
+                message: info.message.replace("{detail}", &detail.to_string()),
+            },
+            None => RunError::Check {
+                span: Span::NONE,
+                message: format!("check {code} failed: {detail}"),
+            },
+        })
+    }
+
+    /// Works out the table of pointers and the actions.
+    fn resolve(&mut self) {
+        let exe = Arc::clone(&self.exe);
+        let plan = &exe.plan;
+        let places: PrimaryMap<BufferRef, *mut u8> = plan
+            .buffers
+            .values()
+            .map(|buffer| match &buffer.place {
+                Place::Input(at) => self.inputs[*at as usize],
+                Place::Output(at) => self.outputs[*at as usize],
+                // SAFETY: the plan's offsets lie inside its arena.
+                Place::Arena(offset) => unsafe { self.arena.add(*offset) },
+                Place::Constant(tensor) => tensor.as_ptr().cast_mut(),
+                Place::Status => self.status.cast(),
+            })
+            .collect();
+
+        let mut table: Vec<*mut u8> = Vec::new();
+        let mut starts: Vec<usize> = Vec::with_capacity(plan.steps.len());
+        for step in &plan.steps {
+            starts.push(table.len());
+            match &step.kind {
+                StepKind::Kernel { buffers, .. } => {
+                    table.extend(buffers.iter().map(|&buffer| places[buffer]));
+                }
+                StepKind::Gemm(gemm) => {
+                    if let Some((kernel, buffers)) = &gemm.epilogue {
+                        // Buffer 0 is the tile, whether or not the plan lists it.
+                        if buffers.len() < plan.kernels[*kernel].buffers.len() {
+                            table.push(std::ptr::null_mut());
+                        }
+                        table.extend(buffers.iter().map(|&buffer| places[buffer]));
+                    }
+                }
+                StepKind::Copy { .. } | StepKind::ArgSort { .. } | StepKind::Guard { .. } => {}
+            }
+        }
+        self.table = table.into_boxed_slice();
+
+        let resolver = Resolver {
+            exe: &exe,
+            places: &places,
+            table: &self.table,
+            threads: self.pool.threads(),
+        };
+        self.actions = plan
+            .steps
+            .iter()
+            .zip(starts)
+            .map(|(step, at)| resolver.action(&step.kind, step.span, at))
+            .collect();
+    }
+}
+
+struct Resolver<'a> {
+    exe: &'a Executable,
+    places: &'a PrimaryMap<BufferRef, *mut u8>,
+    table: &'a [*mut u8],
+    threads: usize,
+}
+
+impl Resolver<'_> {
+    fn action(&self, kind: &StepKind, span: Span, at: usize) -> Action {
+        let plan = &self.exe.plan;
+        match kind {
+            StepKind::Kernel {
+                kernel, parallel, ..
+            } => {
+                let func = self.exe.code.function(kernel_index(*kernel));
+                match *parallel {
+                    None => Action::Kernel { func, at },
+                    Some((extent, grain)) => {
+                        let work =
+                            cost::nanoseconds_per_unit(&plan.kernels[*kernel]) * extent as f64;
+                        Action::SharedKernel {
+                            func,
+                            at,
+                            extent,
+                            grain: grain.max(1),
+                            parts: self.parts(work, extent.div_ceil(grain.max(1))),
+                        }
+                    }
+                }
+            }
+            StepKind::Gemm(gemm) => match plan.buffers[gemm.a.buffer].ty.elem {
+                Elem::F64 => Action::Gemm64(self.product(gemm, at), batch(gemm)),
+                Elem::F32 => Action::Gemm32(self.product(gemm, at), batch(gemm)),
+                elem => panic!("a matrix product of {elem}"),
+            },
+            StepKind::Copy { from, to } => Action::Copy {
+                from: self.places[*from],
+                to: self.places[*to],
+                bytes: bytes(&plan.buffers[*from].ty),
+            },
+            StepKind::ArgSort { from, to, len } => Action::ArgSort {
+                elem: plan.buffers[*from].ty.elem,
+                from: self.places[*from],
+                to: self.places[*to].cast(),
+                rows: plan.buffers[*from].ty.len().checked_div(*len).unwrap_or(0),
+                len: *len,
+            },
+            StepKind::Guard { buffer } => Action::Guard {
+                elem: plan.buffers[*buffer].ty.elem,
+                at: self.places[*buffer],
+                span,
+            },
+        }
+    }
+
+    /// How many parts a kernel's range is cut into. Only speed depends on it.
+    fn parts(&self, work: f64, units: usize) -> usize {
+        if self.threads == 1 {
+            return 1;
+        }
+        let wanted = (work / PART_NANOSECONDS) as usize;
+        wanted
+            .min(self.threads * PARTS_PER_THREAD)
+            .min(units)
+            .max(1)
+    }
+
+    fn product<T>(&self, gemm: &Gemm, at: usize) -> GemmCall<T> {
+        let side = |matrix: &Matrix| MatRef {
+            ptr: self.places[matrix.buffer]
+                .cast::<T>()
+                .wrapping_add(matrix.offset)
+                .cast_const(),
+            row_stride: matrix.row_stride,
+            col_stride: matrix.col_stride,
+        };
+        let epilogue = gemm.epilogue.as_ref().map(|(kernel, _)| {
+            let count = self.exe.plan.kernels[*kernel].buffers.len();
+            EpilogueCall {
+                func: self.exe.code.function(kernel_index(*kernel)),
+                buffers: self.table[at..at + count].as_ptr(),
+                buffer_count: count,
+            }
+        });
+        GemmCall {
+            m: gemm.m,
+            n: gemm.n,
+            k: gemm.k,
+            a: side(&gemm.a),
+            b: side(&gemm.b),
+            c: side(&gemm.c).ptr.cast_mut(),
+            c_row_stride: gemm.c.row_stride,
+            accumulate: gemm.accumulate,
+            epilogue,
+        }
+    }
+}
+
+fn batch(gemm: &Gemm) -> Batch {
+    Batch {
+        count: gemm.batch,
+        a_stride: gemm.a.batch_stride,
+        b_stride: gemm.b.batch_stride,
+        c_stride: gemm.c.batch_stride,
+    }
+}
+
+/// A table of pointers that several threads read.
+struct Shared(*const *mut u8);
+
+// SAFETY: the table is not written while a run lasts.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    fn get(&self) -> *const *mut u8 {
+        self.0
+    }
+}
+
+/// Places one after the other, each aligned to a cache line and followed by room to read beyond.
+#[derive(Default)]
+struct Layout {
+    size: usize,
+}
+
+impl Layout {
+    fn add(&mut self, bytes: usize) -> usize {
+        let at = self.size;
+        self.size += bytes.next_multiple_of(64) + 64;
+        at
+    }
+}
+
+fn bytes(ty: &Type) -> usize {
+    ty.len() * ty.elem.bytes()
+}
+
+/// # Safety
+/// `at` points at an element of type `elem`.
+unsafe fn scalar_at(elem: Elem, at: *const u8) -> f64 {
+    // SAFETY: by the contract above.
+    unsafe {
+        match elem {
+            Elem::F32 => f64::from(at.cast::<f32>().read()),
+            Elem::F64 => at.cast::<f64>().read(),
+            Elem::I32 => f64::from(at.cast::<i32>().read()),
+            Elem::I64 => at.cast::<i64>().read() as f64,
+            Elem::Bool => f64::from(at.read()),
+        }
+    }
+}
+
+/// Runs an executable once on one thread.
+pub fn run_once(exe: &Arc<Executable>, inputs: &[&Tensor]) -> Result<Vec<Tensor>, RunError> {
+    let mut instance = Instance::new(Arc::clone(exe), Arc::new(Pool::new(1)), Isa::best());
+    for (at, tensor) in inputs.iter().enumerate() {
+        instance.set_input(at, tensor);
+    }
+    instance.run()?;
+    Ok((0..exe.plan.outputs.len())
+        .map(|at| instance.output(at))
+        .collect())
+}
+
+/// Runs one kernel alone: `buffers[i]` is the memory of its i-th buffer. For tests and tools.
+///
+/// Every index that the kernel forms must lie inside its buffer, which must be as large as the
+/// kernel's loops ask.
+pub fn run_kernel(
+    kernel: &Kernel,
+    buffers: &mut [Tensor],
+    args: &[i64],
+    options: CodegenOptions,
+) -> Result<(), CodegenError> {
+    let code = Code::new(&[kernel], options)?;
+    assert_eq!(buffers.len(), kernel.buffers.len(), "one tensor a buffer");
+    for (id, buffer) in &kernel.buffers {
+        assert_eq!(buffers[id.index()].elem(), buffer.elem, "{id:?}");
+    }
+    assert_eq!(args.len(), kernel.arg_count as usize);
+    let pointers: Vec<*mut u8> = buffers.iter_mut().map(Tensor::as_mut_ptr).collect();
+    let _denormals = flush_denormals();
+    // SAFETY: types fit by the assertions; the caller vouches for the extents.
+    unsafe { code.function(0)(pointers.as_ptr(), args.as_ptr()) };
+    Ok(())
+}

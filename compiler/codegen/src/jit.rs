@@ -1,0 +1,361 @@
+//! Machine code of a set of kernels: one Cranelift module, freed when it is dropped.
+
+#![allow(unsafe_code)]
+
+use crate::emit::{self, Extern, Target};
+use crate::isa::{self, Features};
+use aec_kernels::lir::{Kernel, ValKind};
+use aec_runtime::philox;
+use cranelift_codegen::Context;
+use cranelift_codegen::ir::{Function, UserFuncName};
+use cranelift_codegen::isa::CallConv;
+use cranelift_entity::EntityRef;
+use cranelift_frontend::FunctionBuilderContext;
+use cranelift_jit::{JITBuilder, JITModule};
+use cranelift_module::{FuncId, Linkage, Module, ModuleReloc, default_libcall_names};
+use std::fmt;
+use std::mem::ManuallyDrop;
+
+/// A compiled kernel: `(buffers, args)`.
+pub type KernelFn = unsafe extern "C" fn(buffers: *const *mut u8, args: *const i64);
+
+/// Choices of code generation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CodegenOptions {
+    /// Check the intermediate code for consistency (slow; on in debug builds).
+    pub verify: bool,
+    /// Use 512-bit registers where the machine has them.
+    pub wide: bool,
+}
+
+impl Default for CodegenOptions {
+    fn default() -> CodegenOptions {
+        CodegenOptions {
+            verify: cfg!(debug_assertions),
+            wide: true,
+        }
+    }
+}
+
+/// Why no machine code could be made: a defect of the compiler or an unsupported machine, never
+/// the script's fault.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CodegenError(pub String);
+
+impl fmt::Display for CodegenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for CodegenError {}
+
+/// What compiling one kernel gave, for dumps.
+#[derive(Clone, Debug)]
+pub struct KernelText {
+    /// The kernel's name.
+    pub name: String,
+    /// The code before Cranelift's passes.
+    pub clif: String,
+    /// The machine code, as text.
+    pub machine: String,
+}
+
+/// Machine code of kernels.
+pub(crate) struct Code {
+    module: ManuallyDrop<JITModule>,
+    functions: Vec<KernelFn>,
+}
+
+// SAFETY: after `Code::new` the module is not touched until it is freed on drop; the functions
+// are immutable machine code.
+unsafe impl Send for Code {}
+// SAFETY: as above.
+unsafe impl Sync for Code {}
+
+impl Drop for Code {
+    fn drop(&mut self) {
+        // SAFETY: `module` is not used again. The functions' addresses live in `self` and in
+        // instances, which hold the `Executable` that owns `self`.
+        unsafe { ManuallyDrop::take(&mut self.module).free_memory() };
+    }
+}
+
+impl Code {
+    /// Compiles the kernels; equal ones only once.
+    pub(crate) fn new(kernels: &[&Kernel], options: CodegenOptions) -> Result<Code, CodegenError> {
+        let isa = isa::native(options.verify)?;
+        let features = isa::features(&isa);
+        let mut builder = JITBuilder::with_isa(isa, default_libcall_names());
+        for which in Extern::ALL {
+            builder.symbol(symbol(which), address(which));
+        }
+        builder.symbols(libcalls());
+        let mut compiler = Compiler {
+            module: JITModule::new(builder),
+            features,
+            externs: Vec::new(),
+            context: Context::new(),
+            builder: FunctionBuilderContext::new(),
+        };
+        let mut ids: Vec<FuncId> = Vec::with_capacity(kernels.len());
+        let outcome = compiler.kernels(kernels, &mut ids);
+        let mut code = Code {
+            module: ManuallyDrop::new(compiler.module),
+            functions: Vec::new(),
+        };
+        // From here on `code` frees the module, whatever happens.
+        outcome?;
+        code.module.finalize_definitions().map_err(describe)?;
+        code.functions = ids
+            .iter()
+            .map(|&id| {
+                let start = code.module.get_finalized_function(id);
+                // SAFETY: the function was compiled with `kernel_signature`, which is this type.
+                unsafe { std::mem::transmute::<*const u8, KernelFn>(start) }
+            })
+            .collect();
+        Ok(code)
+    }
+
+    /// The n-th kernel's code.
+    pub(crate) fn function(&self, at: usize) -> KernelFn {
+        self.functions[at]
+    }
+}
+
+struct Compiler {
+    module: JITModule,
+    features: Features,
+    externs: Vec<(Extern, FuncId)>,
+    context: Context,
+    builder: FunctionBuilderContext,
+}
+
+impl Compiler {
+    fn kernels(&mut self, kernels: &[&Kernel], ids: &mut Vec<FuncId>) -> Result<(), CodegenError> {
+        let call_conv = self.module.isa().default_call_conv();
+        for which in Extern::ALL {
+            let id = self
+                .module
+                .declare_function(symbol(which), Linkage::Import, &which.signature(call_conv))
+                .map_err(describe)?;
+            self.externs.push((which, id));
+        }
+        for (at, kernel) in kernels.iter().enumerate() {
+            let same = (0..at).find(|&other| same_code(kernel, kernels[other]));
+            let id = match same {
+                Some(other) => ids[other],
+                None => self.kernel(at, kernel)?,
+            };
+            ids.push(id);
+        }
+        Ok(())
+    }
+
+    fn kernel(&mut self, at: usize, kernel: &Kernel) -> Result<FuncId, CodegenError> {
+        let call_conv = self.module.isa().default_call_conv();
+        self.context.clear();
+        self.context.func = empty(at, call_conv);
+        let frontend = self.module.isa().frontend_config();
+        let (module, externs) = (&mut self.module, &self.externs);
+        emit::emit_kernel(
+            kernel,
+            &mut self.context.func,
+            &mut self.builder,
+            Target {
+                features: self.features,
+                frontend,
+                import: &mut |func, which| {
+                    let (_, id) = externs[which as usize];
+                    module.declare_func_in_func(id, func)
+                },
+            },
+        );
+        let name = format!("aec:{}#{at}", kernel.name);
+        let id = self
+            .module
+            .declare_function(&name, Linkage::Local, &self.context.func.signature)
+            .map_err(describe)?;
+        self.context
+            .compile(self.module.isa(), &mut Default::default())
+            .map_err(|error| CodegenError(format!("kernel {}: {:?}", kernel.name, error.inner)))?;
+        let code = self
+            .context
+            .compiled_code()
+            .ok_or_else(|| CodegenError("no code".to_owned()))?;
+        let alignment = code.buffer.alignment;
+        let relocs: Vec<ModuleReloc> = code
+            .buffer
+            .relocs()
+            .iter()
+            .map(|reloc| ModuleReloc::from_mach_reloc(reloc, &self.context.func, id))
+            .collect();
+        self.module
+            .define_function_bytes(id, u64::from(alignment), code.code_buffer(), &relocs)
+            .map_err(describe)?;
+        Ok(id)
+    }
+}
+
+fn empty(at: usize, call_conv: CallConv) -> Function {
+    Function::with_name_signature(
+        UserFuncName::user(0, at as u32),
+        emit::kernel_signature(call_conv),
+    )
+}
+
+/// The code of one kernel as text, before and after Cranelift.
+pub fn kernel_text(kernel: &Kernel, options: CodegenOptions) -> Result<KernelText, CodegenError> {
+    let isa = isa::native(options.verify)?;
+    let mut context = Context::new();
+    context.func = empty(0, isa.default_call_conv());
+    let call_conv = isa.default_call_conv();
+    emit::emit_kernel(
+        kernel,
+        &mut context.func,
+        &mut FunctionBuilderContext::new(),
+        Target {
+            features: isa::features(&isa),
+            frontend: isa.frontend_config(),
+            import: &mut |func, which| {
+                use cranelift_codegen::ir::{ExtFuncData, ExternalName, UserExternalName};
+                let name = func.declare_imported_user_function(UserExternalName {
+                    namespace: 1,
+                    index: which as u32,
+                });
+                let signature = func.import_signature(which.signature(call_conv));
+                func.import_function(ExtFuncData {
+                    name: ExternalName::user(name),
+                    signature,
+                    colocated: false,
+                    patchable: false,
+                })
+            },
+        },
+    );
+    let clif = context.func.display().to_string();
+    context.set_disasm(true);
+    let machine = context
+        .compile(isa.as_ref(), &mut Default::default())
+        .map_err(|error| CodegenError(format!("kernel {}: {:?}", kernel.name, error.inner)))?
+        .vcode
+        .clone()
+        .unwrap_or_default();
+    Ok(KernelText {
+        name: kernel.name.clone(),
+        clif,
+        machine,
+    })
+}
+
+/// Whether two kernels have the same code: all but names and spans, floats by their bits.
+fn same_code(a: &Kernel, b: &Kernel) -> bool {
+    a.arg_count == b.arg_count
+        && a.vars.len() == b.vars.len()
+        && a.values.len() == b.values.len()
+        && a.accs == b.accs
+        && a.buffers.len() == b.buffers.len()
+        && a.buffers
+            .values()
+            .zip(b.buffers.values())
+            .all(|(a, b)| a.elem == b.elem)
+        && a.body == b.body
+        && a.values.values().zip(b.values.values()).all(|(a, b)| {
+            a.elem == b.elem
+                && match (&a.kind, &b.kind) {
+                    (ValKind::Float(a), ValKind::Float(b)) => a.to_bits() == b.to_bits(),
+                    (a, b) => a == b,
+                }
+        })
+}
+
+fn describe(error: cranelift_module::ModuleError) -> CodegenError {
+    CodegenError(error.to_string())
+}
+
+fn symbol(which: Extern) -> &'static str {
+    match which {
+        Extern::Draw32 => "aec_draw16_f32",
+        Extern::Draw64 => "aec_draw16_f64",
+        Extern::DrawKey => "aec_draw_key",
+        Extern::CheckLanes => "aec_check_lanes",
+    }
+}
+
+fn address(which: Extern) -> *const u8 {
+    match which {
+        Extern::Draw32 => philox::aec_draw16_f32 as *const u8,
+        Extern::Draw64 => philox::aec_draw16_f64 as *const u8,
+        Extern::DrawKey => philox::aec_draw_key as *const u8,
+        Extern::CheckLanes => check_lanes as *const u8,
+    }
+}
+
+/// Reports the first lane whose mask is 0 in the status cells, unless something has been
+/// reported already.
+///
+/// # Safety
+/// `status` points at two cells, `masks` and `details` at `lanes` ones.
+unsafe extern "C" fn check_lanes(
+    status: *mut i64,
+    code: i64,
+    masks: *const i32,
+    details: *const i64,
+    lanes: i64,
+) {
+    for lane in 0..lanes as usize {
+        // SAFETY: `lane` is below `lanes`; generated code passes its own stack slots.
+        let (holds, detail) = unsafe { (*masks.add(lane) != 0, *details.add(lane)) };
+        if !holds {
+            use std::sync::atomic::{AtomicI64, Ordering};
+            // SAFETY: the status cells are only accessed here while a plan runs, by any thread.
+            let (cell, detail_cell) = unsafe {
+                (
+                    AtomicI64::from_ptr(status),
+                    AtomicI64::from_ptr(status.add(1)),
+                )
+            };
+            let first = cell.compare_exchange(0, code, Ordering::Relaxed, Ordering::Relaxed);
+            if first.is_ok() {
+                detail_cell.store(detail, Ordering::Relaxed);
+            }
+            return;
+        }
+    }
+}
+
+/// What Cranelift calls where the machine lacks an instruction.
+fn libcalls() -> Vec<(&'static str, *const u8)> {
+    extern "C" fn fmaf(a: f32, b: f32, c: f32) -> f32 {
+        a.mul_add(b, c)
+    }
+    extern "C" fn fma(a: f64, b: f64, c: f64) -> f64 {
+        a.mul_add(b, c)
+    }
+    extern "C" fn floorf(a: f32) -> f32 {
+        a.floor()
+    }
+    extern "C" fn floor(a: f64) -> f64 {
+        a.floor()
+    }
+    extern "C" fn nearbyintf(a: f32) -> f32 {
+        a.round_ties_even()
+    }
+    extern "C" fn nearbyint(a: f64) -> f64 {
+        a.round_ties_even()
+    }
+    vec![
+        ("fmaf", fmaf as *const u8),
+        ("fma", fma as *const u8),
+        ("floorf", floorf as *const u8),
+        ("floor", floor as *const u8),
+        ("nearbyintf", nearbyintf as *const u8),
+        ("nearbyint", nearbyint as *const u8),
+    ]
+}
+
+/// Index of a kernel reference.
+pub(crate) fn kernel_index(kernel: aec_kernels::plan::KernelRef) -> usize {
+    kernel.index()
+}
