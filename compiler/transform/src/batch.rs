@@ -69,8 +69,10 @@ pub fn batch_body(
     }
     for &inst in &body.order {
         let data = &body.insts[inst];
-        let which: SmallVec<[bool; 4]> = data.operands.iter().map(|&v| varies.contains(v)).collect();
-        if !which.contains(&true) && !(matches!(data.op, Op::BatchMean) && axis.is_batch) {
+        let which: SmallVec<[bool; 4]> =
+            data.operands.iter().map(|&v| varies.contains(v)).collect();
+        let reduces_batch = matches!(data.op, Op::BatchMean) && axis.is_batch;
+        if !which.contains(&true) && !reduces_batch {
             aec_ir::rewrite::copy_inst(out, body, inst, &mut map);
             continue;
         }

@@ -65,7 +65,9 @@ fn split(f: &mut Function, mut term: Term, elem: Elem, span: Span) -> Value {
     }
     while term.factors.len() > 2 {
         let (a, b) = best_pair(&term);
-        let others: Vec<usize> = (0..term.factors.len()).filter(|&i| i != a && i != b).collect();
+        let others: Vec<usize> = (0..term.factors.len())
+            .filter(|&i| i != a && i != b)
+            .collect();
         let labels = kept_labels(&term, &[a, b], &others);
         let value = part_of(&term, &[a, b], &labels).emit(f, elem, span);
         term.factors.remove(a.max(b));
@@ -196,7 +198,11 @@ fn best_pair(term: &Term) -> (usize, usize) {
         return best.1;
     }
     let full = (1usize << n) - 1;
-    let carried = |set: usize| (0..n).filter(|i| set >> i & 1 == 1).fold(0, |m, i| m | own[i]);
+    let carried = |set: usize| {
+        (0..n)
+            .filter(|i| set >> i & 1 == 1)
+            .fold(0, |m, i| m | own[i])
+    };
     // Labels of the product of a set: what the others or the result still need.
     let labels: Vec<Mask> = (0..=full)
         .map(|set| match set.count_ones() {

@@ -232,9 +232,7 @@ fn extract(f: &Function, variable: Value, result: Value) -> (Function, Vec<Value
     for &inst in &insts {
         for &operand in &f.insts[inst].operands {
             if !depends.contains(operand) && map.get(operand).is_none() {
-                let constant = f
-                    .def_inst(operand)
-                    .filter(|_| splat(f, operand).is_some());
+                let constant = f.def_inst(operand).filter(|_| splat(f, operand).is_some());
                 match constant {
                     Some(constant) => {
                         copy_inst(&mut program, f, constant, &mut map);

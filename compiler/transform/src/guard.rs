@@ -164,7 +164,14 @@ impl Guard<'_> {
         self.f.push1(data.op, &operands, ty, data.span)
     }
 
-    fn replace(&mut self, x: Value, condition: Value, taken: bool, place: f64, span: Span) -> Value {
+    fn replace(
+        &mut self,
+        x: Value,
+        condition: Value,
+        taken: bool,
+        place: f64,
+        span: Span,
+    ) -> Value {
         if crate::rebuild::splat(self.f, x).is_some() {
             return x;
         }

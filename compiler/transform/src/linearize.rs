@@ -280,8 +280,9 @@ impl Rule<'_> {
                         }
                     }
                 }
-                (Reduction::Max | Reduction::Min, None)
-                | (Reduction::All | Reduction::Any, _) => None,
+                (Reduction::Max | Reduction::Min, None) | (Reduction::All | Reduction::Any, _) => {
+                    None
+                }
             },
             Op::Reshape | Op::Slice { .. } | Op::Reverse { .. } | Op::CumSum { .. } => {
                 let tangent = self.tangent(operands[0]);
@@ -342,9 +343,7 @@ impl Rule<'_> {
                     "a derivative taken for each example reaches a mean over the batch",
                 )
                 .here("this mean couples the examples of a batch")
-                .note(
-                    "the derivative of one example's value would depend on every other example",
-                )
+                .note("the derivative of one example's value would depend on every other example")
                 .help("treat the statistic as a constant: `stop(batch_mean(h))`"));
             }
             Op::Map { .. } | Op::Derivative { .. } => {

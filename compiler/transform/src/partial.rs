@@ -201,7 +201,9 @@ pub fn first_extreme(
     span: Span,
 ) -> Option<Value> {
     let dims = f.dims(x).to_vec();
-    let kept: Vec<usize> = (0..dims.len()).filter(|axis| !axes.contains(axis)).collect();
+    let kept: Vec<usize> = (0..dims.len())
+        .filter(|axis| !axes.contains(axis))
+        .collect();
     let order: Vec<usize> = kept.iter().chain(axes).copied().collect();
     let size: usize = axes.iter().map(|&axis| dims[axis]).product();
     if size == 0 {

@@ -95,9 +95,8 @@ fn round(f: &Function, products: Products) -> Function {
             products,
             span: data.span,
         };
-        let value = rules(&mut context, &data.op, operands, &ty).unwrap_or_else(|| {
-            out.push1(data.op.clone(), operands, ty, data.span)
-        });
+        let value = rules(&mut context, &data.op, operands, &ty)
+            .unwrap_or_else(|| out.push1(data.op.clone(), operands, ty, data.span));
         let value = known.merge(out, &mut uses, first_new, value);
         uses[value] += old_uses[data.results[0]];
         Ok(Some(Results::from_slice(&[value])))

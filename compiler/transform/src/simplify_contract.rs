@@ -144,8 +144,8 @@ fn openable(context: &Context<'_>, user: &Term, at: usize) -> Option<Term> {
                 || (user_is_one && user.is_summed() && single && inner.repeated().is_empty())
         }
         Products::Open => {
-            let degree = user.degree() - factor.power as usize
-                + inner.degree() * factor.power as usize;
+            let degree =
+                user.degree() - factor.power as usize + inner.degree() * factor.power as usize;
             if inner.is_relabel() || !inner.deltas.is_empty() {
                 degree <= MAX_SUM_DEGREE
             } else if user.is_summed() {

@@ -166,7 +166,9 @@ fn before_repetition(
         terms.push(Some(term));
     }
     let common = common.filter(|axes| !axes.is_empty())?;
-    let kept: SmallVec<[usize; 4]> = (0..ty.rank()).filter(|axis| !common.contains(axis)).collect();
+    let kept: SmallVec<[usize; 4]> = (0..ty.rank())
+        .filter(|axis| !common.contains(axis))
+        .collect();
     let dims: SmallVec<[usize; 4]> = kept.iter().map(|&axis| ty.dims[axis]).collect();
     let span = context.span;
     let mut small: SmallVec<[Value; 3]> = SmallVec::new();
@@ -227,13 +229,7 @@ fn scaled(f: &Function, value: Value) -> Option<(Value, f64)> {
         .then(|| (term.factors[0].value, term.coefficient))
 }
 
-fn binary(
-    context: &mut Context<'_>,
-    op: Binary,
-    a: Value,
-    b: Value,
-    ty: &Type,
-) -> Option<Value> {
+fn binary(context: &mut Context<'_>, op: Binary, a: Value, b: Value, ty: &Type) -> Option<Value> {
     let span = context.span;
     let is_float = ty.elem.is_float();
     let (ca, cb) = (splat(context.out, a), splat(context.out, b));
@@ -323,7 +319,13 @@ fn binary(
 }
 
 /// R5: `c1 t + c2 t` is `(c1 + c2) t`.
-fn sum_of_like(context: &mut Context<'_>, a: Value, b: Value, sign: f64, ty: &Type) -> Option<Value> {
+fn sum_of_like(
+    context: &mut Context<'_>,
+    a: Value,
+    b: Value,
+    sign: f64,
+    ty: &Type,
+) -> Option<Value> {
     if a == b && sign < 0.0 {
         // x - x: NaN for infinite x; leave it.
         return None;

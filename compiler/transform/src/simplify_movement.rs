@@ -57,8 +57,9 @@ pub fn simplify_movement(
                     let outer_start: Vec<usize> = (0..start.len())
                         .map(|i| inner_start[i] + start[i] * inner_stride[i])
                         .collect();
-                    let outer_stride: Vec<usize> =
-                        (0..start.len()).map(|i| stride[i] * inner_stride[i]).collect();
+                    let outer_stride: Vec<usize> = (0..start.len())
+                        .map(|i| stride[i] * inner_stride[i])
+                        .collect();
                     let outer_limit: Vec<usize> = (0..start.len())
                         .map(|i| match ty.dims[i] {
                             0 => outer_start[i],
