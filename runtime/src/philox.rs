@@ -182,6 +182,26 @@ mod f32_draws {
         (f32::from_bits(cos), f32::from_bits(sin))
     }
 
+    /// Uniforms of four blocks, given as words.
+    #[inline(always)]
+    pub(super) fn four_uniforms(words: &[[u32; 4]; 4], out: &mut [f32; 16]) {
+        for (value, &word) in out.iter_mut().zip(words.as_flattened()) {
+            *value = uniform(word);
+        }
+    }
+
+    /// Normals of four blocks, given as words.
+    #[inline(always)]
+    pub(super) fn four_normals(words: &[[u32; 4]; 4], out: &mut [f32; 16]) {
+        let words = words.as_flattened();
+        for p in 0..8 {
+            let r = minus_two_ln(words[2 * p]).sqrt();
+            let (cos, sin) = turn(words[2 * p + 1]);
+            out[2 * p] = r * cos;
+            out[2 * p + 1] = r * sin;
+        }
+    }
+
     /// Uniforms of `B` blocks.
     #[inline(always)]
     pub(super) fn uniforms<const B: usize>(place: &Place, block: u32, out: &mut [[f32; 4]; B]) {
@@ -294,6 +314,26 @@ mod f64_draws {
         words
     }
 
+    /// Uniforms of four blocks, given as words, high and low.
+    #[inline(always)]
+    pub(super) fn four_uniforms(words: &[[u64; 4]; 4], out: &mut [f64; 16]) {
+        for (value, &word) in out.iter_mut().zip(words.as_flattened()) {
+            *value = uniform(word);
+        }
+    }
+
+    /// Normals of four blocks, given as words.
+    #[inline(always)]
+    pub(super) fn four_normals(words: &[[u64; 4]; 4], out: &mut [f64; 16]) {
+        let words = words.as_flattened();
+        for p in 0..8 {
+            let r = minus_two_ln(words[2 * p]).sqrt();
+            let (cos, sin) = turn(words[2 * p + 1]);
+            out[2 * p] = r * cos;
+            out[2 * p + 1] = r * sin;
+        }
+    }
+
     /// Uniforms of `B` blocks.
     #[inline(always)]
     pub(super) fn uniforms<const B: usize>(place: &Place, block: u32, out: &mut [[f64; 4]; B]) {
@@ -321,12 +361,105 @@ mod f64_draws {
 /// Blocks that the bulk functions draw at once.
 const BULK: usize = 16;
 
+/// The four blocks from `block` on.
+#[inline(always)]
+fn four_blocks(place: &Place, flip: u32, block: u32) -> [[u32; 4]; 4] {
+    [0, 1, 2, 3].map(|b| place.words(flip, block.wrapping_add(b)))
+}
+
+/// The same in vectors: the compiler finds none for so few blocks.
+///
+/// # Safety
+/// AVX-512 F must be there.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+unsafe fn four_blocks_avx512(place: &Place, flip: u32, block: u32) -> [[u32; 4]; 4] {
+    use std::arch::x86_64::*;
+    // 64-bit lanes, of which the low halves count: words 0 and 2 (`even`), 1 and 3 (`odd`) of
+    // the four blocks. Each round swaps the halves; the multipliers and keys swap along, `odd`
+    // is swapped by hand.
+    let halves = |low: u32, high: u32| {
+        let (low, high) = (i64::from(low), i64::from(high));
+        _mm512_set_epi64(high, high, high, high, low, low, low, low)
+    };
+    let swap = |x| _mm512_shuffle_i64x2::<0x4e>(x, x);
+    let at = |b: u32| i64::from(block.wrapping_add(b));
+    let c2 = i64::from(place.example);
+    let mut even = _mm512_set_epi64(c2, c2, c2, c2, at(3), at(2), at(1), at(0));
+    // In the place where the product's other half will be needed.
+    let mut odd = halves(place.step, place.inner);
+    let (mut k0, mut k1) = (place.key as u32, (place.key >> 32) as u32 ^ flip);
+    let mut factors = [
+        halves(0xd251_1f53, 0xcd9e_8d57),
+        halves(0xcd9e_8d57, 0xd251_1f53),
+    ];
+    for round in 0..10 {
+        // Round 0: lanes 0..4 hold word 0's product, which makes words 2 and 3.
+        let keys = if round % 2 == 0 {
+            halves(k1, k0)
+        } else {
+            halves(k0, k1)
+        };
+        let product = _mm512_mul_epu32(even, factors[0]);
+        even = _mm512_ternarylogic_epi64::<0x96>(_mm512_srli_epi64::<32>(product), odd, keys);
+        odd = swap(product);
+        factors.swap(0, 1);
+        k0 = k0.wrapping_add(0x9e37_79b9);
+        k1 = k1.wrapping_add(0xbb67_ae85);
+    }
+    // After an even number of rounds `even` is words 0 and 2 again; `odd` is words 3 and 1.
+    let mask = _mm512_set1_epi64(0xffff_ffff);
+    let pairs = _mm512_or_si512(
+        _mm512_and_si512(even, mask),
+        _mm512_slli_epi64::<32>(swap(odd)),
+    );
+    let order = _mm512_set_epi64(7, 3, 6, 2, 5, 1, 4, 0);
+    let words = _mm512_permutexvar_epi64(order, pairs);
+    let mut out = [[0u32; 4]; 4];
+    // SAFETY: 64 bytes are written to 64 bytes.
+    unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), words) };
+    out
+}
+
+/// The words of f32 draws.
+#[inline(always)]
+fn narrow_words(
+    place: &Place,
+    block: u32,
+    four: &impl Fn(&Place, u32, u32) -> [[u32; 4]; 4],
+) -> [[u32; 4]; 4] {
+    four(place, 0, block)
+}
+
+/// The words of f64 draws.
+#[inline(always)]
+fn wide_words(
+    place: &Place,
+    block: u32,
+    four: &impl Fn(&Place, u32, u32) -> [[u32; 4]; 4],
+) -> [[u64; 4]; 4] {
+    let (high, low) = (four(place, 0, block), four(place, LOW_WORDS, block));
+    let mut words = [[0; 4]; 4];
+    for b in 0..4 {
+        for w in 0..4 {
+            words[b][w] = u64::from(high[b][w]) << 32 | u64::from(low[b][w]);
+        }
+    }
+    words
+}
+
 macro_rules! draws {
-    ($t:ty, $draws:ident, $fill:ident, $fill_on:ident, $any:ident, $portable:ident, $avx2:ident, $avx512:ident,
+    ($t:ty, $draws:ident, $words:ident, $fill:ident, $fill_on:ident, $any:ident, $portable:ident, $avx2:ident, $avx512:ident,
      $c16:ident, $cfill:ident) => {
         /// Elements `element ..` into `out`, written so that vectors can be made of it.
         #[inline(always)]
-        fn $any(draw: Draw, place: &Place, element: u64, out: &mut [$t]) {
+        fn $any(
+            draw: Draw,
+            place: &Place,
+            element: u64,
+            out: &mut [$t],
+            four: impl Fn(&Place, u32, u32) -> [[u32; 4]; 4],
+        ) {
             let mut done = 0;
             while done < out.len() {
                 let at = element.wrapping_add(done as u64);
@@ -345,12 +478,13 @@ macro_rules! draws {
                     }
                     done += 4 * BULK;
                 } else {
-                    let mut blocks = [[0.0; 4]; 4];
+                    let words = $words(place, block, &four);
+                    let mut blocks = [0.0; 16];
                     match draw {
-                        Draw::Uniform => $draws::uniforms(place, block, &mut blocks),
-                        Draw::Normal => $draws::normals(place, block, &mut blocks),
+                        Draw::Uniform => $draws::four_uniforms(&words, &mut blocks),
+                        Draw::Normal => $draws::four_normals(&words, &mut blocks),
                     }
-                    let drawn = &blocks.as_flattened()[skip..];
+                    let drawn = &blocks[skip..];
                     let count = drawn.len().min(left);
                     out[done..done + count].copy_from_slice(&drawn[..count]);
                     done += count;
@@ -359,38 +493,47 @@ macro_rules! draws {
         }
 
         fn $portable(draw: Draw, place: &Place, element: u64, out: &mut [$t]) {
-            $any(draw, place, element, out);
+            $any(draw, place, element, out, four_blocks);
         }
 
         #[cfg(target_arch = "x86_64")]
         #[target_feature(enable = "avx2,fma")]
         fn $avx2(draw: Draw, place: &Place, element: u64, out: &mut [$t]) {
-            $any(draw, place, element, out);
+            $any(draw, place, element, out, four_blocks);
         }
 
         #[cfg(target_arch = "x86_64")]
         #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")]
         fn $avx512(draw: Draw, place: &Place, element: u64, out: &mut [$t]) {
-            $any(draw, place, element, out);
+            // SAFETY: the instruction set is that of this function.
+            $any(draw, place, element, out, |place, flip, block| unsafe {
+                four_blocks_avx512(place, flip, block)
+            });
         }
 
         /// Fills `out` with the draws of elements `element ..` at `place`.
         pub fn $fill(draw: Draw, place: &Place, element: u64, out: &mut [$t]) {
-            $fill_on(Isa::best(), draw, place, element, out);
+            match Isa::best() {
+                // SAFETY: the best instruction set is an available one.
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512 => unsafe { $avx512(draw, place, element, out) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2 => unsafe { $avx2(draw, place, element, out) },
+                Isa::Avx512 | Isa::Avx2 | Isa::Portable => $portable(draw, place, element, out),
+            }
         }
 
-        /// The same on a given instruction set (a narrower one if it isn't there). The bits
+        /// The same on a given instruction set, or in plain Rust if it isn't there. The bits
         /// don't depend on it.
         pub fn $fill_on(isa: Isa, draw: Draw, place: &Place, element: u64, out: &mut [$t]) {
             match isa {
                 // SAFETY: the instruction set has just been seen to be available.
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx512 if isa.available() => unsafe { $avx512(draw, place, element, out) },
-                // SAFETY: as above; AVX-512 is only called available where AVX2 is.
+                // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx512 | Isa::Avx2 if Isa::Avx2.available() => unsafe {
-                    $avx2(draw, place, element, out)
-                },
+                Isa::Avx2 if isa.available() => unsafe { $avx2(draw, place, element, out) },
                 Isa::Avx512 | Isa::Avx2 | Isa::Portable => $portable(draw, place, element, out),
             }
         }
@@ -459,6 +602,7 @@ macro_rules! draws {
 draws!(
     f32,
     f32_draws,
+    narrow_words,
     fill_f32,
     fill_f32_on,
     any_f32,
@@ -471,6 +615,7 @@ draws!(
 draws!(
     f64,
     f64_draws,
+    wide_words,
     fill_f64,
     fill_f64_on,
     any_f64,
@@ -709,9 +854,10 @@ mod tests {
     #[test]
     fn extreme_words_stay_inside() {
         // Every word's uniform lies strictly inside, so ln never sees 0 and 1 - u is never 0.
-        let smallest = (2 * (0u32 >> 9) + 1) as f32 / 16_777_216.0;
-        let largest = (2 * (u32::MAX >> 9) + 1) as f32 / 16_777_216.0;
-        assert!(smallest > 0.0 && largest < 1.0 && 1.0 - largest > 0.0);
+        for word in [0u32, u32::MAX] {
+            let u = (2 * (word >> 9) + 1) as f32 / 16_777_216.0;
+            assert!(u > 0.0 && u < 1.0 && 1.0 - u > 0.0);
+        }
         let mut all = vec![0f32; 1 << 18];
         fill_f32(Draw::Normal, &PLACE, 0, &mut all);
         assert!(all.iter().all(|z| z.is_finite() && z.abs() < 5.8));

@@ -188,6 +188,7 @@ tiles!(
 
 /// The same pointer, of which the compiler no longer knows where it came from.
 #[inline(always)]
+#[allow(clippy::pointers_in_nomem_asm_block)]
 fn opaque<T>(mut at: *const T) -> *const T {
     // SAFETY: no instructions.
     unsafe {

@@ -12,6 +12,10 @@ use crate::pool::Pool;
 
 /// k is cut into blocks of at most this, so that a packed panel stays in L2.
 const K_BLOCK: usize = 2048;
+/// Bytes of B that are kept in L2 while rows go by.
+const B_GROUP: usize = 1 << 20;
+/// Bytes of A that are kept in L2 while panels go by.
+const A_CHUNK: usize = 3 << 17;
 /// Multiply-adds that are worth a thread: about 5 microseconds.
 const MADDS_PER_PART: usize = 200_000;
 
@@ -100,6 +104,32 @@ fn share(count: usize, parts: usize, at: usize) -> std::ops::Range<usize> {
 pub(super) unsafe fn run<K: Tiles>(call: &GemmCall<K::T>, batch: &Batch, pool: &Pool) {
     if call.m == 0 || call.n == 0 || batch.count == 0 {
         return;
+    }
+    if batch.count == 1 && call.m <= K::ROWS && call.n <= K::COLS && call.k <= K_BLOCK {
+        let in_place = call.b.col_stride == 1 && (K::MASKS || call.n == K::COLS);
+        if in_place && call.epilogue.is_none() {
+            let args = TileArgs {
+                k: call.k,
+                a: call.a.ptr,
+                a_row_stride: call.a.row_stride,
+                a_col_stride: call.a.col_stride,
+                b: call.b.ptr,
+                b_row_stride: call.b.row_stride,
+                b_padded: call.n == K::COLS,
+                init: if call.accumulate {
+                    call.c
+                } else {
+                    std::ptr::null()
+                },
+                init_row_stride: call.c_row_stride,
+                out: call.c,
+                out_row_stride: call.c_row_stride,
+                cols: call.n,
+            };
+            // SAFETY: the caller's promise; the product is one tile.
+            unsafe { K::tile(call.m, &args) };
+            return;
+        }
     }
     let blocks = RowBlocks::new(call.m, K::ROWS);
     let panels = call.n.div_ceil(K::COLS);
@@ -203,92 +233,125 @@ impl<K: Tiles> Plan<'_, K> {
         let mut sink = call
             .epilogue
             .map(|epilogue| Sink::<K::T>::new(&epilogue, product));
-        for panel in cols {
-            let col0 = panel * K::COLS;
-            let width = K::COLS.min(call.n - col0);
-            let pack = packs_all || (width < K::COLS && !K::MASKS);
-            let mut partial = PackBuffer::empty();
-            if k_blocks > 1 && sink.is_some() {
-                partial = PackBuffer::take::<K::T>(
-                    1,
-                    (self.blocks.start(rows.end) - self.blocks.start(rows.start)) * K::COLS,
-                );
-            }
+        let keeps_partial = k_blocks > 1 && sink.is_some();
+        let depth_most = call.k.div_ceil(k_blocks).max(1);
+        let group_most = if keeps_partial {
+            1
+        } else {
+            (B_GROUP / (depth_most * K::COLS * size_of::<K::T>())).max(1)
+        };
+        let chunk_most =
+            (A_CHUNK / (depth_most * (self.blocks.rows + 1) * size_of::<K::T>())).max(1);
+        let first_row = self.blocks.start(rows.start);
+        let mut partial = PackBuffer::empty();
+        if keeps_partial {
+            partial =
+                PackBuffer::take::<K::T>(1, (self.blocks.start(rows.end) - first_row) * K::COLS);
+        }
+        let mut group_start = cols.start;
+        while group_start < cols.end {
+            let group = group_start..cols.end.min(group_start + group_most);
+            group_start = group.end;
             for k_block in 0..k_blocks {
                 let depth = share(call.k, k_blocks, k_block);
                 let (first, last) = (k_block == 0, k_block + 1 == k_blocks);
-                // SAFETY: row `depth.start` and column `col0` are inside B, or k is 0 and
-                // nothing is read.
-                let b_at =
-                    b.wrapping_add(depth.start * call.b.row_stride + col0 * call.b.col_stride);
-                let mut packed = PackBuffer::empty();
-                let (b_ptr, b_row_stride) = if pack {
-                    packed = PackBuffer::take::<K::T>(0, depth.len() * K::COLS);
-                    let panel = packed.as_mut_ptr::<K::T>();
-                    // SAFETY: the buffer has just been made that large.
-                    unsafe {
-                        K::pack(
-                            panel,
-                            b_at,
-                            call.b.row_stride,
-                            call.b.col_stride,
-                            depth.len(),
-                            width,
-                        )
-                    };
-                    (panel.cast_const(), K::COLS)
-                } else {
-                    (b_at, call.b.row_stride)
+                let width = |panel: usize| K::COLS.min(call.n - panel * K::COLS);
+                let packs = |panel: usize| packs_all || (width(panel) < K::COLS && !K::MASKS);
+                let b_at = |panel: usize| {
+                    b.wrapping_add(
+                        depth.start * call.b.row_stride + panel * K::COLS * call.b.col_stride,
+                    )
                 };
-                for block in rows.clone() {
-                    let row0 = self.blocks.start(block);
-                    let row1 = self.blocks.start(block + 1);
-                    let c_at = c.wrapping_add(row0 * call.c_row_stride + col0);
-                    let mut args = TileArgs {
-                        k: depth.len(),
-                        a: a.wrapping_add(
-                            row0 * call.a.row_stride + depth.start * call.a.col_stride,
-                        ),
-                        a_row_stride: call.a.row_stride,
-                        a_col_stride: call.a.col_stride,
-                        b: b_ptr,
-                        b_row_stride,
-                        b_padded: pack || width == K::COLS,
-                        init: std::ptr::null(),
-                        init_row_stride: call.c_row_stride,
-                        out: c_at,
-                        out_row_stride: call.c_row_stride,
-                        cols: width,
-                    };
-                    if !first || call.accumulate {
-                        args.init = c_at;
+                let panel_size = depth.len() * K::COLS;
+                let mut packed = PackBuffer::empty();
+                if packs(group.end - 1) {
+                    packed = PackBuffer::take::<K::T>(0, group.len() * panel_size);
+                    for panel in group.clone().filter(|&panel| packs(panel)) {
+                        let to = packed
+                            .as_mut_ptr::<K::T>()
+                            .wrapping_add((panel - group.start) * panel_size);
+                        let strides = (call.b.row_stride, call.b.col_stride);
+                        // SAFETY: the buffer has just been made that large, and the panel is
+                        // inside B.
+                        unsafe {
+                            K::pack(
+                                to,
+                                b_at(panel),
+                                strides.0,
+                                strides.1,
+                                depth.len(),
+                                width(panel),
+                            )
+                        };
                     }
-                    if let Some(sink) = &mut sink {
-                        let rest = (row0 - self.blocks.start(rows.start)) * K::COLS;
-                        if !first {
-                            args.init = partial.as_mut_ptr::<K::T>().wrapping_add(rest);
-                            args.init_row_stride = K::COLS;
-                        }
-                        if last {
-                            args.out = sink.tile();
-                            args.out_row_stride = TILE_STRIDE;
+                }
+                let mut chunk_start = rows.start;
+                while chunk_start < rows.end {
+                    let chunk = chunk_start..rows.end.min(chunk_start + chunk_most);
+                    chunk_start = chunk.end;
+                    for panel in group.clone() {
+                        let (col0, width) = (panel * K::COLS, width(panel));
+                        let (b_ptr, b_row_stride) = if packs(panel) {
+                            let at = (panel - group.start) * panel_size;
+                            (
+                                packed.as_mut_ptr::<K::T>().wrapping_add(at).cast_const(),
+                                K::COLS,
+                            )
                         } else {
-                            args.out = partial.as_mut_ptr::<K::T>().wrapping_add(rest);
-                            args.out_row_stride = K::COLS;
+                            (b_at(panel), call.b.row_stride)
+                        };
+                        for block in chunk.clone() {
+                            let (row0, row1) =
+                                (self.blocks.start(block), self.blocks.start(block + 1));
+                            let c_at = c.wrapping_add(row0 * call.c_row_stride + col0);
+                            let a_at = row0 * call.a.row_stride + depth.start * call.a.col_stride;
+                            let mut args = TileArgs {
+                                k: depth.len(),
+                                a: a.wrapping_add(a_at),
+                                a_row_stride: call.a.row_stride,
+                                a_col_stride: call.a.col_stride,
+                                b: b_ptr,
+                                b_row_stride,
+                                b_padded: width == K::COLS || packs(panel),
+                                init: std::ptr::null(),
+                                init_row_stride: call.c_row_stride,
+                                out: c_at,
+                                out_row_stride: call.c_row_stride,
+                                cols: width,
+                            };
+                            if !first || call.accumulate {
+                                args.init = c_at;
+                            }
+                            if let Some(sink) = &mut sink {
+                                let rest = partial
+                                    .as_mut_ptr::<K::T>()
+                                    .wrapping_add((row0 - first_row) * K::COLS);
+                                if !first {
+                                    args.init = rest;
+                                    args.init_row_stride = K::COLS;
+                                }
+                                if last {
+                                    args.out = sink.tile();
+                                    args.out_row_stride = TILE_STRIDE;
+                                } else {
+                                    args.out = rest;
+                                    args.out_row_stride = K::COLS;
+                                }
+                            }
+                            // SAFETY: rows and columns are inside A, B and C; packed panels are
+                            // padded; the partial sums have a row per row of this part.
+                            unsafe { K::tile(row1 - row0, &args) };
+                            if last && let Some(sink) = &mut sink {
+                                // SAFETY: the caller vouches for the epilogue.
+                                unsafe { sink.call(row0..row1, col0..col0 + width, block) };
+                            }
                         }
-                    }
-                    // SAFETY: rows and columns are inside A, B and C; packed panels are padded;
-                    // the partial sums have a row per row of this part.
-                    unsafe { K::tile(row1 - row0, &args) };
-                    if last && let Some(sink) = &mut sink {
-                        // SAFETY: the caller vouches for the epilogue.
-                        unsafe { sink.call(row0..row1, col0..col0 + width, block) };
                     }
                 }
                 packed.give_back(0);
             }
-            partial.give_back(1);
         }
+        partial.give_back(1);
     }
 }
 

@@ -6,6 +6,9 @@
 //! of threads. AVX-512 and AVX2 fuse each multiply-add and agree bit for bit; the portable tiles
 //! fuse only where the target does so in hardware.
 //!
+//! Order of work: groups of column panels of B that fill half of L2, within them chunks of rows
+//! of A that fill a fifth, within them panels, within them row blocks.
+//!
 //! Packing rule: A is never packed. B is read in place if its columns are adjacent, its row
 //! stride is not a multiple of 4 KiB (cache sets would collide) and fewer than
 //! [`PACK_FROM_ROW_BLOCKS`] row blocks use it; otherwise it is copied, panel by panel.
@@ -19,6 +22,8 @@ mod avx512;
 mod drive;
 mod pack;
 mod portable;
+
+use std::sync::OnceLock;
 
 use crate::pool::Pool;
 
