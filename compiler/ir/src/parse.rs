@@ -239,9 +239,17 @@ impl Parser {
         }
     }
 
+    /// Whether a value is next and `:` follows: the start of the next instruction.
+    fn defines(&self) -> bool {
+        matches!(
+            self.tokens.get(self.at + 1).map(|placed| &placed.token),
+            Some(Token::Mark(":"))
+        )
+    }
+
     fn values(&mut self, scope: &Scope) -> Parsed<Operands> {
         let mut values = Operands::new();
-        while matches!(self.peek(), Token::Value(_)) {
+        while matches!(self.peek(), Token::Value(_)) && !self.defines() {
             values.push(self.value(scope)?);
             if !self.eat(",") {
                 break;
