@@ -53,10 +53,13 @@ impl Isa {
 
     /// The widest one that this processor has.
     pub fn best() -> Isa {
-        *Isa::ALL
-            .iter()
-            .rfind(|isa| isa.available())
-            .unwrap_or(&Isa::Portable)
+        static BEST: OnceLock<Isa> = OnceLock::new();
+        *BEST.get_or_init(|| {
+            Isa::ALL
+                .into_iter()
+                .rfind(|isa| isa.available())
+                .unwrap_or(Isa::Portable)
+        })
     }
 
     /// Whether this processor has it.
