@@ -224,7 +224,10 @@ fn rule(op: &Op, operands: &[Type]) -> Result<Rule, String> {
             let dims: SmallVec<[usize; 4]> = (0..rank)
                 .map(|axis| {
                     let size = x.dims[axis];
-                    low[axis] + size + size.saturating_sub(1) * interior[axis] + high[axis]
+                    let between = size.saturating_sub(1).saturating_mul(interior[axis]);
+                    (low[axis].saturating_add(high[axis]))
+                        .saturating_add(size)
+                        .saturating_add(between)
                 })
                 .collect();
             one(x.with_dims(&dims))
@@ -244,7 +247,7 @@ fn rule(op: &Op, operands: &[Type]) -> Result<Rule, String> {
                 ensure(fits, || {
                     format!("{first} and {other} differ beyond axis {axis}")
                 })?;
-                ty.dims[*axis] += other.dims[*axis];
+                ty.dims[*axis] = ty.dims[*axis].saturating_add(other.dims[*axis]);
             }
             one(ty)
         }

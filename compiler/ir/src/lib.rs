@@ -1,7 +1,26 @@
 //! TIR, the tensor IR: typed SSA over whole tensors with concrete sizes.
 //!
-//! Invariants: functions are closed; sizes are concrete; random ops carry their draw site;
-//! spans survive every pass. Nothing here knows how programs are compiled.
+//! ```text
+//! fn layer(%0 "W": f32[400,784], %1 "x": f32[128,784]) {
+//!   %2: f32[128,400] = contract %1[a,b] %0[c,b] -> [a,c]
+//!   %3: f32[128,400] = tanh %2
+//!   return %3
+//! }
+//! ```
+//!
+//! Invariants, checked by [`verify`] between passes:
+//! - Functions are closed; a region's body refers to nothing but its params.
+//! - Sizes are concrete, and each op's result type follows from [`infer`]'s rule.
+//! - Elementwise ops want operands of equal dims. Products of floats, sums, broadcasts,
+//!   transposes and diagonals are all [`Op::Contract`]; every label of size other than 1 stands
+//!   on a factor, a delta or the result.
+//! - Random ops carry their draw site, and clones keep it.
+//! - Spans survive every pass; names and value numbers mean nothing.
+//!
+//! What is where: [`op`] the op table, [`function`] the arenas and builders, [`infer`] type
+//! rules, [`print`](mod@print) and [`parse`](mod@parse) the text form, [`rewrite`] the tools of
+//! passes, [`interpret`](mod@interpret) what a function means. Nothing here knows how programs
+//! are compiled.
 
 pub mod function;
 #[doc(hidden)]
