@@ -45,7 +45,7 @@ pub enum Unary {
     Neg,
     /// `|x|`; derivative `sign(x)`
     Abs,
-    /// -1, 0 or 1; derivative 0
+    /// -1, 0 or 1 (0 of NaN and of -0); derivative 0
     Sign,
     /// Largest integer not above; derivative 0
     Floor,
@@ -80,13 +80,13 @@ pub enum Binary {
     Add,
     /// `a - b`
     Sub,
-    /// `a * b`; for ints (products of floats are [`Op::Contract`], which accepts both)
+    /// `a * b`, of ints only (products of floats are [`Op::Contract`], which accepts both)
     Mul,
     /// `a / b`, of floats
     Div,
     /// Floor division, of ints (a zero divisor gives 0)
     FloorDiv,
-    /// Remainder of floor division, of ints or floats
+    /// Remainder of floor division, of ints or floats; an int by a zero divisor stays itself
     Mod,
     /// `a ^ b`, of floats
     Pow,
@@ -215,7 +215,7 @@ pub enum Op {
         axes: SmallVec<[usize; 4]>,
     },
     /// Index (i64) of the first largest (or smallest) entry along `axis`, which vanishes.
-    /// NaN counts as largest (smallest).
+    /// NaN counts as largest (smallest); of an empty axis the index is 0.
     ArgReduce {
         /// Largest (`Max`) or smallest (`Min`).
         op: Reduction,
