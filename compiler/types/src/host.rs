@@ -20,22 +20,39 @@ pub struct EffectArgs {
 impl EffectArgs {
     /// The argument at a place or of a name.
     pub fn get(&self, index: usize, name: &str) -> Option<&Value> {
-        self.positional
-            .get(index)
-            .or_else(|| self.named.iter().find(|(given, _)| &**given == name).map(|(_, value)| value))
+        self.positional.get(index).or_else(|| {
+            self.named
+                .iter()
+                .find(|(given, _)| &**given == name)
+                .map(|(_, value)| value)
+        })
     }
 }
 
 /// The world: compiled code, files, the terminal.
 pub trait Host {
     /// Compiles and runs a closed function on inputs (one for each param) and gives its results.
-    fn run(&self, function: aec_ir::Function, inputs: Vec<Arc<Tensor>>, span: Span) -> Result<Vec<Arc<Tensor>>>;
+    fn run(
+        &self,
+        function: aec_ir::Function,
+        inputs: Vec<Arc<Tensor>>,
+        span: Span,
+    ) -> Result<Vec<Arc<Tensor>>>;
 
     /// Carries out an effect of the table in `builtins` (`core.read_csv`, `save`, `plot.grid` …).
-    fn effect(&self, elaborator: &mut Elaborator, name: &str, args: EffectArgs, span: Span) -> Result<Value>;
+    fn effect(
+        &self,
+        elaborator: &mut Elaborator,
+        name: &str,
+        args: EffectArgs,
+        span: Span,
+    ) -> Result<Value>;
 
     /// `print a, b`.
     fn print(&self, elaborator: &mut Elaborator, values: &[Value], span: Span) -> Result<()>;
+
+    /// A value as text, for `str(x)` and `"{x:.3}"` (`spec` is what follows the colon).
+    fn format(&self, value: &Value, spec: Option<&str>, span: Span) -> Result<String>;
 
     /// Trains a model and gives the trained one.
     fn train(&self, elaborator: &mut Elaborator, request: TrainRequest) -> Result<Value>;

@@ -1,1 +1,181 @@
-//! placeholder until its first commit.
+//! From syntax tree to TIR: names, types, sizes, automap, models, draw sites.
+//!
+//! The elaborator is one abstract interpreter for three jobs. While it *checks*, sizes are
+//! polynomials and tensors only types. While it *runs* a script, each statement's tensor work is
+//! traced into one TIR function with concrete sizes, which the [`Host`] compiles and runs.
+//! Functions, models, closures, records and distributions are values of the elaborator and leave
+//! no trace in TIR; mapped calls and derivatives become regions.
+//!
+//! Invariants: no files, no clock, no terminal (the `Host` has them); user input never panics;
+//! a traced value is only used in its own frame or in frames inside it, where it is captured.
+
+pub mod builtins;
+mod call;
+mod check;
+mod error;
+mod expr;
+mod grad;
+pub mod host;
+mod index;
+mod leaves;
+mod model;
+mod modules;
+mod ops;
+mod random;
+pub mod scope;
+pub mod size;
+mod stmt;
+mod trace;
+pub mod train;
+mod typing;
+pub mod value;
+
+pub use host::{EffectArgs, Host};
+pub use leaves::{Leaf, leaves, with_leaves};
+pub use train::{EvalStep, TrainRequest, TrainStep};
+pub use value::Value;
+
+use aec_runtime::Elem;
+use aec_syntax::ast::Name;
+use aec_syntax::{Diagnostic, SourceMap, Span};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// What elaboration gives, or why it can't.
+pub type Result<T> = std::result::Result<T, Box<Diagnostic>>;
+
+/// Choices of the command line.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// What `real` and `[n]` mean: F32, or F64 with `--f64`.
+    pub float: Elem,
+    /// Root of the script's draws.
+    pub seed: u64,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            float: Elem::F32,
+            seed: 0,
+        }
+    }
+}
+
+/// Whether the script is only checked or also run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Phase {
+    /// Types only.
+    Check,
+    /// Tracing and running.
+    Run,
+}
+
+/// One call in progress: the hash of its call path, and how often it has called what.
+pub(crate) struct Activation {
+    path: u64,
+    calls: HashMap<Name, u64>,
+}
+
+/// The elaborator of one script or session.
+pub struct Elaborator {
+    pub(crate) host: Rc<dyn Host>,
+    pub(crate) options: Options,
+    sources: Rc<RefCell<SourceMap>>,
+    pub(crate) phase: Phase,
+    /// Functions that are being traced, outermost first; empty while checking.
+    pub(crate) frames: Vec<trace::Frame>,
+    next_frame: u32,
+    next_size: u32,
+    pub(crate) prelude: scope::Scope,
+    pub(crate) script: scope::Scope,
+    modules: HashMap<Name, Rc<value::Module>>,
+    loading: Vec<Name>,
+    pub(crate) activations: Vec<Activation>,
+    /// Root seed of draws: the script's, or that of the `train` around.
+    pub(crate) seed: u64,
+    /// Counts rounds of script loops, so that each draws anew.
+    pub(crate) round: i64,
+    /// Found while checking.
+    pub(crate) found: Vec<Diagnostic>,
+    /// Depth of constructs in which nothing may have an effect, while checking.
+    pub(crate) pure_depth: u32,
+    /// Whether a batch is being mapped over, while checking.
+    pub(crate) batch_depth: u32,
+}
+
+impl Elaborator {
+    /// A session with the prelude in scope.
+    pub fn new(host: Rc<dyn Host>, options: Options) -> Elaborator {
+        let prelude = scope::Scope::root();
+        builtins::define_all(&prelude);
+        let library = prelude.module();
+        let mut elaborator = Elaborator {
+            host,
+            options,
+            sources: Rc::default(),
+            phase: Phase::Run,
+            frames: Vec::new(),
+            next_frame: 0,
+            next_size: 0,
+            script: library.module(),
+            prelude: library,
+            modules: HashMap::new(),
+            loading: Vec::new(),
+            activations: vec![Activation {
+                path: 0,
+                calls: HashMap::new(),
+            }],
+            seed: options.seed,
+            round: 0,
+            found: Vec::new(),
+            pure_depth: 0,
+            batch_depth: 0,
+        };
+        elaborator.load_prelude();
+        elaborator
+    }
+
+    /// All source text seen so far, shared with whoever renders diagnostics.
+    pub fn sources(&self) -> Rc<RefCell<SourceMap>> {
+        self.sources.clone()
+    }
+
+    /// The script text of a span, in one line.
+    pub(crate) fn text(&self, span: Span) -> String {
+        let sources = self.sources.borrow();
+        let words: Vec<&str> = sources.text(span).split_whitespace().collect();
+        words.join(" ")
+    }
+
+    /// The value of a script-level name.
+    pub fn lookup(&self, name: &str) -> Option<Value> {
+        self.script.lookup(name)
+    }
+
+    /// All names in scope at script level.
+    pub fn names(&self) -> Vec<Name> {
+        self.script.names()
+    }
+
+    /// Sets the root seed of the script's draws.
+    pub fn set_seed(&mut self, seed: u64) {
+        self.options.seed = seed;
+        self.seed = seed;
+    }
+
+    /// The float type in force.
+    pub fn float(&self) -> Elem {
+        self.options.float
+    }
+
+    pub(crate) fn fresh_size(&mut self, name: &str) -> size::Size {
+        self.next_size += 1;
+        size::Size::var(self.next_size, name)
+    }
+
+    pub(crate) fn checking(&self) -> bool {
+        self.phase == Phase::Check
+    }
+}

@@ -14,22 +14,49 @@ struct ScopeData {
     names: RefCell<HashMap<Name, Value>>,
     parent: Option<Scope>,
     model: Option<Rc<Model>>,
+    module: bool,
 }
 
 impl Scope {
     /// A scope without a parent.
     pub fn root() -> Scope {
-        Scope(Rc::new(ScopeData { names: RefCell::default(), parent: None, model: None }))
+        Scope(Rc::new(ScopeData {
+            names: RefCell::default(),
+            parent: None,
+            model: None,
+            module: true,
+        }))
+    }
+
+    /// The scope of a module or script inside this one. Sizes in types never look here or beyond
+    /// (SEMANTICS.md S1).
+    pub fn module(&self) -> Scope {
+        Scope(Rc::new(ScopeData {
+            names: RefCell::default(),
+            parent: Some(self.clone()),
+            model: None,
+            module: true,
+        }))
     }
 
     /// A scope inside this one.
     pub fn child(&self) -> Scope {
-        Scope(Rc::new(ScopeData { names: RefCell::default(), parent: Some(self.clone()), model: None }))
+        Scope(Rc::new(ScopeData {
+            names: RefCell::default(),
+            parent: Some(self.clone()),
+            model: None,
+            module: false,
+        }))
     }
 
     /// A scope inside this one in which a model's members are visible.
     pub fn of_model(&self, model: Rc<Model>) -> Scope {
-        Scope(Rc::new(ScopeData { names: RefCell::default(), parent: Some(self.clone()), model: Some(model) }))
+        Scope(Rc::new(ScopeData {
+            names: RefCell::default(),
+            parent: Some(self.clone()),
+            model: Some(model),
+            module: false,
+        }))
     }
 
     /// Binds a name here.
@@ -63,6 +90,30 @@ impl Scope {
         }
     }
 
+    /// The innermost value of a name below the module's own scope.
+    pub fn lookup_local(&self, name: &str) -> Option<(Value, Option<Rc<Model>>)> {
+        let mut scope = self;
+        while !scope.0.module {
+            if let Some(value) = scope.here(name) {
+                return Some((value, scope.0.model.clone()));
+            }
+            scope = scope.0.parent.as_ref()?;
+        }
+        None
+    }
+
+    /// The innermost value of a name in scopes inside `outer`, which is not looked into.
+    pub fn lookup_below(&self, name: &str, outer: &Scope) -> Option<Value> {
+        let mut scope = self;
+        while !Rc::ptr_eq(&scope.0, &outer.0) {
+            if let Some(value) = scope.here(name) {
+                return Some(value);
+            }
+            scope = scope.0.parent.as_ref()?;
+        }
+        None
+    }
+
     /// What this scope itself binds a name to.
     pub fn here(&self, name: &str) -> Option<Value> {
         if let Some(value) = self.0.names.borrow().get(name) {
@@ -84,14 +135,28 @@ impl Scope {
         while let Some(at) = scope {
             names.extend(at.0.names.borrow().keys().cloned());
             if let Some(model) = &at.0.model {
-                names.extend(model.template.def.items.iter().filter_map(|item| match item {
-                    ModelItem::Fn(def) => Some(def.name.name.clone()),
-                    ModelItem::Param { .. } | ModelItem::Let { .. } | ModelItem::Error(_) => None,
-                }));
+                names.extend(
+                    model
+                        .template
+                        .def
+                        .items
+                        .iter()
+                        .filter_map(|item| match item {
+                            ModelItem::Fn(def) => Some(def.name.name.clone()),
+                            ModelItem::Param { .. }
+                            | ModelItem::Let { .. }
+                            | ModelItem::Error(_) => None,
+                        }),
+                );
             }
             scope = at.0.parent.as_ref();
         }
         names
+    }
+
+    /// Whether this is the scope of a model's members.
+    pub fn is_of_model(&self) -> bool {
+        self.0.model.is_some()
     }
 
     /// Names that this scope itself binds, sorted.
@@ -106,6 +171,9 @@ impl Scope {
 pub fn member(model: &Model, name: &str) -> Option<Rc<FnDef>> {
     model.template.def.items.iter().find_map(|item| match item {
         ModelItem::Fn(def) if &*def.name.name == name => Some(def.clone()),
-        ModelItem::Fn(_) | ModelItem::Param { .. } | ModelItem::Let { .. } | ModelItem::Error(_) => None,
+        ModelItem::Fn(_)
+        | ModelItem::Param { .. }
+        | ModelItem::Let { .. }
+        | ModelItem::Error(_) => None,
     })
 }

@@ -39,7 +39,16 @@ impl Size {
     /// A name.
     pub fn var(id: u32, name: &str) -> Size {
         let mut size = Size::default();
-        size.add_term(vec![(Atom::Var { id, name: name.into() }, 1)], 1);
+        size.add_term(
+            vec![(
+                Atom::Var {
+                    id,
+                    name: name.into(),
+                },
+                1,
+            )],
+            1,
+        );
         size
     }
 
@@ -56,7 +65,12 @@ impl Size {
         if coefficient == 0 {
             return;
         }
-        let sum = self.terms.get(&monomial).copied().unwrap_or(0).saturating_add(coefficient);
+        let sum = self
+            .terms
+            .get(&monomial)
+            .copied()
+            .unwrap_or(0)
+            .saturating_add(coefficient);
         if sum == 0 {
             self.terms.remove(&monomial);
         } else {
@@ -101,7 +115,13 @@ impl Size {
         if divisor == 0 || self.terms.values().any(|c| c % divisor != 0) {
             return None;
         }
-        Some(Size { terms: self.terms.iter().map(|(m, c)| (m.clone(), c / divisor)).collect() })
+        Some(Size {
+            terms: self
+                .terms
+                .iter()
+                .map(|(m, c)| (m.clone(), c / divisor))
+                .collect(),
+        })
     }
 
     /// `self // divisor` for a positive divisor.
@@ -141,9 +161,10 @@ impl Size {
             for (atom, power) in monomial {
                 let value = match atom {
                     Atom::Var { id, name } => of(*id).unwrap_or_else(|| Size::var(*id, name)),
-                    Atom::FloorDiv(size, divisor) => {
-                        size.substitute(of).floor_div(*divisor).unwrap_or_else(|| Size::constant(0))
-                    }
+                    Atom::FloorDiv(size, divisor) => size
+                        .substitute(of)
+                        .floor_div(*divisor)
+                        .unwrap_or_else(|| Size::constant(0)),
                 };
                 for _ in 0..*power {
                     product = product.times(&value);
@@ -222,13 +243,21 @@ mod tests {
         assert_eq!(n.divide_exactly(2), None);
         let half = n.floor_div(2).expect("positive divisor");
         assert_eq!(half.to_string(), "(n) // 2");
-        assert_eq!(half.substitute(&|_| Some(Size::constant(7))), Size::constant(3));
+        assert_eq!(
+            half.substitute(&|_| Some(Size::constant(7))),
+            Size::constant(3)
+        );
     }
 
     #[test]
     fn binders_are_solved_where_they_stand_linearly() {
         let n = Size::var(1, "n");
-        assert_eq!(n.times(&Size::constant(2)).plus(&Size::constant(3)).linear_in(1), Some((2, 3)));
+        assert_eq!(
+            n.times(&Size::constant(2))
+                .plus(&Size::constant(3))
+                .linear_in(1),
+            Some((2, 3))
+        );
         assert_eq!(n.times(&n).linear_in(1), None);
         assert_eq!(n.plus(&Size::var(2, "m")).linear_in(1), None);
     }

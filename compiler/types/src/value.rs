@@ -37,12 +37,20 @@ pub struct Dim {
 impl Dim {
     /// A known size without a history.
     pub fn known(size: usize) -> Dim {
-        Dim { size: Size::constant(size as i64), name: None, origin: None }
+        Dim {
+            size: Size::constant(size as i64),
+            name: None,
+            origin: None,
+        }
     }
 
     /// A size without a history.
     pub fn of(size: Size) -> Dim {
-        Dim { size, name: None, origin: None }
+        Dim {
+            size,
+            name: None,
+            origin: None,
+        }
     }
 }
 
@@ -58,7 +66,10 @@ pub struct TensorType {
 impl TensorType {
     /// A scalar type.
     pub fn scalar(elem: Elem) -> TensorType {
-        TensorType { elem, shape: Vec::new() }
+        TensorType {
+            elem,
+            shape: Vec::new(),
+        }
     }
 
     /// Number of axes.
@@ -68,7 +79,14 @@ impl TensorType {
 
     /// The dims as numbers, if all are known.
     pub fn dims(&self) -> Option<Vec<usize>> {
-        self.shape.iter().map(|dim| dim.size.as_constant().and_then(|size| usize::try_from(size).ok())).collect()
+        self.shape
+            .iter()
+            .map(|dim| {
+                dim.size
+                    .as_constant()
+                    .and_then(|size| usize::try_from(size).ok())
+            })
+            .collect()
     }
 }
 
@@ -95,8 +113,11 @@ impl fmt::Display for TensorType {
 pub enum Repr {
     /// Only its type: the script is being checked.
     Unknown,
-    /// A compile-time constant: literals, sizes and what is computed from them.
+    /// A compile-time constant: literals, sizes and what is computed from them. Floats are held
+    /// as f64 whatever the type says, so that constants keep their digits until they are used.
     Static(Arc<HostTensor>),
+    /// An int scalar that is a size, while a definition is checked for all sizes.
+    Symbolic(Size),
     /// Elements in memory, an input of whatever is compiled from it.
     Concrete(Arc<HostTensor>),
     /// A value of the function that is being traced in the frame of that number.
@@ -156,6 +177,8 @@ pub struct Model {
     pub params: Vec<(Name, Value)>,
     /// Whether every param, at any depth, is left alone by training.
     pub frozen: bool,
+    /// The call that made it, for the origin of sizes.
+    pub made: Span,
 }
 
 /// Families of distributions.
@@ -236,7 +259,7 @@ impl Value {
     pub fn real(value: f64, elem: Elem) -> Value {
         Value::Tensor(Tensor {
             ty: TensorType::scalar(elem),
-            repr: Repr::Static(Arc::new(HostTensor::from_f64(elem, &[], [value]))),
+            repr: Repr::Static(Arc::new(HostTensor::f64(&[], vec![value]))),
         })
     }
 
@@ -244,7 +267,11 @@ impl Value {
     pub fn bool(value: bool) -> Value {
         Value::Tensor(Tensor {
             ty: TensorType::scalar(Elem::Bool),
-            repr: Repr::Static(Arc::new(HostTensor::from_f64(Elem::Bool, &[], [f64::from(u8::from(value))]))),
+            repr: Repr::Static(Arc::new(HostTensor::from_f64(
+                Elem::Bool,
+                &[],
+                [f64::from(u8::from(value))],
+            ))),
         })
     }
 
@@ -256,7 +283,13 @@ impl Value {
     /// A tensor in memory that others hold too.
     pub fn shared(tensor: Arc<HostTensor>) -> Value {
         let shape = tensor.dims().iter().map(|&size| Dim::known(size)).collect();
-        Value::Tensor(Tensor { ty: TensorType { elem: tensor.elem(), shape }, repr: Repr::Concrete(tensor) })
+        Value::Tensor(Tensor {
+            ty: TensorType {
+                elem: tensor.elem(),
+                shape,
+            },
+            repr: Repr::Concrete(tensor),
+        })
     }
 
     /// A tensor in memory; `origin` says where its sizes came from (a file, say).
@@ -265,9 +298,18 @@ impl Value {
         let shape = tensor
             .dims()
             .iter()
-            .map(|&size| Dim { origin: Some(origin.clone()), ..Dim::known(size) })
+            .map(|&size| Dim {
+                origin: Some(origin.clone()),
+                ..Dim::known(size)
+            })
             .collect();
-        Value::Tensor(Tensor { ty: TensorType { elem: tensor.elem(), shape }, repr: Repr::Concrete(Arc::new(tensor)) })
+        Value::Tensor(Tensor {
+            ty: TensorType {
+                elem: tensor.elem(),
+                shape,
+            },
+            repr: Repr::Concrete(Arc::new(tensor)),
+        })
     }
 
     /// A string.
@@ -277,7 +319,12 @@ impl Value {
 
     /// A record.
     pub fn record(fields: Vec<(&str, Value)>) -> Value {
-        Value::Record(Rc::new(fields.into_iter().map(|(name, value)| (name.into(), value)).collect()))
+        Value::Record(Rc::new(
+            fields
+                .into_iter()
+                .map(|(name, value)| (name.into(), value))
+                .collect(),
+        ))
     }
 
     /// A tuple.
@@ -288,30 +335,64 @@ impl Value {
     /// The elements, if they are known (static or in memory).
     pub fn host(&self) -> Option<&Arc<HostTensor>> {
         match self {
-            Value::Tensor(Tensor { repr: Repr::Static(tensor) | Repr::Concrete(tensor), .. }) => Some(tensor),
+            Value::Tensor(Tensor {
+                repr: Repr::Static(tensor) | Repr::Concrete(tensor),
+                ..
+            }) => Some(tensor),
             _ => None,
         }
     }
 
     /// The int that it is, if it is a known int scalar.
     pub fn as_int(&self) -> Option<i64> {
-        self.host().filter(|t| t.rank() == 0 && t.elem().is_int()).map(|t| t.get_i64(0))
+        self.host()
+            .filter(|t| t.rank() == 0 && t.elem().is_int())
+            .map(|t| t.get_i64(0))
+    }
+
+    /// The size that an int scalar is: a known int, or symbolic while checking.
+    pub fn as_size(&self) -> Option<Size> {
+        match self {
+            Value::Tensor(Tensor {
+                repr: Repr::Symbolic(size),
+                ..
+            }) => Some(size.clone()),
+            _ => self.as_int().map(Size::constant),
+        }
+    }
+
+    /// An int scalar of a size.
+    pub fn size(size: Size) -> Value {
+        match size.as_constant() {
+            Some(value) => Value::int(value),
+            None => Value::Tensor(Tensor {
+                ty: TensorType::scalar(Elem::I64),
+                repr: Repr::Symbolic(size),
+            }),
+        }
     }
 
     /// The number that it is, if it is a known scalar of ints or floats.
     pub fn as_f64(&self) -> Option<f64> {
-        self.host().filter(|t| t.rank() == 0 && t.elem() != Elem::Bool).map(|t| t.get_f64(0))
+        self.host()
+            .filter(|t| t.rank() == 0 && t.elem() != Elem::Bool)
+            .map(|t| t.get_f64(0))
     }
 
     /// The bool that it is, if it is a known one.
     pub fn as_bool(&self) -> Option<bool> {
-        self.host().filter(|t| t.rank() == 0 && t.elem() == Elem::Bool).map(|t| t.get_f64(0) != 0.0)
+        self.host()
+            .filter(|t| t.rank() == 0 && t.elem() == Elem::Bool)
+            .map(|t| t.get_f64(0) != 0.0)
     }
 
     /// The field of a record.
     pub fn field(&self, name: &str) -> Option<&Value> {
         match self {
-            Value::Record(fields) => fields.iter().find(|(field, _)| &**field == name).map(|(_, value)| value),
+            Value::Record(fields) => fields
+                .iter()
+                .find(|(field, _)| &**field == name)
+                .map(|(_, value)| value),
             _ => None,
         }
     }

@@ -1,0 +1,216 @@
+//! `params.map` and its kin: the trained leaves of models, records and lists alike.
+
+use crate::call::Args;
+use crate::error::{fail, wanted};
+use crate::ops::as_tensor;
+use crate::value::{Model, Tensor, Value};
+use crate::{Elaborator, Result};
+use aec_syntax::Span;
+use aec_syntax::ast::{BinaryOp, Name};
+use std::rc::Rc;
+
+/// `params.map(f, m, g, …)`: f of each leaf of m with the leaves of the others at its place.
+pub(super) fn map(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    let Some(((f, _), rest)) = args
+        .positional
+        .split_first()
+        .filter(|(_, rest)| !rest.is_empty())
+    else {
+        return fail(
+            "E0401",
+            span,
+            "`params.map` wants a function and a model or record",
+        );
+    };
+    let values: Vec<Value> = rest.iter().map(|(value, _)| value.clone()).collect();
+    walk(elaborator, f, &values, span)
+}
+
+fn walk(elaborator: &mut Elaborator, f: &Value, values: &[Value], span: Span) -> Result<Value> {
+    let part = |elaborator: &mut Elaborator,
+                get: &dyn Fn(&Value) -> Option<Value>,
+                name: &str|
+     -> Result<Value> {
+        let mut parts = Vec::new();
+        for value in values {
+            match get(value) {
+                Some(part) => parts.push(part),
+                None => {
+                    return fail(
+                        "E0310",
+                        span,
+                        format!(
+                            "the arguments of `params.map` differ: {} has no `{name}`",
+                            value.describe()
+                        ),
+                    );
+                }
+            }
+        }
+        walk(elaborator, f, &parts, span)
+    };
+    let named = |name: &Name| {
+        let name = name.clone();
+        move |value: &Value| match value {
+            Value::Model(model) => model
+                .params
+                .iter()
+                .find(|(field, _)| *field == name)
+                .map(|(_, value)| value.clone()),
+            other => other.field(&name).cloned(),
+        }
+    };
+    match &values[0] {
+        Value::Unknown => Ok(Value::Unknown),
+        Value::Tensor(_) => elaborator.apply(f, values, span),
+        Value::Model(model) if model.frozen => Ok(values[0].clone()),
+        Value::Model(model) => {
+            let mut params = Vec::new();
+            for (name, value) in &model.params {
+                if matches!(value, Value::Model(inner) if inner.frozen) {
+                    params.push((name.clone(), value.clone()));
+                } else {
+                    params.push((name.clone(), part(elaborator, &named(name), name)?));
+                }
+            }
+            Ok(Value::Model(Rc::new(Model {
+                params,
+                ..(**model).clone()
+            })))
+        }
+        Value::Record(fields) => {
+            let mut out = Vec::new();
+            for (name, _) in fields.iter() {
+                out.push((name.clone(), part(elaborator, &named(name), name)?));
+            }
+            Ok(Value::Record(Rc::new(out)))
+        }
+        Value::List(items) | Value::Tuple(items) => {
+            let mut out = Vec::new();
+            for at in 0..items.len() {
+                let get = |value: &Value| match value {
+                    Value::List(items) | Value::Tuple(items) => items.get(at).cloned(),
+                    _ => None,
+                };
+                out.push(part(elaborator, &get, &at.to_string())?);
+            }
+            Ok(match &values[0] {
+                Value::Tuple(_) => Value::tuple(out),
+                _ => Value::List(Rc::new(out)),
+            })
+        }
+        Value::Unit => Ok(Value::Unit),
+        other => wanted(span, "a model, record or tensor", other),
+    }
+}
+
+/// `params.zeros(m)`: zeros in the structure of a gradient: a record of the trained leaves.
+pub(super) fn zeros(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    zeros_like(elaborator, &args.positional[0].0, span)
+}
+
+fn zeros_like(elaborator: &mut Elaborator, value: &Value, span: Span) -> Result<Value> {
+    Ok(match value {
+        Value::Unknown => Value::Unknown,
+        Value::Tensor(tensor) => {
+            let Value::Tensor(zero) = Value::real(0.0, tensor.ty.elem) else {
+                return Ok(Value::Unit);
+            };
+            if tensor.ty.shape.is_empty() {
+                // A scalar of its own, not a constant: optimizers keep state in it.
+                let host = aec_runtime::Tensor::zeros(tensor.ty.elem, &[]);
+                return Ok(if elaborator.checking() {
+                    Value::Tensor(Tensor {
+                        ty: tensor.ty.clone(),
+                        repr: crate::value::Repr::Unknown,
+                    })
+                } else {
+                    Value::concrete(host)
+                });
+            }
+            Value::Tensor(elaborator.filled(&zero, tensor.ty.shape.clone(), span)?)
+        }
+        Value::Model(model) if model.frozen => Value::Record(Rc::default()),
+        Value::Model(model) => {
+            let mut fields = Vec::new();
+            for (name, value) in &model.params {
+                fields.push((name.clone(), zeros_like(elaborator, value, span)?));
+            }
+            Value::Record(Rc::new(fields))
+        }
+        Value::Record(record) => {
+            let mut fields = Vec::new();
+            for (name, value) in record.iter() {
+                fields.push((name.clone(), zeros_like(elaborator, value, span)?));
+            }
+            Value::Record(Rc::new(fields))
+        }
+        Value::List(items) => {
+            let items: Result<Vec<Value>> = items
+                .iter()
+                .map(|item| zeros_like(elaborator, item, span))
+                .collect();
+            Value::List(Rc::new(items?))
+        }
+        Value::Tuple(items) => {
+            let items: Result<Vec<Value>> = items
+                .iter()
+                .map(|item| zeros_like(elaborator, item, span))
+                .collect();
+            Value::tuple(items?)
+        }
+        Value::Unit => Value::Unit,
+        other => return wanted(span, "a model, record or tensor", other),
+    })
+}
+
+/// `params.count(m)`: how many numbers are trained.
+pub(super) fn count(_: &mut Elaborator, args: &Args, _: Span) -> Result<Value> {
+    let mut total = crate::size::Size::constant(0);
+    for leaf in crate::leaves(&args.positional[0].0) {
+        if let (true, Value::Tensor(tensor)) = (leaf.trained, &leaf.tensor) {
+            let size = tensor
+                .ty
+                .shape
+                .iter()
+                .fold(crate::size::Size::constant(1), |size, dim| {
+                    size.times(&dim.size)
+                });
+            total = total.plus(&size);
+        }
+    }
+    Ok(Value::size(total))
+}
+
+/// `params.dot(a, b)`: the inner product over all leaves.
+pub(super) fn dot(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    let leaves = |value: &Value| -> Vec<Value> {
+        crate::leaves(value)
+            .into_iter()
+            .filter(|leaf| leaf.trained)
+            .map(|leaf| leaf.tensor)
+            .collect()
+    };
+    let (a, b) = (leaves(&args.positional[0].0), leaves(&args.positional[1].0));
+    if a.len() != b.len() {
+        return fail(
+            "E0310",
+            span,
+            "the arguments of `params.dot` have different parts",
+        );
+    }
+    let mut total: Option<Value> = None;
+    for (x, y) in a.iter().zip(&b) {
+        let product = elaborator.binary(BinaryOp::Mul, (x, span), (y, span), span)?;
+        let product = as_tensor(&product, span, "a tensor")?;
+        let sum = Value::Tensor(elaborator.total(&product, false, span)?);
+        total = Some(match total {
+            None => sum,
+            Some(before) => {
+                elaborator.binary(BinaryOp::Add, (&before, span), (&sum, span), span)?
+            }
+        });
+    }
+    let float = elaborator.float();
+    Ok(total.unwrap_or_else(|| Value::real(0.0, float)))
+}

@@ -1,0 +1,513 @@
+//! Builtins that move entries or look at shapes.
+
+use crate::call::Args;
+use crate::error::{fail, size_mismatch, wanted};
+use crate::ops::as_tensor;
+use crate::size::Size;
+use crate::value::{Dim, Repr, Tensor, TensorType, Value};
+use crate::{Elaborator, Result};
+use aec_ir::{Op, Reduction};
+use aec_runtime::Elem;
+use aec_syntax::{Diagnostic, Span};
+use std::rc::Rc;
+
+/// Sizes from a list, a tensor of ints, or one int.
+pub(super) fn sizes(elaborator: &mut Elaborator, value: &Value, span: Span) -> Result<Vec<Dim>> {
+    let items: Vec<Value> = match value {
+        Value::List(items) | Value::Tuple(items) => items.to_vec(),
+        Value::Tensor(tensor) if tensor.is_scalar() => vec![value.clone()],
+        Value::Tensor(_) => crate::stmt::split_rows(value),
+        other => return wanted(span, "a shape (a list of sizes)", other),
+    };
+    let mut dims = Vec::new();
+    for item in items {
+        let item = if elaborator.effects_allowed() {
+            elaborator.materialize_one(item, span)?
+        } else {
+            item
+        };
+        match item.as_size() {
+            Some(size) if size.as_constant().is_some_and(|size| size < 0) => {
+                return fail("E0307", span, format!("the size {size} is below zero"));
+            }
+            Some(size) => dims.push(Dim::of(size)),
+            None if elaborator.checking() => {
+                let size = elaborator.fresh_size("_");
+                dims.push(Dim::of(size));
+            }
+            None => return wanted(span, "a size that is known here", &item),
+        }
+    }
+    Ok(dims)
+}
+
+/// The tensors of a builtin's arguments, lists being stacked; none if anything is unknown.
+fn tensor(elaborator: &mut Elaborator, args: &Args, at: usize) -> Result<Option<Tensor>> {
+    let (value, span) = &args.positional[at];
+    if matches!(value, Value::Unknown) {
+        return Ok(None);
+    }
+    let value = elaborator.stack(value, *span)?;
+    Ok(Some(as_tensor(&value, *span, "a tensor")?))
+}
+
+/// Number of entries of a shape.
+fn volume(shape: &[Dim]) -> Size {
+    shape
+        .iter()
+        .fold(Size::constant(1), |size, dim| size.times(&dim.size))
+}
+
+pub(super) fn concat(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    let mut axis = 0;
+    for (name, value) in &args.named {
+        if &*name.name != "axis" {
+            return fail(
+                "E0403",
+                name.span,
+                format!("`concat` has no parameter `{}`; it has `axis`", name.name),
+            );
+        }
+        axis = match value.as_int().and_then(|axis| usize::try_from(axis).ok()) {
+            Some(axis) => axis,
+            None => return wanted(name.span, "the number of an axis", value),
+        };
+    }
+    let parts: Vec<(Value, Span)> = match args.positional.as_slice() {
+        [(Value::List(items), at)] => items.iter().map(|item| (item.clone(), *at)).collect(),
+        [(Value::Tensor(stacked), at)] if stacked.ty.rank() > 1 => {
+            // A list of equal tensors has become one tensor: its rows are the parts.
+            let n = stacked.ty.shape[0].size.as_constant();
+            let Some(n) = n else {
+                return Ok(Value::Unknown);
+            };
+            let mut rows = Vec::new();
+            for row in 0..n {
+                let index = Tensor {
+                    ty: TensorType::scalar(Elem::I64),
+                    ..scalar_index(row)
+                };
+                rows.push((
+                    Value::Tensor(elaborator.gather(stacked, 0, &index, *at, *at, span)?),
+                    *at,
+                ));
+            }
+            rows
+        }
+        parts => parts.to_vec(),
+    };
+    if parts
+        .iter()
+        .any(|(value, _)| matches!(value, Value::Unknown))
+    {
+        return Ok(Value::Unknown);
+    }
+    if parts.is_empty() {
+        return fail(
+            "E0401",
+            span,
+            "`concat` wants two or more tensors, or a list of them",
+        );
+    }
+    let mut tensors = Vec::new();
+    for (value, at) in &parts {
+        tensors.push((as_tensor(value, *at, "a tensor")?, *at));
+    }
+    let text = elaborator.text(span);
+    for at in 1..tensors.len() {
+        let (first, first_span) = tensors[0].clone();
+        let (other, other_span) = tensors[at].clone();
+        let (a, b) = elaborator.promote(first, other, (first_span, other_span), &text, span)?;
+        tensors[0].0 = a;
+        tensors[at].0 = b;
+    }
+    let (first, first_span) = tensors[0].clone();
+    if axis >= first.ty.rank() {
+        return Err(Box::new(
+            Diagnostic::error(
+                "E0302",
+                first_span,
+                format!(
+                    "`concat` along axis {axis} wants tensors that have it, but this is {}",
+                    first.ty
+                ),
+            )
+            .help("numbers become a vector in brackets: `[a, b]`"),
+        ));
+    }
+    let mut total = Size::constant(0);
+    for (tensor, at) in &tensors {
+        let same = tensor.ty.rank() == first.ty.rank()
+            && tensor
+                .ty
+                .shape
+                .iter()
+                .zip(&first.ty.shape)
+                .enumerate()
+                .all(|(i, (a, b))| i == axis || a.size == b.size);
+        if !same {
+            return Err(Box::new(size_mismatch(
+                span,
+                &text,
+                (&first, first_span),
+                (tensor, *at),
+                None,
+            )));
+        }
+        total = total.plus(&tensor.ty.shape[axis].size);
+    }
+    let mut ty = first.ty.clone();
+    ty.shape[axis] = Dim::of(total);
+    let operands: Vec<&Tensor> = tensors.iter().map(|(tensor, _)| tensor).collect();
+    Ok(Value::Tensor(elaborator.emit(
+        Op::Concat { axis },
+        &operands,
+        ty,
+        span,
+    )?))
+}
+
+fn scalar_index(at: i64) -> Tensor {
+    match Value::int(at) {
+        Value::Tensor(tensor) => tensor,
+        _ => Tensor {
+            ty: TensorType::scalar(Elem::I64),
+            repr: Repr::Unknown,
+        },
+    }
+}
+
+pub(super) fn split(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    let Some(x) = tensor(elaborator, args, 0)? else {
+        return Ok(Value::Unknown);
+    };
+    let (k, at) = &args.positional[1];
+    let Some(k) = k.as_int().filter(|&k| k > 0) else {
+        return wanted(*at, "how many parts (an int that is known here)", k);
+    };
+    let Some(axis) = x.ty.rank().checked_sub(1) else {
+        return fail("E0302", span, "`split` wants a vector");
+    };
+    let whole = x.ty.shape[axis].size.clone();
+    let Some(part) = whole.divide_exactly(k) else {
+        return fail(
+            "E0307",
+            span,
+            format!("a size of {whole} does not split into {k} equal parts"),
+        );
+    };
+    let mut parts = Vec::new();
+    for index in 0..k {
+        let mut ty = x.ty.clone();
+        ty.shape[axis] = Dim::of(part.clone());
+        let tensor = elaborator.build(&[&x], ty, span, |f, v, ty, span| {
+            let dims = f.dims(v[0]).to_vec();
+            let width = ty.dims[axis];
+            let mut start = vec![0; dims.len()];
+            let mut limit = dims.clone();
+            start[axis] = index as usize * width;
+            limit[axis] = start[axis] + width;
+            let stride = vec![1; dims.len()];
+            f.push1(
+                Op::Slice {
+                    start,
+                    limit,
+                    stride,
+                },
+                &[v[0]],
+                ty,
+                span,
+            )
+        })?;
+        parts.push(Value::Tensor(tensor));
+    }
+    Ok(Value::tuple(parts))
+}
+
+pub(super) fn reshape(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    let Some(x) = tensor(elaborator, args, 0)? else {
+        return Ok(Value::Unknown);
+    };
+    let shape = sizes(elaborator, &args.positional[1].0, args.positional[1].1)?;
+    let (have, want) = (volume(&x.ty.shape), volume(&shape));
+    if have != want && (have.as_constant().is_some() && want.as_constant().is_some()) {
+        let ty = TensorType {
+            elem: x.ty.elem,
+            shape,
+        };
+        return fail(
+            "E0301",
+            span,
+            format!("{} has {have} entries, but {ty} has {want}", x.ty),
+        );
+    }
+    let ty = TensorType {
+        elem: x.ty.elem,
+        shape,
+    };
+    Ok(Value::Tensor(elaborator.build(
+        &[&x],
+        ty,
+        span,
+        |f, v, ty, span| f.reshape(v[0], &ty.dims, span),
+    )?))
+}
+
+pub(super) fn flatten(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    let Some(x) = tensor(elaborator, args, 0)? else {
+        return Ok(Value::Unknown);
+    };
+    let ty = TensorType {
+        elem: x.ty.elem,
+        shape: vec![Dim::of(volume(&x.ty.shape))],
+    };
+    Ok(Value::Tensor(elaborator.build(
+        &[&x],
+        ty,
+        span,
+        |f, v, ty, span| f.reshape(v[0], &ty.dims, span),
+    )?))
+}
+
+pub(super) fn permute(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    let Some(x) = tensor(elaborator, args, 0)? else {
+        return Ok(Value::Unknown);
+    };
+    let axes: Vec<usize> = sizes(elaborator, &args.positional[1].0, args.positional[1].1)?
+        .iter()
+        .filter_map(|dim| dim.size.as_constant().map(|axis| axis as usize))
+        .collect();
+    let mut sorted = axes.clone();
+    sorted.sort_unstable();
+    if sorted != (0..x.ty.rank()).collect::<Vec<_>>() {
+        return fail(
+            "E0310",
+            args.positional[1].1,
+            format!("an order of the {} axes is wanted here", x.ty.rank()),
+        );
+    }
+    let shape = axes.iter().map(|&axis| x.ty.shape[axis].clone()).collect();
+    let ty = TensorType {
+        elem: x.ty.elem,
+        shape,
+    };
+    Ok(Value::Tensor(elaborator.build(
+        &[&x],
+        ty,
+        span,
+        |f, v, _, span| f.permute(v[0], &axes, span),
+    )?))
+}
+
+pub(super) fn broadcast(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    let Some(x) = tensor(elaborator, args, 0)? else {
+        return Ok(Value::Unknown);
+    };
+    let shape = sizes(elaborator, &args.positional[1].0, args.positional[1].1)?;
+    let lead = shape.len().checked_sub(x.ty.rank());
+    let fits = lead.is_some_and(|lead| {
+        shape[lead..]
+            .iter()
+            .zip(&x.ty.shape)
+            .all(|(a, b)| a.size == b.size)
+    });
+    let Some(lead) = lead.filter(|_| fits) else {
+        let ty = TensorType {
+            elem: x.ty.elem,
+            shape,
+        };
+        return fail(
+            "E0301",
+            span,
+            format!(
+                "{} cannot be repeated to {ty}: its axes must be the last ones",
+                x.ty
+            ),
+        );
+    };
+    let ty = TensorType {
+        elem: x.ty.elem,
+        shape,
+    };
+    Ok(Value::Tensor(elaborator.build(
+        &[&x],
+        ty,
+        span,
+        |f, v, ty, span| f.broadcast_leading(v[0], &ty.dims[..lead], span),
+    )?))
+}
+
+pub(super) fn pad(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    let Some(x) = tensor(elaborator, args, 0)? else {
+        return Ok(Value::Unknown);
+    };
+    let widths = sizes(elaborator, &args.positional[1].0, args.positional[1].1)?;
+    if widths.len() != x.ty.rank() {
+        return fail(
+            "E0302",
+            args.positional[1].1,
+            format!(
+                "one width for each of the {} axes is wanted here",
+                x.ty.rank()
+            ),
+        );
+    }
+    let zero = match args.positional.get(2) {
+        Some((value, at)) => as_tensor(value, *at, "a number")?,
+        None => as_tensor(&Value::real(0.0, x.ty.elem), span, "a number")?,
+    };
+    let zero = elaborator.convert(&zero, x.ty.elem, span)?;
+    let shape =
+        x.ty.shape
+            .iter()
+            .zip(&widths)
+            .map(|(dim, width)| Dim::of(dim.size.plus(&width.size).plus(&width.size)))
+            .collect();
+    let ty = TensorType {
+        elem: x.ty.elem,
+        shape,
+    };
+    let low: Vec<usize> = widths
+        .iter()
+        .map(|width| width.size.as_constant().unwrap_or(0) as usize)
+        .collect();
+    let interior = vec![0; low.len()];
+    Ok(Value::Tensor(elaborator.emit(
+        Op::Pad {
+            high: low.clone(),
+            low,
+            interior,
+        },
+        &[&x, &zero],
+        ty,
+        span,
+    )?))
+}
+
+pub(super) fn reverse(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    let Some(x) = tensor(elaborator, args, 0)? else {
+        return Ok(Value::Unknown);
+    };
+    if x.is_scalar() {
+        return wanted(span, "a tensor with an axis", &args.positional[0].0);
+    }
+    let axes = std::iter::once(0).collect();
+    Ok(Value::Tensor(elaborator.emit(
+        Op::Reverse { axes },
+        &[&x],
+        x.ty.clone(),
+        span,
+    )?))
+}
+
+pub(super) fn shape(elaborator: &mut Elaborator, args: &Args, _: Span) -> Result<Value> {
+    let Some(x) = tensor(elaborator, args, 0)? else {
+        return Ok(Value::Unknown);
+    };
+    Ok(Value::List(Rc::new(
+        x.ty.shape
+            .iter()
+            .map(|dim| Value::size(dim.size.clone()))
+            .collect(),
+    )))
+}
+
+pub(super) fn len(_: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    match &args.positional[0].0 {
+        Value::List(items) | Value::Tuple(items) => Ok(Value::int(items.len() as i64)),
+        Value::Str(text) => Ok(Value::int(text.chars().count() as i64)),
+        Value::Unknown => Ok(Value::Unknown),
+        Value::Tensor(tensor) if tensor.ty.rank() > 0 => {
+            Ok(Value::size(tensor.ty.shape[0].size.clone()))
+        }
+        Value::Record(_) => match crate::leaves(&args.positional[0].0)
+            .first()
+            .map(|leaf| &leaf.tensor)
+        {
+            Some(Value::Tensor(tensor)) if tensor.ty.rank() > 0 => {
+                Ok(Value::size(tensor.ty.shape[0].size.clone()))
+            }
+            _ => wanted(span, "something with a length", &args.positional[0].0),
+        },
+        other => wanted(span, "something with a length", other),
+    }
+}
+
+pub(super) fn cumsum(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    let Some(x) = tensor(elaborator, args, 0)? else {
+        return Ok(Value::Unknown);
+    };
+    let Some(axis) = x.ty.rank().checked_sub(1) else {
+        return wanted(span, "a vector", &args.positional[0].0);
+    };
+    Ok(Value::Tensor(elaborator.emit(
+        Op::CumSum {
+            axis,
+            reverse: false,
+        },
+        &[&x],
+        x.ty.clone(),
+        span,
+    )?))
+}
+
+pub(super) fn argsort(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    let Some(x) = tensor(elaborator, args, 0)? else {
+        return Ok(Value::Unknown);
+    };
+    if x.is_scalar() {
+        return wanted(span, "a vector", &args.positional[0].0);
+    }
+    let ty = TensorType {
+        elem: Elem::I64,
+        shape: x.ty.shape.clone(),
+    };
+    Ok(Value::Tensor(elaborator.emit(
+        Op::ArgSort,
+        &[&x],
+        ty,
+        span,
+    )?))
+}
+
+pub(super) fn sum_first(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    let Some(x) = tensor(elaborator, args, 0)? else {
+        return Ok(Value::Unknown);
+    };
+    if x.is_scalar() {
+        return wanted(span, "a tensor with an axis", &args.positional[0].0);
+    }
+    let ty = TensorType {
+        elem: x.ty.elem,
+        shape: x.ty.shape[1..].to_vec(),
+    };
+    Ok(Value::Tensor(elaborator.build(
+        &[&x],
+        ty,
+        span,
+        |f, v, _, span| f.sum(v[0], &[0], span),
+    )?))
+}
+
+pub(super) fn max_first(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    let Some(x) = tensor(elaborator, args, 0)? else {
+        return Ok(Value::Unknown);
+    };
+    if x.is_scalar() {
+        return wanted(span, "a tensor with an axis", &args.positional[0].0);
+    }
+    let ty = TensorType {
+        elem: x.ty.elem,
+        shape: x.ty.shape[1..].to_vec(),
+    };
+    let axes = std::iter::once(0).collect();
+    Ok(Value::Tensor(elaborator.emit(
+        Op::Reduce {
+            op: Reduction::Max,
+            axes,
+        },
+        &[&x],
+        ty,
+        span,
+    )?))
+}

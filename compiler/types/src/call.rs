@@ -1,0 +1,595 @@
+//! Calls: arguments to parameters, automap, call paths, bodies; maps over an axis.
+
+use crate::error::{fail, show_dim, wanted};
+use crate::leaves::{leaves, with_leaves};
+use crate::scope::Scope;
+use crate::trace::{FrameKind, ir_type};
+use crate::value::{Closure, Code, Dim, Repr, Tensor, TensorType, Value};
+use crate::{Activation, Elaborator, Result};
+use aec_ir::{Op, Type, Value as IrValue};
+use aec_syntax::ast::{Expr, Ident, Name, Param, Pattern, TypeExpr};
+use aec_syntax::{Diagnostic, Span};
+use std::collections::HashMap;
+use std::hash::Hasher;
+use std::rc::Rc;
+
+/// Calls deeper than this are taken for recursion.
+const MAX_DEPTH: usize = 200;
+
+/// Evaluated arguments of a call.
+#[derive(Default, Clone)]
+pub(crate) struct Args {
+    pub(crate) positional: Vec<(Value, Span)>,
+    pub(crate) named: Vec<(Ident, Value)>,
+}
+
+impl Args {
+    pub(crate) fn of(values: &[Value], span: Span) -> Args {
+        Args {
+            positional: values.iter().map(|value| (value.clone(), span)).collect(),
+            named: Vec::new(),
+        }
+    }
+}
+
+/// FNV-1a over bytes: the draw sites' hash, part of the documented stream.
+pub(crate) fn site_hash(parts: &[&[u8]]) -> u64 {
+    struct Fnv(u64);
+    impl Hasher for Fnv {
+        fn finish(&self) -> u64 {
+            self.0
+        }
+        fn write(&mut self, bytes: &[u8]) {
+            for &byte in bytes {
+                self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        }
+    }
+    let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
+    for part in parts {
+        hash.write(part);
+        hash.write(&[0xff]);
+    }
+    hash.finish()
+}
+
+impl Elaborator {
+    /// Calls any value that can be called.
+    pub(crate) fn call_value(&mut self, callee: &Value, args: Args, span: Span) -> Result<Value> {
+        match callee {
+            Value::Fn(closure) => self.call_closure(&closure.clone(), args, span),
+            Value::Builtin(id) => crate::builtins::call(self, *id, args, span),
+            Value::Template(template) => self.instantiate(&template.clone(), args, span),
+            Value::Model(_) => match self.member_value(callee, "apply") {
+                Some(apply) => self.call_value(&apply, args, span),
+                None => fail(
+                    "E0402",
+                    span,
+                    format!(
+                        "{} has no `apply`, so it cannot be called",
+                        callee.describe()
+                    ),
+                ),
+            },
+            Value::Unknown => Ok(Value::Unknown),
+            Value::Unit
+            | Value::Tensor(_)
+            | Value::Str(_)
+            | Value::Tuple(_)
+            | Value::Record(_)
+            | Value::List(_)
+            | Value::Module(_)
+            | Value::Distribution(_) => wanted(span, "a function", callee),
+        }
+    }
+
+    /// Calls a function value on plain values.
+    pub(crate) fn apply(&mut self, callee: &Value, values: &[Value], span: Span) -> Result<Value> {
+        self.call_value(callee, Args::of(values, span), span)
+    }
+
+    fn call_closure(&mut self, closure: &Rc<Closure>, args: Args, span: Span) -> Result<Value> {
+        match &closure.code {
+            Code::Native(native) => {
+                if let Some((name, _)) = args.named.first() {
+                    return fail(
+                        "E0403",
+                        name.span,
+                        format!("`{}` takes no named arguments", closure.name),
+                    );
+                }
+                let values: Vec<Value> = args
+                    .positional
+                    .into_iter()
+                    .map(|(value, _)| value)
+                    .collect();
+                native(self, &values, span)
+            }
+            Code::Named(def, scope) => {
+                let call = Callee {
+                    name: &def.name.name,
+                    params: &def.params,
+                    result: def.result.as_ref(),
+                    body: &def.body,
+                    scope,
+                    member: scope.is_of_model(),
+                };
+                self.call_source(&call, args, span)
+            }
+            Code::Lambda(lambda, scope) => {
+                let call = Callee {
+                    name: &closure.name,
+                    params: &lambda.params,
+                    result: None,
+                    body: &lambda.body,
+                    scope,
+                    member: false,
+                };
+                self.call_source(&call, args, span)
+            }
+        }
+    }
+
+    fn call_source(&mut self, callee: &Callee<'_>, args: Args, span: Span) -> Result<Value> {
+        if self.activations.len() > MAX_DEPTH {
+            return Err(Box::new(
+                Diagnostic::error(
+                    "E0404",
+                    span,
+                    format!("`{}` calls itself, or calls go too deep", callee.name),
+                )
+                .help("there is no recursion; `iterate`, `scan` and `fold` repeat"),
+            ));
+        }
+        let path = self.enter(callee.name);
+        self.activations.push(Activation {
+            path,
+            calls: HashMap::new(),
+        });
+        let result = self.bind_and_call(callee, args, span);
+        self.activations.pop();
+        result
+    }
+
+    /// The call path of a call of `name` from here: the callee's name and its ordinal among the
+    /// calls of that name in the same function (SEMANTICS.md R1).
+    fn enter(&mut self, name: &Name) -> u64 {
+        let Some(activation) = self.activations.last_mut() else {
+            return 0;
+        };
+        let count = activation.calls.entry(name.clone()).or_insert(0);
+        let ordinal = *count;
+        *count += 1;
+        site_hash(&[
+            &activation.path.to_le_bytes(),
+            name.as_bytes(),
+            &ordinal.to_le_bytes(),
+        ])
+    }
+
+    fn bind_and_call(&mut self, callee: &Callee<'_>, args: Args, span: Span) -> Result<Value> {
+        let scope = callee.scope.child();
+        let values = self.arguments(callee.name, callee.params, args, &scope, span)?;
+        self.call_mapped(callee, values, span)
+    }
+
+    /// One value for each parameter, in their order.
+    pub(crate) fn arguments(
+        &mut self,
+        name: &str,
+        params: &[Param],
+        args: Args,
+        scope: &Scope,
+        span: Span,
+    ) -> Result<Vec<(Value, Span)>> {
+        let given = args.positional.len();
+        if given > params.len() {
+            let extra = args.positional[params.len()].1;
+            let mut diagnostic = Diagnostic::error(
+                "E0401",
+                extra,
+                format!(
+                    "`{name}` takes {}, but {given} are given",
+                    count(params.len(), "argument")
+                ),
+            );
+            if let Some(at) = params.first() {
+                diagnostic =
+                    diagnostic.label(at.span.to(params[params.len() - 1].span), "its parameters");
+            }
+            return Err(Box::new(diagnostic));
+        }
+        let mut slots: Vec<Option<(Value, Span)>> = args.positional.into_iter().map(Some).collect();
+        slots.resize_with(params.len(), || None);
+        for (ident, value) in args.named {
+            let at = params.iter().position(
+                |param| matches!(&param.pattern, Pattern::Name(p) if p.name == ident.name),
+            );
+            let Some(at) = at else {
+                let names: Vec<&str> = params
+                    .iter()
+                    .filter_map(|param| match &param.pattern {
+                        Pattern::Name(name) => Some(&*name.name),
+                        _ => None,
+                    })
+                    .collect();
+                let mut diagnostic = Diagnostic::error(
+                    "E0403",
+                    ident.span,
+                    format!("`{name}` has no parameter `{}`", ident.name),
+                );
+                if let Some(near) = aec_syntax::suggest::nearest(&ident.name, names.iter().copied())
+                {
+                    diagnostic =
+                        diagnostic.help_edit(format!("did you mean `{near}`?"), ident.span, near);
+                } else {
+                    diagnostic =
+                        diagnostic.note(format!("its parameters are {}", names.join(", ")));
+                }
+                return Err(Box::new(diagnostic));
+            };
+            if slots[at].is_some() {
+                return fail(
+                    "E0403",
+                    ident.span,
+                    format!("`{}` is given twice", ident.name),
+                );
+            }
+            slots[at] = Some((value, ident.span));
+        }
+        let mut values = Vec::with_capacity(params.len());
+        for (param, slot) in params.iter().zip(slots) {
+            match (slot, &param.default) {
+                (Some(value), _) => {
+                    if let Pattern::Name(name) = &param.pattern {
+                        scope.define(name.name.clone(), value.0.clone());
+                    }
+                    values.push(value);
+                }
+                (None, Some(default)) => {
+                    let value = self.eval(default, scope)?;
+                    values.push((value, default.span));
+                }
+                (None, None) => {
+                    let mut diagnostic = Diagnostic::error(
+                        "E0401",
+                        span,
+                        format!("`{name}` wants a value for `{}`", self.text(param.span)),
+                    )
+                    .label(param.span, "this parameter");
+                    if params.len() > 1
+                        && let [(Value::Tuple(parts), _)] = values.as_slice()
+                        && parts.len() == params.len()
+                    {
+                        let names: Vec<String> =
+                            params.iter().map(|param| self.text(param.span)).collect();
+                        diagnostic = diagnostic.help(format!(
+                            "a tuple is one value; a function of one tuple is written `fn ({}) -> …`",
+                            names.join(", ")
+                        ));
+                    }
+                    return Err(Box::new(diagnostic));
+                }
+            }
+        }
+        Ok(values)
+    }
+
+    /// Calls a body, mapped over the axes that the arguments have beyond the declared ones.
+    fn call_mapped(
+        &mut self,
+        callee: &Callee<'_>,
+        values: Vec<(Value, Span)>,
+        span: Span,
+    ) -> Result<Value> {
+        let mut frame: Option<(Vec<Dim>, Span)> = None;
+        let mut mapped = vec![false; values.len()];
+        for (at, (param, (value, at_span))) in callee.params.iter().zip(&values).enumerate() {
+            let Some(ty) = &param.ty else { continue };
+            let own = self.frame_of(ty, value)?;
+            if own.is_empty() {
+                continue;
+            }
+            mapped[at] = true;
+            match &frame {
+                None => frame = Some((own, *at_span)),
+                Some((first, first_span)) => {
+                    let same = first.len() == own.len()
+                        && first.iter().zip(&own).all(|(a, b)| a.size == b.size);
+                    if !same {
+                        return Err(Box::new(self.unequal_frames(
+                            callee.name,
+                            first,
+                            *first_span,
+                            &own,
+                            *at_span,
+                            span,
+                        )));
+                    }
+                }
+            }
+        }
+        let Some((frame, _)) = frame else {
+            return self.call_body(callee, values, span);
+        };
+        let is_batch = callee.member;
+        let dim = frame[0].clone();
+        let args: Vec<(Value, bool)> = values
+            .iter()
+            .zip(&mapped)
+            .map(|((value, _), &m)| (value.clone(), m))
+            .collect();
+        let spans: Vec<Span> = values.iter().map(|(_, span)| *span).collect();
+        self.map_over(&dim, &args, is_batch, span, |elaborator, peeled| {
+            let values = peeled.iter().cloned().zip(spans.iter().copied()).collect();
+            elaborator.call_mapped(callee, values, span)
+        })
+    }
+
+    fn unequal_frames(
+        &self,
+        name: &str,
+        a: &[Dim],
+        a_span: Span,
+        b: &[Dim],
+        b_span: Span,
+        span: Span,
+    ) -> Diagnostic {
+        let show = |frame: &[Dim]| frame.iter().map(show_dim).collect::<Vec<_>>().join(", ");
+        Diagnostic::error("E0309", span, format!("the arguments of `{name}` cannot be mapped together"))
+            .label(a_span, format!("mapped over [{}]", show(a)))
+            .label(b_span, format!("mapped over [{}]", show(b)))
+            .help("arguments with extra leading axes must all have the same ones; one without is used for every element")
+    }
+
+    fn call_body(
+        &mut self,
+        callee: &Callee<'_>,
+        values: Vec<(Value, Span)>,
+        _span: Span,
+    ) -> Result<Value> {
+        let scope = callee.scope.child();
+        let matched = self.match_params(callee.params, &values, &scope)?;
+        for ((param, value), (_, span)) in callee.params.iter().zip(matched).zip(&values) {
+            self.bind_pattern(&param.pattern, value, *span, &scope)?;
+        }
+        let result = self.eval(callee.body, &scope)?;
+        match callee.result {
+            Some(ty) => self.match_result(ty, result, body_span(callee.body), &scope),
+            None => Ok(result),
+        }
+    }
+
+    /// Evaluates a function of arguments for each index of a new leading axis; the mapped
+    /// arguments lose their leading axis. Every tensor of the result gets the axis in front.
+    pub(crate) fn map_over(
+        &mut self,
+        dim: &Dim,
+        args: &[(Value, bool)],
+        is_batch: bool,
+        span: Span,
+        body: impl FnOnce(&mut Elaborator, &[Value]) -> Result<Value>,
+    ) -> Result<Value> {
+        if self.checking() {
+            let peeled: Vec<Value> = args
+                .iter()
+                .map(|(value, mapped)| {
+                    if *mapped {
+                        peel_type(value)
+                    } else {
+                        value.clone()
+                    }
+                })
+                .collect();
+            self.pure_depth += 1;
+            self.batch_depth += u32::from(is_batch);
+            let result = body(self, &peeled);
+            self.pure_depth -= 1;
+            self.batch_depth -= u32::from(is_batch);
+            return Ok(crate::leaves::map_tensors(&result?, &mut |tensor| {
+                let shape = std::iter::once(dim.clone())
+                    .chain(tensor.ty.shape.iter().cloned())
+                    .collect();
+                Tensor {
+                    ty: TensorType {
+                        elem: tensor.ty.elem,
+                        shape,
+                    },
+                    repr: Repr::Unknown,
+                }
+            }));
+        }
+        let Some(size) = dim
+            .size
+            .as_constant()
+            .and_then(|size| usize::try_from(size).ok())
+        else {
+            return fail(
+                "E0305",
+                span,
+                format!("the size {} is not known here", dim.size),
+            );
+        };
+        let is_batch = is_batch
+            && !self
+                .frames
+                .iter()
+                .any(|frame| matches!(frame.kind, FrameKind::Map { .. }));
+        // Operands are lifted in the frame around before the body's frame opens.
+        let mut lifted: Vec<Vec<(IrValue, TensorType)>> = Vec::new();
+        for (value, mapped) in args {
+            let mut operands = Vec::new();
+            if *mapped {
+                for leaf in leaves(value) {
+                    if let Value::Tensor(tensor) = &leaf.tensor {
+                        operands.push((self.lift(tensor, span)?, tensor.ty.clone()));
+                    }
+                }
+            }
+            lifted.push(operands);
+        }
+        self.push_frame(
+            "map",
+            FrameKind::Map {
+                size,
+                operands: Vec::new(),
+                coordinate: None,
+                is_batch,
+            },
+        );
+        let result = self.map_body(args, lifted, span, body);
+        let frame = self.pop_frame();
+        let (result, results) = result?;
+        let Some(mut frame) = frame else {
+            return fail("E0490", span, "a map ended twice");
+        };
+        frame.f.results = results;
+        let FrameKind::Map { operands, .. } = frame.kind else {
+            return fail("E0490", span, "a map ended inside another construct");
+        };
+        let types: Vec<Type> = frame
+            .f
+            .results
+            .iter()
+            .map(|&value| {
+                let ty = frame.f.ty(value);
+                let dims: Vec<usize> = std::iter::once(size)
+                    .chain(ty.dims.iter().copied())
+                    .collect();
+                ty.with_dims(&dims)
+            })
+            .collect();
+        let values: Vec<IrValue> = operands.iter().map(|(value, _)| *value).collect();
+        let mapped: Vec<bool> = operands.iter().map(|(_, mapped)| *mapped).collect();
+        let outer = self.top();
+        let id = outer.id;
+        let op = Op::Map {
+            size,
+            mapped,
+            is_batch,
+            body: Box::new(frame.f),
+        };
+        let inst = outer.f.push(op, &values, &types, span);
+        let traced = outer.f.insts[inst].results.clone();
+        let mut next = traced.iter();
+        let inner = leaves(&result);
+        let mut new = inner.iter().map(|leaf| match (&leaf.tensor, next.next()) {
+            (Value::Tensor(tensor), Some(&value)) => {
+                let shape = std::iter::once(dim.clone())
+                    .chain(tensor.ty.shape.iter().cloned())
+                    .collect();
+                Value::Tensor(Tensor {
+                    ty: TensorType {
+                        elem: tensor.ty.elem,
+                        shape,
+                    },
+                    repr: Repr::Traced(id, value),
+                })
+            }
+            (other, _) => other.clone(),
+        });
+        Ok(with_leaves(&result, &mut new, false))
+    }
+
+    fn map_body(
+        &mut self,
+        args: &[(Value, bool)],
+        lifted: Vec<Vec<(IrValue, TensorType)>>,
+        span: Span,
+        body: impl FnOnce(&mut Elaborator, &[Value]) -> Result<Value>,
+    ) -> Result<(Value, Vec<IrValue>)> {
+        let mut peeled = Vec::new();
+        for ((value, mapped), operands) in args.iter().zip(lifted) {
+            if !*mapped {
+                peeled.push(value.clone());
+                continue;
+            }
+            let mut params = Vec::new();
+            for (outer, ty) in operands {
+                let ty = TensorType {
+                    elem: ty.elem,
+                    shape: ty.shape[1..].to_vec(),
+                };
+                let ir = ir_type(&ty, span)?;
+                let frame = self.top();
+                let param = frame.f.param(ir, "");
+                if let FrameKind::Map { operands, .. } = &mut frame.kind {
+                    operands.push((outer, true));
+                }
+                params.push(Value::Tensor(Tensor {
+                    ty,
+                    repr: Repr::Traced(frame.id, param),
+                }));
+            }
+            peeled.push(with_leaves(value, &mut params.into_iter(), false));
+        }
+        let result = body(self, &peeled)?;
+        let mut results = Vec::new();
+        for leaf in leaves(&result) {
+            if let Value::Tensor(tensor) = &leaf.tensor {
+                results.push(self.lift(tensor, span)?);
+            }
+        }
+        Ok((result, results))
+    }
+
+    /// Calls a function value from outside (an `on_epoch` callback); the result is in memory.
+    pub fn call(&mut self, f: &Value, args: &[Value], span: Span) -> Result<Value> {
+        let frames = std::mem::take(&mut self.frames);
+        if !self.checking() {
+            self.push_statement_frame();
+        }
+        let result = self
+            .apply(f, args, span)
+            .and_then(|value| self.materialize_one(value, span));
+        self.frames = frames;
+        result
+    }
+
+    /// A member of a model as a function value, or one of its params or sizes.
+    pub fn member(&mut self, model: &Value, name: &str) -> Option<Value> {
+        self.member_value(model, name)
+    }
+}
+
+/// What a call runs.
+struct Callee<'a> {
+    name: &'a Name,
+    params: &'a [Param],
+    result: Option<&'a TypeExpr>,
+    body: &'a Expr,
+    scope: &'a Scope,
+    member: bool,
+}
+
+/// The place of a body's value: its last expression.
+fn body_span(body: &Expr) -> Span {
+    use aec_syntax::ast::{ExprKind, StmtKind};
+    if let ExprKind::Block(stmts) = &body.kind
+        && let Some(last) = stmts.last()
+        && let StmtKind::Expr(expr) = &last.kind
+    {
+        return body_span(expr);
+    }
+    body.span
+}
+
+/// The value without its leading axis, while checking.
+fn peel_type(value: &Value) -> Value {
+    crate::leaves::map_tensors(value, &mut |tensor| Tensor {
+        ty: TensorType {
+            elem: tensor.ty.elem,
+            shape: tensor.ty.shape.iter().skip(1).cloned().collect(),
+        },
+        repr: Repr::Unknown,
+    })
+}
+
+/// `3 arguments`.
+pub(crate) fn count(n: usize, what: &str) -> String {
+    match n {
+        0 => format!("no {what}"),
+        1 => format!("one {what}"),
+        n => format!("{n} {what}s"),
+    }
+}

@@ -1,0 +1,235 @@
+//! Checking a script without running it: definitions for all sizes, statements in order.
+
+use crate::model::{checkable, is_size};
+use crate::scope::Scope;
+use crate::value::{Code, Model, ModelTemplate, Value};
+use crate::{Activation, Elaborator, Phase, Result};
+use aec_syntax::Diagnostic;
+use aec_syntax::ast::{FnDef, Item, ItemKind, ModelItem, Pattern, Script, Stmt, StmtKind};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+impl Elaborator {
+    /// Checks a script: no data file is opened, nothing is compiled. Several errors in one go.
+    pub fn check_script(&mut self, script: &Script) -> Vec<Diagnostic> {
+        let outer = (
+            self.phase,
+            self.script.clone(),
+            self.modules.clone(),
+            std::mem::take(&mut self.found),
+        );
+        let frames = std::mem::take(&mut self.frames);
+        let activations = std::mem::replace(
+            &mut self.activations,
+            vec![Activation {
+                path: 0,
+                calls: HashMap::new(),
+            }],
+        );
+        self.phase = Phase::Check;
+        // What the session already defines stays visible (the REPL); new names go on top.
+        self.script = outer.1.module();
+        let scope = self.script.clone();
+        self.declare_items(script, &scope, "");
+        for item in &script.items {
+            if let ItemKind::Use { .. } = item.kind {
+                self.check_item(item, &scope);
+            }
+        }
+        for item in &script.items {
+            match &item.kind {
+                ItemKind::Model(def) => {
+                    if let Some(Value::Template(template)) = scope.here(&def.name.name) {
+                        self.check_model(&template);
+                    }
+                }
+                ItemKind::Stmt(Stmt {
+                    kind: StmtKind::Fn(def),
+                    ..
+                }) => self.check_fn(def, &scope),
+                ItemKind::Stmt(_) | ItemKind::Use { .. } | ItemKind::Test { .. } => {}
+            }
+        }
+        for item in &script.items {
+            if !matches!(item.kind, ItemKind::Use { .. }) {
+                self.check_item(item, &scope);
+            }
+        }
+        let mut found = std::mem::take(&mut self.found);
+        (self.phase, self.script, self.modules, self.found) = outer;
+        self.frames = frames;
+        self.activations = activations;
+        let mut seen = Vec::new();
+        found.retain(|diagnostic| {
+            let key = (diagnostic.code, diagnostic.span());
+            let new = !seen.contains(&key);
+            seen.push(key);
+            new
+        });
+        found
+    }
+
+    fn check_item(&mut self, item: &Item, scope: &Scope) {
+        self.pure_depth = 0;
+        self.batch_depth = 0;
+        self.activations.truncate(1);
+        let result: Result<()> = match &item.kind {
+            ItemKind::Test { body, .. } => {
+                let inner = scope.child();
+                for stmt in body.iter() {
+                    let before = self.found.len();
+                    if let Err(diagnostic) = self.statements(std::slice::from_ref(stmt), &inner) {
+                        self.found.truncate(before.max(self.found.len()));
+                        self.found.push(*diagnostic);
+                        self.poison(stmt, &inner);
+                    }
+                }
+                Ok(())
+            }
+            ItemKind::Use { .. } | ItemKind::Model(_) | ItemKind::Stmt(_) => {
+                self.run_item(item).map(|_| ())
+            }
+        };
+        if let Err(diagnostic) = result {
+            self.found.push(*diagnostic);
+            if let ItemKind::Stmt(stmt) = &item.kind {
+                self.poison(stmt, scope);
+            }
+        }
+    }
+
+    /// After an error the names that a statement would have bound are unknown, not missing.
+    pub(crate) fn poison(&mut self, stmt: &Stmt, scope: &Scope) {
+        if let StmtKind::Let { pattern, .. } = &stmt.kind {
+            unknown_names(pattern, scope);
+        }
+    }
+
+    fn check_fn(&mut self, def: &Rc<FnDef>, scope: &Scope) {
+        if def.params.iter().any(|param| param.ty.is_none()) {
+            return;
+        }
+        if let Err(diagnostic) = self.check_body(def, scope) {
+            self.found.push(*diagnostic);
+        }
+    }
+
+    /// Elaborates a body for all sizes: binders are new sizes, arguments only types.
+    fn check_body(&mut self, def: &Rc<FnDef>, scope: &Scope) -> Result<()> {
+        let outer = scope.child();
+        let mut values = Vec::new();
+        for param in &def.params {
+            let Some(ty) = &param.ty else { continue };
+            let mut value = self.abstract_value(ty, &outer)?;
+            // An int parameter may be used as a size.
+            if let (Value::Tensor(tensor), Pattern::Name(name)) = (&value, &param.pattern)
+                && tensor.is_scalar()
+                && tensor.ty.elem.is_int()
+            {
+                value = Value::size(self.fresh_size(&name.name));
+            }
+            values.push(value);
+        }
+        let closure = Value::Fn(Rc::new(crate::value::Closure {
+            code: Code::Named(def.clone(), scope.clone()),
+            name: def.name.name.clone(),
+            span: def.span,
+        }));
+        self.apply(&closure, &values, def.name.span).map(|_| ())
+    }
+
+    fn check_model(&mut self, template: &Rc<ModelTemplate>) {
+        let def = &template.def;
+        if !checkable(def) {
+            return;
+        }
+        let mut statics = Vec::new();
+        let outer = template.scope.child();
+        for param in &def.params {
+            let Pattern::Name(name) = &param.pattern else {
+                continue;
+            };
+            let value = match &param.ty {
+                None if is_size(def, &name.name) => Ok(Value::size(self.fresh_size(&name.name))),
+                None => Ok(Value::Unknown),
+                Some(ty) => self.abstract_value(ty, &outer).map(|value| match &value {
+                    Value::Tensor(tensor) if tensor.is_scalar() && tensor.ty.elem.is_int() => {
+                        Value::size(self.fresh_size(&name.name))
+                    }
+                    _ => value,
+                }),
+            };
+            match value {
+                Ok(value) => {
+                    outer.define(name.name.clone(), value.clone());
+                    statics.push((name.name.clone(), value));
+                }
+                Err(diagnostic) => self.found.push(*diagnostic),
+            }
+        }
+        let span = aec_syntax::Span::NONE;
+        let model = Model {
+            template: template.clone(),
+            statics,
+            params: Vec::new(),
+            frozen: false,
+            made: span,
+        };
+        self.pure_depth += 1;
+        match self.with_params(model, 0) {
+            Ok(Value::Model(model)) => {
+                let scope = self.model_scope(&model);
+                match scope {
+                    Ok(scope) => {
+                        for item in &def.items {
+                            if let ModelItem::Fn(member) = item {
+                                self.batch_depth = 1;
+                                self.check_member(member, &scope);
+                            }
+                        }
+                    }
+                    Err(diagnostic) => self.found.push(*diagnostic),
+                }
+            }
+            Ok(_) => {}
+            Err(diagnostic) => self.found.push(*diagnostic),
+        }
+        self.pure_depth -= 1;
+        self.batch_depth = 0;
+    }
+
+    fn check_member(&mut self, member: &Rc<FnDef>, scope: &Scope) {
+        if let Some(param) = member.params.iter().find(|param| param.ty.is_none()) {
+            let name = &member.name.name;
+            if crate::model::ROLES.contains(&&**name) {
+                let text = self.text(param.span);
+                self.found.push(
+                    Diagnostic::error(
+                        "E0407",
+                        param.span,
+                        format!("`{name}` must give the types of its parameters"),
+                    )
+                    .note("tools and `train` read them")
+                    .help(format!(
+                        "`{name}({text}: [D])`, with the size that is meant"
+                    )),
+                );
+            }
+            return;
+        }
+        if let Err(diagnostic) = self.check_body(member, scope) {
+            self.found.push(*diagnostic);
+        }
+    }
+}
+
+fn unknown_names(pattern: &Pattern, scope: &Scope) {
+    match pattern {
+        Pattern::Name(name) => scope.define(name.name.clone(), Value::Unknown),
+        Pattern::Wildcard(_) => {}
+        Pattern::Tuple(parts, _) => parts.iter().for_each(|part| unknown_names(part, scope)),
+        Pattern::Record(parts, _) => parts
+            .iter()
+            .for_each(|(_, part)| unknown_names(part, scope)),
+    }
+}

@@ -1,0 +1,104 @@
+//! The elaborator's diagnostics that are made in more than one place.
+
+use crate::Result;
+use crate::value::{Dim, Tensor, TensorType, Value};
+use aec_syntax::{Diagnostic, Span};
+
+/// An error as a result.
+pub(crate) fn fail<T>(code: &'static str, span: Span, message: impl Into<String>) -> Result<T> {
+    Err(Box::new(Diagnostic::error(code, span, message)))
+}
+
+/// Something that the language has and this version does not compile.
+pub(crate) fn not_yet<T>(span: Span, what: &str) -> Result<T> {
+    Err(Box::new(
+        Diagnostic::error(
+            "E0900",
+            span,
+            format!("{what} is part of the language but not compiled by this version"),
+        )
+        .note("docs/not-yet.md lists what is behind this code"),
+    ))
+}
+
+/// A value of the wrong kind.
+pub(crate) fn wanted<T>(span: Span, what: &str, got: &Value) -> Result<T> {
+    Err(Box::new(Diagnostic::error(
+        "E0310",
+        span,
+        format!("{what} is wanted here, but this is {}", got.describe()),
+    )))
+}
+
+/// `D = 64` or `64`.
+pub(crate) fn show_dim(dim: &Dim) -> String {
+    match &dim.name {
+        Some(name) if dim.size.to_string() != **name => format!("{name} = {}", dim.size),
+        _ => dim.size.to_string(),
+    }
+}
+
+/// `[H, D]` with the names that are known.
+pub(crate) fn show_type(ty: &TensorType) -> String {
+    let named: Vec<String> = ty
+        .shape
+        .iter()
+        .map(|dim| {
+            dim.name
+                .as_ref()
+                .map_or_else(|| dim.size.to_string(), |name| name.to_string())
+        })
+        .collect();
+    let plain = ty.to_string();
+    if ty.shape.is_empty() {
+        return plain;
+    }
+    let named = format!(
+        "{}[{}]",
+        plain.split('[').next().unwrap_or(""),
+        named.join(", ")
+    );
+    if named == plain {
+        plain
+    } else {
+        format!("{named} = {plain}")
+    }
+}
+
+/// Adds the history of a dimension: where its size came from.
+pub(crate) fn with_origin(mut diagnostic: Diagnostic, dim: &Dim) -> Diagnostic {
+    if let Some(origin) = &dim.origin {
+        let text = format!("{}: {}", show_dim(dim), origin.text);
+        if origin.span.is_none() {
+            diagnostic = diagnostic.note(text);
+        } else if diagnostic
+            .labels
+            .iter()
+            .all(|label| label.span != origin.span)
+        {
+            diagnostic = diagnostic.label(origin.span, text);
+        } else {
+            diagnostic = diagnostic.note(text);
+        }
+    }
+    diagnostic
+}
+
+/// `sizes do not match in …`, with both operands and the history of the two dimensions.
+pub(crate) fn size_mismatch(
+    span: Span,
+    text: &str,
+    left: (&Tensor, Span),
+    right: (&Tensor, Span),
+    dims: Option<(&Dim, &Dim)>,
+) -> Diagnostic {
+    let mut diagnostic =
+        Diagnostic::error("E0301", span, format!("sizes do not match in `{text}`"))
+            .label(left.1, show_type(&left.0.ty))
+            .label(right.1, show_type(&right.0.ty));
+    if let Some((a, b)) = dims {
+        diagnostic = diagnostic.here(format!("{} against {}", show_dim(a), show_dim(b)));
+        diagnostic = with_origin(with_origin(diagnostic, a), b);
+    }
+    diagnostic
+}

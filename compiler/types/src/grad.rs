@@ -1,0 +1,558 @@
+//! `grad` and its kin: functions of functions that trace a derivative region.
+
+use crate::error::{fail, wanted};
+use crate::leaves::{leaves, with_leaves};
+use crate::trace::FrameKind;
+use crate::value::{Closure, Code, Model, Repr, Tensor, TensorType, Value};
+use crate::{Elaborator, Result};
+use aec_ir::{Mode, Op, Type, Value as IrValue};
+use aec_syntax::ast::Name;
+use aec_syntax::{Diagnostic, Span};
+use std::rc::Rc;
+
+/// Which derivative a function value computes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    Grad,
+    ValueAndGrad,
+    Jacobian,
+    Jvp,
+    Vjp,
+    HessianVector,
+}
+
+/// What came out of a derivative region.
+pub(crate) struct Differentiated {
+    /// The function's value.
+    pub(crate) value: Value,
+    /// One derivative for each active leaf (and float result leaf, for a Jacobian).
+    pub(crate) derivatives: Vec<Tensor>,
+}
+
+impl Elaborator {
+    /// `grad(f)` and the like: a function of the arguments of `f` (and of a tangent or cotangent
+    /// after them).
+    pub(crate) fn derivative_of(&mut self, kind: Kind, f: &Value, span: Span) -> Result<Value> {
+        if matches!(f, Value::Unknown) {
+            return Ok(Value::Unknown);
+        }
+        if !matches!(f, Value::Fn(_) | Value::Builtin(_) | Value::Model(_)) {
+            return wanted(span, "a function", f);
+        }
+        let f = f.clone();
+        let name: Name = match kind {
+            Kind::Grad => "grad(…)",
+            Kind::ValueAndGrad => "value_and_grad(…)",
+            Kind::Jacobian => "jacobian(…)",
+            Kind::Jvp => "jvp(…)",
+            Kind::Vjp => "vjp(…)",
+            Kind::HessianVector => "hessian_vector(…)",
+        }
+        .into();
+        let native = move |elaborator: &mut Elaborator, args: &[Value], at: Span| {
+            elaborator.differentiate_call(kind, &f, args, at)
+        };
+        Ok(Value::Fn(Rc::new(Closure {
+            code: Code::Native(Box::new(native)),
+            name,
+            span,
+        })))
+    }
+
+    fn differentiate_call(
+        &mut self,
+        kind: Kind,
+        f: &Value,
+        args: &[Value],
+        span: Span,
+    ) -> Result<Value> {
+        let Some(first) = args.first() else {
+            return fail(
+                "E0401",
+                span,
+                "a derivative wants the place where it is taken",
+            );
+        };
+        if matches!(first, Value::Unknown) {
+            return Ok(Value::Unknown);
+        }
+        let converted;
+        let mut args = args.to_vec();
+        let first = match first {
+            Value::Tensor(tensor) if tensor.is_static_int() => {
+                let float = self.float();
+                converted = Value::Tensor(self.convert(tensor, float, span)?);
+                args[0] = converted.clone();
+                &converted
+            }
+            other => &other.clone(),
+        };
+        let args = args.as_slice();
+        match kind {
+            Kind::Grad | Kind::ValueAndGrad => {
+                let f = f.clone();
+                let (value, gradient) = self.value_and_gradient(first, span, |elaborator, x| {
+                    let mut all = args.to_vec();
+                    all[0] = x.clone();
+                    elaborator.apply(&f, &all, span)
+                })?;
+                Ok(if kind == Kind::Grad {
+                    gradient
+                } else {
+                    Value::tuple(vec![value, gradient])
+                })
+            }
+            Kind::Jacobian => {
+                let active = float_leaves(first, span)?;
+                let done = self.region(
+                    Mode::Jacobian,
+                    first,
+                    &active,
+                    &[],
+                    span,
+                    |elaborator, x| {
+                        let mut all = args.to_vec();
+                        all[0] = x.clone();
+                        elaborator.apply(f, &all, span)
+                    },
+                )?;
+                let outputs = leaves(&done.value);
+                let mut tables = done.derivatives.into_iter();
+                let mut rows = Vec::new();
+                for output in &outputs {
+                    if !matches!(&output.tensor, Value::Tensor(tensor) if tensor.ty.elem.is_float())
+                    {
+                        return fail(
+                            "E0501",
+                            span,
+                            "a Jacobian wants a function with real results",
+                        );
+                    }
+                    let mut own = tables.by_ref().take(active.len()).map(Value::Tensor);
+                    rows.push(gradient_of(first, &mut own));
+                }
+                Ok(with_structure(&done.value, &mut rows.into_iter()))
+            }
+            Kind::Jvp | Kind::HessianVector => {
+                let Some((tangent, rest)) = args.split_last().filter(|(_, rest)| !rest.is_empty())
+                else {
+                    return fail(
+                        "E0401",
+                        span,
+                        "this derivative wants a place and a direction: `jvp(f)(x, v)`",
+                    );
+                };
+                let active = float_leaves(first, span)?;
+                let tangents = matching_leaves(first, tangent, span)?;
+                let done = self.region(
+                    Mode::Jvp,
+                    first,
+                    &active,
+                    &tangents,
+                    span,
+                    |elaborator, x| {
+                        let mut all = rest.to_vec();
+                        all[0] = x.clone();
+                        if kind == Kind::HessianVector {
+                            elaborator.differentiate_call(Kind::Grad, f, &all, span)
+                        } else {
+                            elaborator.apply(f, &all, span)
+                        }
+                    },
+                )?;
+                let mut tangents = done.derivatives.into_iter().map(Value::Tensor);
+                let out = with_leaves(&done.value, &mut tangents, false);
+                Ok(if kind == Kind::HessianVector {
+                    out
+                } else {
+                    Value::tuple(vec![done.value, out])
+                })
+            }
+            Kind::Vjp => {
+                let Some((cotangent, rest)) =
+                    args.split_last().filter(|(_, rest)| !rest.is_empty())
+                else {
+                    return fail(
+                        "E0401",
+                        span,
+                        "`vjp` wants a place and a cotangent: `vjp(f)(x, c)`",
+                    );
+                };
+                let active = float_leaves(first, span)?;
+                let cotangents = tensors_of(cotangent);
+                let done = self.region(
+                    Mode::Vjp,
+                    first,
+                    &active,
+                    &cotangents,
+                    span,
+                    |elaborator, x| {
+                        let mut all = rest.to_vec();
+                        all[0] = x.clone();
+                        elaborator.apply(f, &all, span)
+                    },
+                )?;
+                let mut own = done.derivatives.into_iter().map(Value::Tensor);
+                Ok(gradient_of(first, &mut own))
+            }
+        }
+    }
+
+    /// Value and gradient of a function of one value whose result is one real number.
+    pub(crate) fn value_and_gradient(
+        &mut self,
+        at: &Value,
+        span: Span,
+        f: impl FnOnce(&mut Elaborator, &Value) -> Result<Value>,
+    ) -> Result<(Value, Value)> {
+        let active = float_leaves(at, span)?;
+        let done = self.region(Mode::Vjp, at, &active, &[], span, f)?;
+        let mut own = done.derivatives.into_iter().map(Value::Tensor);
+        Ok((done.value, gradient_of(at, &mut own)))
+    }
+
+    /// Traces a function as a derivative region. `seeds` are tangents or cotangents; for `Vjp`
+    /// none means 1 for the first result, which must be a real number, and 0 for others.
+    pub(crate) fn region(
+        &mut self,
+        mode: Mode,
+        at: &Value,
+        active: &[Tensor],
+        seeds: &[Tensor],
+        span: Span,
+        f: impl FnOnce(&mut Elaborator, &Value) -> Result<Value>,
+    ) -> Result<Differentiated> {
+        if self.checking() {
+            return self.region_types(mode, at, active, seeds, span, f);
+        }
+        let mut operands = Vec::new();
+        for tensor in active {
+            operands.push(self.lift(tensor, span)?);
+        }
+        let active_count = operands.len();
+        self.push_frame(
+            "derivative",
+            FrameKind::Derivative {
+                operands: operands.clone(),
+            },
+        );
+        let mut params = Vec::new();
+        for tensor in active {
+            let made = self.traced_param(&tensor.ty, "", span);
+            match made {
+                Ok((param, _)) => params.push(Value::Tensor(param)),
+                Err(error) => {
+                    self.pop_frame();
+                    return Err(error);
+                }
+            }
+        }
+        let replaced = with_float_leaves(at, &mut params.into_iter());
+        let result = f(self, &replaced).and_then(|value| {
+            if mode == Mode::Vjp && seeds.is_empty() {
+                one_real(&value, span)?;
+            }
+            let mut results = Vec::new();
+            for leaf in leaves(&value) {
+                if let Value::Tensor(tensor) = &leaf.tensor {
+                    results.push(self.lift(tensor, span)?);
+                }
+            }
+            Ok((value, results))
+        });
+        let frame = self.pop_frame();
+        let (value, results) = result?;
+        let Some(mut frame) = frame else {
+            return fail("E0490", span, "a derivative ended twice");
+        };
+        frame.f.results = results;
+        let FrameKind::Derivative { operands } = frame.kind else {
+            return fail("E0490", span, "a derivative ended inside another construct");
+        };
+        let result_types: Vec<Type> = frame
+            .f
+            .results
+            .iter()
+            .map(|&value| frame.f.ty(value).clone())
+            .collect();
+        let active_types: Vec<Type> = frame.f.params[..active_count]
+            .iter()
+            .map(|&p| frame.f.ty(p).clone())
+            .collect();
+        let mut all: Vec<IrValue> = operands;
+        let mut types = result_types.clone();
+        match mode {
+            Mode::Vjp => {
+                let mut given = seeds.iter();
+                for (at, ty) in result_types
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, ty)| ty.elem.is_float())
+                {
+                    let seed = match given.next() {
+                        Some(seed) => self.lift(seed, span)?,
+                        None => {
+                            let number = if at == 0 { 1.0 } else { 0.0 };
+                            self.top().f.number(number, ty.clone(), span)
+                        }
+                    };
+                    all.push(seed);
+                }
+                types.extend(active_types);
+            }
+            Mode::Jvp => {
+                for seed in seeds {
+                    all.push(self.lift(seed, span)?);
+                }
+                types.extend(result_types.iter().filter(|ty| ty.elem.is_float()).cloned());
+            }
+            Mode::Jacobian => {
+                for out in result_types.iter().filter(|ty| ty.elem.is_float()) {
+                    for input in &active_types {
+                        let dims: Vec<usize> =
+                            out.dims.iter().chain(&input.dims).copied().collect();
+                        types.push(out.with_dims(&dims));
+                    }
+                }
+            }
+        }
+        let flags: Vec<bool> = (0..frame.f.params.len())
+            .map(|param| param < active_count)
+            .collect();
+        let op = Op::Derivative {
+            mode,
+            active: flags,
+            body: Box::new(frame.f),
+        };
+        let outer = self.top();
+        let id = outer.id;
+        let inst = outer.f.push(op, &all, &types, span);
+        let traced = outer.f.insts[inst].results.clone();
+        let inner = leaves(&value);
+        let count = result_types.len();
+        let mut new = inner
+            .iter()
+            .zip(&traced)
+            .map(|(leaf, &result)| match &leaf.tensor {
+                Value::Tensor(tensor) => Value::Tensor(Tensor {
+                    ty: tensor.ty.clone(),
+                    repr: Repr::Traced(id, result),
+                }),
+                other => other.clone(),
+            });
+        let value_out = with_leaves(&value, &mut new, false);
+        let mut derivative_types = self.derivative_types(mode, &value, active);
+        derivative_types.truncate(traced.len() - count);
+        let derivatives = derivative_types
+            .into_iter()
+            .zip(&traced[count..])
+            .map(|(ty, &result)| Tensor {
+                ty,
+                repr: Repr::Traced(id, result),
+            })
+            .collect();
+        Ok(Differentiated {
+            value: value_out,
+            derivatives,
+        })
+    }
+
+    fn region_types(
+        &mut self,
+        mode: Mode,
+        at: &Value,
+        active: &[Tensor],
+        seeds: &[Tensor],
+        span: Span,
+        f: impl FnOnce(&mut Elaborator, &Value) -> Result<Value>,
+    ) -> Result<Differentiated> {
+        let mut params = active.iter().map(|tensor| {
+            Value::Tensor(Tensor {
+                ty: tensor.ty.clone(),
+                repr: Repr::Unknown,
+            })
+        });
+        let replaced = with_float_leaves(at, &mut params);
+        self.pure_depth += 1;
+        let value = f(self, &replaced);
+        self.pure_depth -= 1;
+        let value = value?;
+        if mode == Mode::Vjp && seeds.is_empty() {
+            one_real(&value, span)?;
+        }
+        let derivatives = self
+            .derivative_types(mode, &value, active)
+            .into_iter()
+            .map(|ty| Tensor {
+                ty,
+                repr: Repr::Unknown,
+            })
+            .collect();
+        Ok(Differentiated { value, derivatives })
+    }
+
+    fn derivative_types(&self, mode: Mode, value: &Value, active: &[Tensor]) -> Vec<TensorType> {
+        let outputs: Vec<TensorType> = leaves(value)
+            .iter()
+            .filter_map(|leaf| match &leaf.tensor {
+                Value::Tensor(tensor) if tensor.ty.elem.is_float() => Some(tensor.ty.clone()),
+                _ => None,
+            })
+            .collect();
+        match mode {
+            Mode::Vjp => active.iter().map(|tensor| tensor.ty.clone()).collect(),
+            Mode::Jvp => outputs,
+            Mode::Jacobian => outputs
+                .iter()
+                .flat_map(|out| {
+                    active.iter().map(|input| TensorType {
+                        elem: out.elem,
+                        shape: out.shape.iter().chain(&input.ty.shape).cloned().collect(),
+                    })
+                })
+                .collect(),
+        }
+    }
+}
+
+/// The float leaves that a derivative is taken by: trained ones of models, all of other values.
+fn float_leaves(value: &Value, span: Span) -> Result<Vec<Tensor>> {
+    let found: Vec<Tensor> = leaves(value)
+        .into_iter()
+        .filter(|leaf| leaf.trained)
+        .filter_map(|leaf| match leaf.tensor {
+            Value::Tensor(tensor) if tensor.ty.elem.is_float() => Some(tensor),
+            _ => None,
+        })
+        .collect();
+    if found.is_empty() {
+        return Err(Box::new(
+            Diagnostic::error(
+                "E0501",
+                span,
+                format!(
+                    "there is nothing to differentiate by in {}",
+                    value.describe()
+                ),
+            )
+            .note("ints, bools and frozen models are constants"),
+        ));
+    }
+    Ok(found)
+}
+
+/// The value with its float leaves (trained ones of models) replaced.
+fn with_float_leaves(value: &Value, new: &mut dyn Iterator<Item = Value>) -> Value {
+    let all = leaves(value);
+    let mut replaced = all.into_iter().map(|leaf| {
+        let float = matches!(&leaf.tensor, Value::Tensor(t) if t.ty.elem.is_float());
+        if leaf.trained && float {
+            new.next().unwrap_or(leaf.tensor)
+        } else {
+            leaf.tensor
+        }
+    });
+    with_leaves(value, &mut replaced, false)
+}
+
+/// Gradients in the structure of what they are taken by; of a model, a record of its trained
+/// params (M3).
+fn gradient_of(value: &Value, own: &mut dyn Iterator<Item = Value>) -> Value {
+    match value {
+        Value::Model(model) => model_gradient(model, own),
+        Value::Tensor(tensor) if tensor.ty.elem.is_float() => own.next().unwrap_or(Value::Unknown),
+        Value::Tuple(values) => {
+            Value::tuple(values.iter().map(|value| gradient_of(value, own)).collect())
+        }
+        Value::List(values) => Value::List(Rc::new(
+            values.iter().map(|value| gradient_of(value, own)).collect(),
+        )),
+        Value::Record(fields) => Value::Record(Rc::new(
+            fields
+                .iter()
+                .map(|(name, value)| (name.clone(), gradient_of(value, own)))
+                .collect(),
+        )),
+        Value::Tensor(_)
+        | Value::Unit
+        | Value::Str(_)
+        | Value::Fn(_)
+        | Value::Builtin(_)
+        | Value::Template(_)
+        | Value::Module(_)
+        | Value::Distribution(_)
+        | Value::Unknown => Value::Unit,
+    }
+}
+
+fn model_gradient(model: &Model, own: &mut dyn Iterator<Item = Value>) -> Value {
+    if model.frozen {
+        return Value::Record(Rc::default());
+    }
+    Value::Record(Rc::new(
+        model
+            .params
+            .iter()
+            .map(|(name, value)| (name.clone(), gradient_of(value, own)))
+            .collect(),
+    ))
+}
+
+/// A value of the same structure with each tensor replaced by a whole value.
+fn with_structure(value: &Value, new: &mut dyn Iterator<Item = Value>) -> Value {
+    with_leaves(value, new, false)
+}
+
+fn tensors_of(value: &Value) -> Vec<Tensor> {
+    leaves(value)
+        .into_iter()
+        .filter_map(|leaf| match leaf.tensor {
+            Value::Tensor(tensor) => Some(tensor),
+            _ => None,
+        })
+        .collect()
+}
+
+fn matching_leaves(at: &Value, direction: &Value, span: Span) -> Result<Vec<Tensor>> {
+    let want = float_leaves(at, span)?;
+    let got = tensors_of(direction);
+    let fits = want.len() == got.len()
+        && want.iter().zip(&got).all(|(a, b)| {
+            a.ty.rank() == b.ty.rank()
+                && a.ty
+                    .shape
+                    .iter()
+                    .zip(&b.ty.shape)
+                    .all(|(x, y)| x.size == y.size)
+        });
+    if !fits {
+        return fail(
+            "E0301",
+            span,
+            "the direction must have the shape of the place",
+        );
+    }
+    Ok(got)
+}
+
+fn one_real(value: &Value, span: Span) -> Result<()> {
+    match value {
+        Value::Unknown => Ok(()),
+        Value::Tensor(tensor) if tensor.is_scalar() && tensor.ty.elem.is_float() => Ok(()),
+        Value::Tuple(values) => match values.first() {
+            Some(first) => one_real(first, span),
+            None => wanted(span, "a function with a real result", value),
+        },
+        other => Err(Box::new(
+            Diagnostic::error(
+                "E0502",
+                span,
+                format!(
+                    "a gradient wants a function with one real result, but this gives {}",
+                    other.describe()
+                ),
+            )
+            .help("`sum` or `mean` makes one number; `jacobian` differentiates all of them"),
+        )),
+    }
+}

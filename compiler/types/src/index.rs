@@ -1,0 +1,456 @@
+//! Indexing and slicing: `x[i, 2..5, :]` (SEMANTICS.md S6).
+
+use crate::error::{fail, wanted, with_origin};
+use crate::ops::as_tensor;
+use crate::scope::Scope;
+use crate::size::Size;
+use crate::value::{Dim, Repr, Tensor, TensorType, Value};
+use crate::{Elaborator, Result};
+use aec_ir::Op;
+use aec_runtime::{Elem, Tensor as HostTensor};
+use aec_syntax::ast::{Expr, ExprKind, Index};
+use aec_syntax::{Diagnostic, Span};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// One index, evaluated.
+enum At {
+    /// A place that is known.
+    Known(Size, Span),
+    /// From a size to another.
+    Range(Size, Size, Span),
+    /// Everything.
+    All,
+    /// Ints of which only the type is known.
+    Gather(Tensor, Span),
+    /// A range whose ends are only known when the script runs.
+    Open,
+}
+
+impl Elaborator {
+    pub(crate) fn index(
+        &mut self,
+        value: &Value,
+        base: Span,
+        indices: &[Index],
+        span: Span,
+        scope: &Scope,
+    ) -> Result<Value> {
+        match value {
+            Value::Unknown => return Ok(Value::Unknown),
+            Value::List(items) => return self.index_list(items, indices, span, scope),
+            Value::Tuple(_) | Value::Record(_) => {
+                // Indexing acts on every leaf (P6).
+                let parts: Vec<Value> = crate::leaves(value)
+                    .into_iter()
+                    .map(|leaf| leaf.tensor)
+                    .collect();
+                let mut new = Vec::new();
+                for part in &parts {
+                    new.push(self.index(part, base, indices, span, scope)?);
+                }
+                return Ok(crate::with_leaves(value, &mut new.into_iter(), false));
+            }
+            Value::Tensor(_)
+            | Value::Unit
+            | Value::Str(_)
+            | Value::Fn(_)
+            | Value::Builtin(_)
+            | Value::Template(_)
+            | Value::Model(_)
+            | Value::Module(_)
+            | Value::Distribution(_) => {}
+        }
+        let tensor = as_tensor(value, base, "a tensor or list to index")?;
+        if indices.len() > tensor.ty.rank() {
+            return Err(Box::new(
+                Diagnostic::error(
+                    "E0302",
+                    span,
+                    format!(
+                        "{} indices, but `{}` is {}",
+                        indices.len(),
+                        self.text(base),
+                        tensor.ty
+                    ),
+                )
+                .label(base, tensor.ty.to_string()),
+            ));
+        }
+        let mut places = Vec::new();
+        for (index, dim) in indices.iter().zip(&tensor.ty.shape) {
+            places.push(self.place(index, dim, scope)?);
+        }
+        self.take(tensor, places, base, span)
+    }
+
+    fn index_list(
+        &mut self,
+        items: &Rc<Vec<Value>>,
+        indices: &[Index],
+        span: Span,
+        scope: &Scope,
+    ) -> Result<Value> {
+        let dim = Dim::known(items.len());
+        let [index] = indices else {
+            return fail("E0302", span, "a list has one index");
+        };
+        match self.place(index, &dim, scope)? {
+            At::Known(size, at) => match size
+                .as_constant()
+                .and_then(|at| items.get(usize::try_from(at).ok()?))
+            {
+                Some(item) => Ok(item.clone()),
+                None if self.checking() => Ok(items.first().cloned().unwrap_or(Value::Unknown)),
+                None => fail(
+                    "E0313",
+                    at,
+                    format!("a list of {} has no item {size}", items.len()),
+                ),
+            },
+            At::All => Ok(Value::List(items.clone())),
+            At::Range(a, b, at) => match (a.as_constant(), b.as_constant()) {
+                (Some(a), Some(b)) => {
+                    Ok(Value::List(Rc::new(items[a as usize..b as usize].to_vec())))
+                }
+                _ => fail("E0305", at, "this range is not known here"),
+            },
+            At::Open => Ok(Value::Unknown),
+            At::Gather(_, at) if self.checking() => {
+                let _ = at;
+                Ok(items.first().cloned().unwrap_or(Value::Unknown))
+            }
+            At::Gather(tensor, at) => {
+                let known = self.materialize_for_static(Value::Tensor(tensor), at)?;
+                match known
+                    .as_int()
+                    .and_then(|at| items.get(usize::try_from(at).ok()?))
+                {
+                    Some(item) => Ok(item.clone()),
+                    None => fail(
+                        "E0305",
+                        at,
+                        "a list is indexed by ints that are known before compiled code runs",
+                    ),
+                }
+            }
+        }
+    }
+
+    fn materialize_for_static(&mut self, value: Value, span: Span) -> Result<Value> {
+        if self.effects_allowed() {
+            self.materialize_one(value, span)
+        } else {
+            Ok(value)
+        }
+    }
+
+    fn place(&mut self, index: &Index, dim: &Dim, scope: &Scope) -> Result<At> {
+        match index {
+            Index::All(_) => Ok(At::All),
+            Index::At(expr) => {
+                if let ExprKind::Range { start, end } = &expr.kind {
+                    return self.slice(Some(start), Some(end), expr.span, dim, scope);
+                }
+                let value = self.eval(expr, scope)?;
+                if matches!(value, Value::Unknown) {
+                    return Ok(At::Gather(
+                        Tensor {
+                            ty: TensorType::scalar(Elem::I64),
+                            repr: Repr::Unknown,
+                        },
+                        expr.span,
+                    ));
+                }
+                // A known int is a place; inside compiled code a script's int stays an input.
+                let inner = self.frames.len() > 1
+                    && matches!(
+                        &value,
+                        Value::Tensor(Tensor {
+                            repr: Repr::Concrete(_),
+                            ..
+                        })
+                    );
+                if let Some(size) = value.as_size().filter(|_| !inner) {
+                    return self.known_place(size, expr.span, dim);
+                }
+                let tensor = as_tensor(&value, expr.span, "an int index")?;
+                if !tensor.ty.elem.is_int() {
+                    let mut diagnostic = Diagnostic::error(
+                        "E0310",
+                        expr.span,
+                        format!("an index is an int, but this is {}", value.describe()),
+                    );
+                    if tensor.ty.elem.is_float() {
+                        diagnostic = diagnostic.help_edit(
+                            "`int(…)` converts",
+                            expr.span,
+                            format!("int({})", self.text(expr.span)),
+                        );
+                    }
+                    return Err(Box::new(diagnostic));
+                }
+                Ok(At::Gather(tensor, expr.span))
+            }
+            Index::Slice { start, end, span } => {
+                self.slice(start.as_ref(), end.as_ref(), *span, dim, scope)
+            }
+        }
+    }
+
+    fn known_place(&self, size: Size, span: Span, dim: &Dim) -> Result<At> {
+        let size = match size.as_constant() {
+            Some(at) if at < 0 => dim.size.plus(&size),
+            _ => size,
+        };
+        if let (Some(at), Some(n)) = (size.as_constant(), dim.size.as_constant())
+            && !(0..n).contains(&at)
+        {
+            let written = self.text(span);
+            let diagnostic = Diagnostic::error(
+                "E0313",
+                span,
+                format!("index {written} is out of range for an axis of size {n}"),
+            );
+            return Err(Box::new(with_origin(diagnostic, dim)));
+        }
+        Ok(At::Known(size, span))
+    }
+
+    fn slice(
+        &mut self,
+        start: Option<&Expr>,
+        end: Option<&Expr>,
+        span: Span,
+        dim: &Dim,
+        scope: &Scope,
+    ) -> Result<At> {
+        let mut ends = [Size::constant(0), dim.size.clone()];
+        for (slot, expr) in [start, end].into_iter().enumerate() {
+            let Some(expr) = expr else { continue };
+            let value = self.eval(expr, scope)?;
+            let value = self.materialize_for_static(value, expr.span)?;
+            let Some(size) = value.as_size() else {
+                if self.checking() {
+                    return Ok(At::Open);
+                }
+                if !matches!(value, Value::Tensor(_)) {
+                    return wanted(expr.span, "an int", &value);
+                }
+                return Err(Box::new(
+                    Diagnostic::error("E0305", expr.span, "the ends of a slice must be known before compiled code runs")
+                        .help("a slice of fixed length at a place that varies is a gather: `x[i + (0..5)]`"),
+                ));
+            };
+            ends[slot] = match size.as_constant() {
+                Some(at) if at < 0 => dim.size.plus(&size),
+                _ => size,
+            };
+        }
+        let [a, b] = ends;
+        if let (Some(from), Some(to)) = (a.as_constant(), b.as_constant()) {
+            let n = dim.size.as_constant();
+            if from > to || from < 0 || n.is_some_and(|n| to > n) {
+                let limit = n.map_or_else(|| dim.size.to_string(), |n| n.to_string());
+                let diagnostic = Diagnostic::error(
+                    "E0313",
+                    span,
+                    format!("the slice {from}..{to} does not fit an axis of size {limit}"),
+                );
+                return Err(Box::new(with_origin(diagnostic, dim)));
+            }
+        }
+        Ok(At::Range(a, b, span))
+    }
+
+    fn take(&mut self, tensor: Tensor, places: Vec<At>, base: Span, span: Span) -> Result<Value> {
+        // Known places and slices first, as one slice; gathers then, from the last axis on, so
+        // that earlier axes keep their numbers.
+        let mut shape = Vec::new();
+        let mut kept: Vec<Option<Dim>> = Vec::new();
+        let mut bounds: Vec<(Size, Size)> = Vec::new();
+        let mut open = false;
+        for (axis, dim) in tensor.ty.shape.iter().enumerate() {
+            match places.get(axis) {
+                None | Some(At::All | At::Gather(..)) => {
+                    bounds.push((Size::constant(0), dim.size.clone()));
+                    kept.push(Some(dim.clone()));
+                }
+                Some(At::Known(at, _)) => {
+                    bounds.push((at.clone(), at.plus(&Size::constant(1))));
+                    kept.push(None);
+                }
+                Some(At::Range(a, b, at)) => {
+                    bounds.push((a.clone(), b.clone()));
+                    let whole = *a == Size::constant(0) && *b == dim.size;
+                    let new = Dim {
+                        size: b.minus(a),
+                        name: None,
+                        origin: Some(Rc::new(crate::value::Origin {
+                            span: *at,
+                            text: "from this slice".into(),
+                        })),
+                    };
+                    kept.push(Some(if whole { dim.clone() } else { new }));
+                }
+                Some(At::Open) => {
+                    open = true;
+                    let size = self.fresh_size("_");
+                    bounds.push((Size::constant(0), size.clone()));
+                    kept.push(Some(Dim::of(size)));
+                }
+            }
+        }
+        shape.extend(kept.iter().flatten().cloned());
+        let ty = TensorType {
+            elem: tensor.ty.elem,
+            shape,
+        };
+        let moved = bounds
+            .iter()
+            .zip(&tensor.ty.shape)
+            .any(|((a, b), dim)| *a != Size::constant(0) || *b != dim.size);
+        let mut result = if !moved && ty.rank() == tensor.ty.rank() {
+            tensor.clone()
+        } else if open || self.checking() {
+            Tensor {
+                ty,
+                repr: Repr::Unknown,
+            }
+        } else if let Some(constant) = static_slice(&tensor, &bounds, &ty) {
+            constant
+        } else {
+            let number = |size: &Size| size.as_constant().and_then(|n| usize::try_from(n).ok());
+            let start: Option<Vec<usize>> = bounds.iter().map(|(a, _)| number(a)).collect();
+            let limit: Option<Vec<usize>> = bounds.iter().map(|(_, b)| number(b)).collect();
+            let (Some(start), Some(limit)) = (start, limit) else {
+                return fail("E0305", span, "the ends of this slice are not known here");
+            };
+            self.build(&[&tensor], ty, span, |f, v, ty, span| {
+                let dims: Vec<usize> = start.iter().zip(&limit).map(|(a, b)| b - a).collect();
+                let stride = vec![1; dims.len()];
+                let sliced = f.push1(
+                    Op::Slice {
+                        start,
+                        limit,
+                        stride,
+                    },
+                    &[v[0]],
+                    ty.with_dims(&dims),
+                    span,
+                );
+                f.reshape(sliced, &ty.dims, span)
+            })?
+        };
+        let mut axis = kept.iter().flatten().count();
+        for (at, place) in kept.iter().enumerate().rev() {
+            if place.is_some() {
+                axis -= 1;
+            }
+            if let Some(At::Gather(index, index_span)) = places.get(at) {
+                result = self.gather(&result, axis, index, *index_span, base, span)?;
+            }
+        }
+        Ok(Value::Tensor(result))
+    }
+
+    /// Entries of an axis by ints: the axis is replaced by the index's axes.
+    pub(crate) fn gather(
+        &mut self,
+        x: &Tensor,
+        axis: usize,
+        index: &Tensor,
+        index_span: Span,
+        _base: Span,
+        span: Span,
+    ) -> Result<Tensor> {
+        if let (Repr::Static(host), Some(n)) = (&index.repr, x.ty.shape[axis].size.as_constant()) {
+            for at in 0..host.len() {
+                let value = host.get_i64(at);
+                if !(0..n).contains(&value) {
+                    let diagnostic = Diagnostic::error(
+                        "E0313",
+                        index_span,
+                        format!("index {value} is out of range for an axis of size {n}"),
+                    );
+                    return Err(Box::new(with_origin(diagnostic, &x.ty.shape[axis])));
+                }
+            }
+        }
+        let index = self.convert(index, Elem::I64, index_span)?;
+        let (rank, t) = (x.ty.rank(), index.ty.rank());
+        let mut shape: Vec<Dim> = x.ty.shape[..axis].to_vec();
+        shape.extend(index.ty.shape.iter().cloned());
+        shape.extend(x.ty.shape[axis + 1..].iter().cloned());
+        let ty = TensorType {
+            elem: x.ty.elem,
+            shape,
+        };
+        self.build(&[x, &index], ty, span, |f, v, ty, span| {
+            if axis == 0 {
+                return f.push1(Op::Gather { batch: 0 }, v, ty, span);
+            }
+            // Axis to the front, gather, and the new axes back to its place.
+            let order: Vec<usize> = std::iter::once(axis)
+                .chain((0..rank).filter(|&a| a != axis))
+                .collect();
+            let front = f.permute(v[0], &order, span);
+            let mut dims: Vec<usize> = ty.dims[axis..axis + t].to_vec();
+            dims.extend(&ty.dims[..axis]);
+            dims.extend(&ty.dims[axis + t..]);
+            let gathered = f.push1(
+                Op::Gather { batch: 0 },
+                &[front, v[1]],
+                ty.with_dims(&dims),
+                span,
+            );
+            let back: Vec<usize> = (t..t + axis)
+                .chain(0..t)
+                .chain(t + axis..dims.len())
+                .collect();
+            f.permute(gathered, &back, span)
+        })
+    }
+}
+
+/// A slice of a small constant is a constant.
+fn static_slice(tensor: &Tensor, bounds: &[(Size, Size)], ty: &TensorType) -> Option<Tensor> {
+    let Repr::Static(host) = &tensor.repr else {
+        return None;
+    };
+    let ranges: Vec<(usize, usize)> = bounds
+        .iter()
+        .map(|(a, b)| {
+            Some((
+                usize::try_from(a.as_constant()?).ok()?,
+                usize::try_from(b.as_constant()?).ok()?,
+            ))
+        })
+        .collect::<Option<_>>()?;
+    let dims = ty.dims()?;
+    let total: usize = ranges.iter().map(|(a, b)| b - a).product();
+    let mut values = Vec::with_capacity(total);
+    for flat in 0..total {
+        let (mut rest, mut at, mut step) = (flat, 0, 1);
+        for (axis, (a, b)) in ranges.iter().enumerate().rev() {
+            at += (a + rest % (b - a)) * step;
+            rest /= b - a;
+            step *= host.dims()[axis];
+        }
+        values.push(at);
+    }
+    let host = match host.elem() {
+        Elem::I32 | Elem::I64 => {
+            HostTensor::i64(&dims, values.iter().map(|&at| host.get_i64(at)).collect())
+        }
+        Elem::F32 | Elem::F64 | Elem::Bool => HostTensor::from_f64(
+            host.elem(),
+            &dims,
+            values.iter().map(|&at| host.get_f64(at)),
+        ),
+    };
+    Some(Tensor {
+        ty: ty.clone(),
+        repr: Repr::Static(Arc::new(host)),
+    })
+}

@@ -1,0 +1,493 @@
+//! Models: templates to models, weights to start from, members.
+
+use crate::call::{Args, site_hash};
+use crate::error::{fail, not_yet, wanted};
+use crate::expr::Walk;
+use crate::scope::{Scope, member};
+use crate::typing::Declared;
+use crate::value::{Closure, Code, Model, ModelTemplate, Repr, Tensor, TensorType, Value};
+use crate::{Activation, Elaborator, Result};
+use aec_syntax::ast::{
+    Arg, Expr, Ident, Init, ModelDef, ModelItem, Name, Param, Pattern, TypeArg, TypeExpr, TypeKind,
+};
+use aec_syntax::{Diagnostic, Span};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// The members whose names carry a meaning, written without `fn`.
+pub(crate) const ROLES: [&str; 4] = ["encoder", "decoder", "loss", "apply"];
+
+impl Elaborator {
+    /// `M(64, 32)`: an untrained model.
+    pub(crate) fn instantiate(
+        &mut self,
+        template: &Rc<ModelTemplate>,
+        args: Args,
+        span: Span,
+    ) -> Result<Value> {
+        let def = &template.def;
+        if self.activations.len() > 100 {
+            return fail(
+                "E0404",
+                span,
+                format!("the model `{}` holds itself", def.name.name),
+            );
+        }
+        let path = site_hash(&[
+            &self
+                .activations
+                .last()
+                .map_or(0, |activation| activation.path)
+                .to_le_bytes(),
+            def.name.name.as_bytes(),
+        ]);
+        let scope = template.scope.child();
+        let values = self.arguments(&def.name.name, &def.params, args, &scope, span)?;
+        let mut statics = Vec::new();
+        for (param, (value, at)) in def.params.iter().zip(values) {
+            let Pattern::Name(name) = &param.pattern else {
+                return fail("E0204", param.span, "a model's parameter is a name");
+            };
+            let value = match &param.ty {
+                Some(ty) => {
+                    let inner = template.scope.child();
+                    for (name, value) in &statics {
+                        inner.define(Name::clone(name), Value::clone(value));
+                    }
+                    self.match_let(ty, &value, at, &inner)?
+                }
+                None => {
+                    if is_size(def, &name.name)
+                        && value.as_size().is_none()
+                        && !matches!(value, Value::Unknown)
+                    {
+                        if self.checking()
+                            && matches!(&value, Value::Tensor(t) if t.ty.elem.is_int() && t.is_scalar())
+                        {
+                            Value::size(self.fresh_size(&name.name))
+                        } else {
+                            return Err(Box::new(
+                                Diagnostic::error(
+                                    "E0310",
+                                    at,
+                                    format!(
+                                        "`{}` of `{}` is a size (an int), but this is {}",
+                                        name.name,
+                                        def.name.name,
+                                        value.describe()
+                                    ),
+                                )
+                                .label(param.span, "declared here"),
+                            ));
+                        }
+                    } else {
+                        value
+                    }
+                }
+            };
+            if value
+                .as_size()
+                .and_then(|size| size.as_constant())
+                .is_some_and(|size| size < 0)
+                && is_size(def, &name.name)
+            {
+                return fail(
+                    "E0307",
+                    at,
+                    format!("the size `{}` is below zero", name.name),
+                );
+            }
+            statics.push((name.name.clone(), value));
+        }
+        let model = Model {
+            template: template.clone(),
+            statics,
+            params: Vec::new(),
+            frozen: false,
+            made: span,
+        };
+        self.with_params(model, path)
+    }
+
+    pub(crate) fn with_params(&mut self, mut model: Model, path: u64) -> Result<Value> {
+        let def = model.template.def.clone();
+        self.activations.push(Activation {
+            path,
+            calls: HashMap::new(),
+        });
+        let result = self.make_params(&mut model, &def);
+        self.activations.pop();
+        result?;
+        Ok(Value::Model(Rc::new(model)))
+    }
+
+    fn make_params(&mut self, model: &mut Model, def: &Rc<ModelDef>) -> Result<()> {
+        for item in &def.items {
+            let ModelItem::Param {
+                names,
+                ty,
+                init,
+                span,
+            } = item
+            else {
+                continue;
+            };
+            for name in names {
+                let scope = self.model_scope(&Rc::new(model.clone()))?;
+                let value = self.param_value(name, ty.as_ref(), init.as_ref(), *span, &scope)?;
+                model.params.push((name.name.clone(), value));
+            }
+        }
+        Ok(())
+    }
+
+    fn param_value(
+        &mut self,
+        name: &Ident,
+        ty: Option<&TypeExpr>,
+        init: Option<&Init>,
+        span: Span,
+        scope: &Scope,
+    ) -> Result<Value> {
+        let path = site_hash(&[
+            &self
+                .activations
+                .last()
+                .map_or(0, |activation| activation.path)
+                .to_le_bytes(),
+            name.name.as_bytes(),
+        ]);
+        self.activations.push(Activation {
+            path,
+            calls: HashMap::new(),
+        });
+        let value = self.param_start(name, ty, init, span, scope);
+        self.activations.pop();
+        value
+    }
+
+    fn param_start(
+        &mut self,
+        name: &Ident,
+        ty: Option<&TypeExpr>,
+        init: Option<&Init>,
+        span: Span,
+        scope: &Scope,
+    ) -> Result<Value> {
+        let Some(ty) = ty else {
+            return match init {
+                Some(Init::Value(expr)) => {
+                    let value = self.eval(expr, scope)?;
+                    self.as_weights(value, expr.span)
+                }
+                Some(Init::Draw(expr)) => fail(
+                    "E0310",
+                    expr.span,
+                    "a drawn param needs a shape: `param W: [n, m] ~ …`",
+                ),
+                None => fail(
+                    "E0310",
+                    span,
+                    format!("`param {}` needs a shape or a value", name.name),
+                ),
+            };
+        };
+        // A model as a param's type: `param enc: Linear(D, H)`.
+        match &ty.kind {
+            TypeKind::Call { path, args } => return self.param_model(path, args, ty.span, scope),
+            TypeKind::Comprehension {
+                element,
+                pattern,
+                iter,
+            } => {
+                let Walk::Items(items) = self.walk(iter, scope)? else {
+                    return if self.checking() {
+                        Ok(Value::Unknown)
+                    } else {
+                        fail(
+                            "E0305",
+                            iter.span,
+                            "how many models there are must be known here",
+                        )
+                    };
+                };
+                let mut models = Vec::new();
+                for item in items {
+                    let inner = scope.child();
+                    self.bind_pattern(pattern, item, iter.span, &inner)?;
+                    let at: Name = models.len().to_string().into();
+                    let index = Ident {
+                        name: at,
+                        span: name.span,
+                    };
+                    models.push(self.param_value(&index, Some(element), None, span, &inner)?);
+                }
+                return Ok(Value::List(Rc::new(models)));
+            }
+            TypeKind::Shape(args) if args.len() == 1 => {
+                if let TypeArg::Type(TypeExpr {
+                    kind: TypeKind::Call { path, args },
+                    span: at,
+                }) = &args[0]
+                {
+                    return self.param_model(path, args, *at, scope);
+                }
+            }
+            _ => {}
+        }
+        let Declared::Tensor { elem, shape } = self.declared(ty)? else {
+            return match init {
+                Some(Init::Value(expr)) => {
+                    let value = self.eval(expr, scope)?;
+                    let value = self.match_let(ty, &value, expr.span, scope)?;
+                    self.as_weights(value, expr.span)
+                }
+                _ => fail("E0310", ty.span, "a param is a tensor or a model"),
+            };
+        };
+        let want = self.tensor_type(elem, &shape, scope)?;
+        match init {
+            Some(Init::Draw(expr)) => self.draw_param(&name.name, want, expr, scope),
+            Some(Init::Value(expr)) => {
+                let value = self.eval(expr, scope)?;
+                if matches!(value, Value::Unknown) {
+                    return Ok(Value::Tensor(Tensor {
+                        ty: want,
+                        repr: Repr::Unknown,
+                    }));
+                }
+                let single = matches!(&value, Value::Tensor(tensor) if tensor.is_scalar());
+                if single && !want.shape.is_empty() {
+                    // A scalar fills the shape (M7).
+                    let Value::Tensor(tensor) = value else {
+                        return Ok(Value::Unknown);
+                    };
+                    let scalar = if tensor.is_static_int() || matches!(tensor.repr, Repr::Static(_))
+                    {
+                        self.convert(&tensor, want.elem, expr.span)?
+                    } else {
+                        tensor
+                    };
+                    let filled = self.filled(&scalar, want.shape.clone(), expr.span)?;
+                    return Ok(Value::Tensor(Tensor {
+                        ty: want,
+                        repr: filled.repr,
+                    }));
+                }
+                let value = self.match_let(ty, &value, expr.span, scope)?;
+                self.as_weights(value, expr.span)
+            }
+            None => {
+                let text = self.text(ty.span);
+                Err(Box::new(
+                    Diagnostic::error(
+                        "E0312",
+                        span,
+                        format!("`param {}` has no value to start from", name.name),
+                    )
+                    .help_edit(
+                        format!(
+                            "`param {}: {text} ~ glorot` draws it, `= 0` starts at zero",
+                            name.name
+                        ),
+                        Span {
+                            start: ty.span.end,
+                            ..ty.span
+                        },
+                        " ~ glorot",
+                    ),
+                ))
+            }
+        }
+    }
+
+    /// A constant as weights: a tensor of its own.
+    fn as_weights(&mut self, value: Value, span: Span) -> Result<Value> {
+        match &value {
+            Value::Tensor(tensor) => match &tensor.repr {
+                Repr::Static(host) => {
+                    let elem = if tensor.ty.elem.is_int() {
+                        self.float()
+                    } else {
+                        tensor.ty.elem
+                    };
+                    let host = crate::trace::converted(host, elem);
+                    let ty = TensorType {
+                        elem,
+                        shape: tensor.ty.shape.clone(),
+                    };
+                    Ok(Value::Tensor(Tensor {
+                        ty,
+                        repr: Repr::Concrete(host),
+                    }))
+                }
+                _ => Ok(value),
+            },
+            Value::Model(_) | Value::Unknown => Ok(value),
+            Value::List(items)
+                if items
+                    .iter()
+                    .all(|item| matches!(item, Value::Model(_) | Value::Tensor(_))) =>
+            {
+                Ok(value)
+            }
+            other => wanted(span, "a tensor, a model or a list of models", other),
+        }
+    }
+
+    fn param_model(
+        &mut self,
+        path: &[Ident],
+        args: &[Arg],
+        span: Span,
+        scope: &Scope,
+    ) -> Result<Value> {
+        if matches!(path, [name] if matches!(&*name.name, "token" | "tree")) {
+            return not_yet(span, "this type");
+        }
+        let mut callee = Expr {
+            kind: aec_syntax::ast::ExprKind::Name(path[0].name.clone()),
+            span: path[0].span,
+        };
+        for part in &path[1..] {
+            let at = callee.span.to(part.span);
+            let kind = aec_syntax::ast::ExprKind::Field {
+                base: Box::new(callee),
+                name: part.clone(),
+            };
+            callee = Expr { kind, span: at };
+        }
+        let call = Expr {
+            kind: aec_syntax::ast::ExprKind::Call {
+                callee: Box::new(callee),
+                args: args.to_vec(),
+            },
+            span,
+        };
+        let value = self.eval(&call, scope)?;
+        match value {
+            Value::Model(_) | Value::Unknown => Ok(value),
+            other => wanted(span, "a model", &other),
+        }
+    }
+
+    /// The scope in which members are evaluated: sizes, params, `let`s and members of the model.
+    pub(crate) fn model_scope(&mut self, model: &Rc<Model>) -> Result<Scope> {
+        let scope = model.template.scope.of_model(model.clone());
+        for (name, value) in model.statics.iter().chain(&model.params) {
+            scope.define(name.clone(), value.clone());
+        }
+        for item in &model.template.def.items {
+            if let ModelItem::Let {
+                pattern, ty, value, ..
+            } = item
+            {
+                // A `let` may use a param that is still being made; it is bound once it can be.
+                let Ok(evaluated) = self.eval(value, &scope) else {
+                    continue;
+                };
+                let evaluated = match ty {
+                    Some(ty) => self.match_let(ty, &evaluated, value.span, &scope)?,
+                    None => evaluated,
+                };
+                self.bind_pattern(pattern, evaluated, value.span, &scope)?;
+            }
+        }
+        Ok(scope)
+    }
+
+    /// A param, size or member of a model.
+    pub(crate) fn member_value(&mut self, value: &Value, name: &str) -> Option<Value> {
+        let Value::Model(model) = value else {
+            return None;
+        };
+        if let Some((_, found)) = model
+            .params
+            .iter()
+            .chain(&model.statics)
+            .find(|(field, _)| &**field == name)
+        {
+            if model.frozen
+                && let Value::Model(inner) = found
+            {
+                return Some(Value::Model(Rc::new(Model {
+                    frozen: true,
+                    ..(**inner).clone()
+                })));
+            }
+            return Some(found.clone());
+        }
+        let def = member(model, name)?;
+        let scope = self.model_scope(model).ok()?;
+        Some(Value::Fn(Rc::new(Closure {
+            name: def.name.name.clone(),
+            span: def.span,
+            code: Code::Named(def, scope),
+        })))
+    }
+}
+
+/// Names of a model's member functions.
+pub(crate) fn member_names(model: &Model) -> Vec<Name> {
+    model
+        .template
+        .def
+        .items
+        .iter()
+        .filter_map(|item| match item {
+            ModelItem::Fn(def) => Some(def.name.name.clone()),
+            ModelItem::Param { .. } | ModelItem::Let { .. } | ModelItem::Error(_) => None,
+        })
+        .collect()
+}
+
+/// Whether an untyped parameter of a model is a size: it occurs in a shape (S3).
+pub(crate) fn is_size(def: &ModelDef, name: &str) -> bool {
+    let in_params = |params: &[Param]| {
+        params
+            .iter()
+            .filter_map(|param| param.ty.as_ref())
+            .any(|ty| in_type(ty, name, false))
+    };
+    def.items.iter().any(|item| match item {
+        ModelItem::Param { ty, .. } => ty.as_ref().is_some_and(|ty| in_type(ty, name, false)),
+        ModelItem::Let { ty, .. } => ty.as_ref().is_some_and(|ty| in_type(ty, name, false)),
+        ModelItem::Fn(f) => {
+            in_params(&f.params) || f.result.as_ref().is_some_and(|ty| in_type(ty, name, false))
+        }
+        ModelItem::Error(_) => false,
+    }) || in_params(&def.params)
+}
+
+fn in_type(ty: &TypeExpr, name: &str, shape: bool) -> bool {
+    let in_args = |args: &[TypeArg], shape: bool| {
+        args.iter().any(|arg| match arg {
+            TypeArg::Type(ty) | TypeArg::Named(_, ty) => in_type(ty, name, shape),
+            TypeArg::Rest(_) => false,
+        })
+    };
+    match &ty.kind {
+        TypeKind::Path(path) => shape && path.len() == 1 && &*path[0].name == name,
+        TypeKind::Shape(args) | TypeKind::Index { args, .. } => in_args(args, true),
+        TypeKind::Group(args) => in_args(args, shape),
+        TypeKind::Maybe(inner) => in_type(inner, name, shape),
+        TypeKind::Binary { left, right, .. } => {
+            in_type(left, name, shape) || in_type(right, name, shape)
+        }
+        TypeKind::Arrow(a, b) => in_type(a, name, shape) || in_type(b, name, shape),
+        TypeKind::Comprehension { element, .. } => in_type(element, name, shape),
+        TypeKind::Int(_) | TypeKind::Call { .. } | TypeKind::Error => false,
+    }
+}
+
+/// Whether a model definition can be checked by itself: every parameter is a size or typed with
+/// something that is known without a use.
+pub(crate) fn checkable(def: &ModelDef) -> bool {
+    def.params.iter().all(|param| match (&param.pattern, &param.ty) {
+        (Pattern::Name(name), None) => is_size(def, &name.name),
+        (_, Some(ty)) => !matches!(&ty.kind, TypeKind::Path(path) if matches!(&*path[0].name, "model" | "list"))
+            && !matches!(&ty.kind, TypeKind::Index { path, .. } if &*path[0].name == "list")
+            && !matches!(ty.kind, TypeKind::Arrow(..)),
+        (_, None) => false,
+    })
+}

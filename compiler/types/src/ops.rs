@@ -1,0 +1,785 @@
+//! Operators on tensors: promotion, scalar broadcasting, constant folding, `@`.
+
+use crate::error::{size_mismatch, wanted};
+use crate::value::{Dim, Repr, Tensor, TensorType, Value};
+use crate::{Elaborator, Result};
+use aec_ir::{
+    Binary, Comparison, Function, Label, Labels, Literal, Op, Type, Unary, Value as IrValue,
+};
+use aec_runtime::{Elem, Tensor as HostTensor};
+use aec_syntax::ast::BinaryOp;
+use aec_syntax::{Diagnostic, Span};
+use std::sync::Arc;
+
+/// An operand and where it stands.
+pub(crate) type Operand<'a> = (&'a Value, Span);
+
+impl Tensor {
+    /// Whether it is a compile-time int: a literal, a size, or made of these. It becomes real
+    /// where one is wanted (SEMANTICS.md F7).
+    pub(crate) fn is_static_int(&self) -> bool {
+        self.ty.elem.is_int() && matches!(self.repr, Repr::Static(_) | Repr::Symbolic(_))
+    }
+
+    /// Whether it is a float constant that takes whichever float type is wanted.
+    fn is_float_constant(&self) -> bool {
+        self.ty.elem.is_float() && matches!(self.repr, Repr::Static(_))
+    }
+
+    pub(crate) fn is_scalar(&self) -> bool {
+        self.ty.shape.is_empty()
+    }
+}
+
+/// The value as a tensor, or an error that says what is wanted.
+pub(crate) fn as_tensor(value: &Value, span: Span, what: &str) -> Result<Tensor> {
+    match value {
+        Value::Tensor(tensor) => Ok(tensor.clone()),
+        Value::Unit
+        | Value::Str(_)
+        | Value::Tuple(_)
+        | Value::Record(_)
+        | Value::List(_)
+        | Value::Fn(_)
+        | Value::Builtin(_)
+        | Value::Template(_)
+        | Value::Model(_)
+        | Value::Module(_)
+        | Value::Distribution(_)
+        | Value::Unknown => wanted(span, what, value),
+    }
+}
+
+fn scalar(value: f64, elem: Elem) -> Tensor {
+    let host = match elem {
+        Elem::F32 | Elem::F64 => HostTensor::f64(&[], vec![value]),
+        Elem::I32 | Elem::I64 => HostTensor::i64(&[], vec![value as i64]),
+        Elem::Bool => HostTensor::from_f64(Elem::Bool, &[], [value]),
+    };
+    Tensor {
+        ty: TensorType::scalar(elem),
+        repr: Repr::Static(Arc::new(host)),
+    }
+}
+
+/// Repeats a scalar to dims.
+fn splat(f: &mut Function, value: IrValue, dims: &[usize], span: Span) -> IrValue {
+    if dims.is_empty() {
+        value
+    } else {
+        f.broadcast_leading(value, dims, span)
+    }
+}
+
+fn labels(rank: usize) -> Labels {
+    (0..rank as Label).collect()
+}
+
+impl Elaborator {
+    /// Converts a tensor to another element type.
+    pub(crate) fn convert(&mut self, tensor: &Tensor, elem: Elem, span: Span) -> Result<Tensor> {
+        if tensor.ty.elem == elem {
+            return Ok(tensor.clone());
+        }
+        let ty = TensorType {
+            elem,
+            shape: tensor.ty.shape.clone(),
+        };
+        if let Repr::Static(host) = &tensor.repr {
+            let held = if elem.is_float() { Elem::F64 } else { elem };
+            return Ok(Tensor {
+                ty,
+                repr: Repr::Static(crate::trace::converted(host, held)),
+            });
+        }
+        if let Repr::Symbolic(_) = tensor.repr {
+            return Ok(Tensor {
+                ty,
+                repr: Repr::Unknown,
+            });
+        }
+        self.emit(Op::Convert, &[tensor], ty, span)
+    }
+
+    /// Brings both operands to one element type, as F7 allows.
+    pub(crate) fn promote(
+        &mut self,
+        a: Tensor,
+        b: Tensor,
+        spans: (Span, Span),
+        text: &str,
+        span: Span,
+    ) -> Result<(Tensor, Tensor)> {
+        let (ea, eb) = (a.ty.elem, b.ty.elem);
+        if ea == eb {
+            return Ok((a, b));
+        }
+        let takes = |from: &Tensor, to: Elem| {
+            (from.is_static_int() && to != Elem::Bool)
+                || (from.is_float_constant() && to.is_float())
+        };
+        if takes(&a, eb) {
+            return Ok((self.convert(&a, eb, spans.0)?, b));
+        }
+        if takes(&b, ea) {
+            return Ok((a, self.convert(&b, ea, spans.1)?));
+        }
+        let mut diagnostic = Diagnostic::error(
+            "E0303",
+            span,
+            format!("element types do not match in `{text}`"),
+        )
+        .label(spans.0, a.ty.to_string())
+        .label(spans.1, b.ty.to_string());
+        diagnostic = match (ea, eb) {
+            (Elem::Bool, _) => diagnostic.help("`real(…)` or `int(…)` turns a bool into 0 or 1"),
+            (_, Elem::Bool) => diagnostic.help("`real(…)` or `int(…)` turns a bool into 0 or 1"),
+            (Elem::F32, Elem::F64) | (Elem::F64, Elem::F32) => {
+                diagnostic.help("convert one side on purpose: `f32(…)` or `f64(…)`")
+            }
+            (a, _) if a.is_int() => {
+                let inner = self.text(spans.0);
+                diagnostic.help_edit(
+                    format!("`real({inner})` converts the int"),
+                    spans.0,
+                    format!("real({inner})"),
+                )
+            }
+            _ => {
+                let inner = self.text(spans.1);
+                diagnostic.help_edit(
+                    format!("`real({inner})` converts the int"),
+                    spans.1,
+                    format!("real({inner})"),
+                )
+            }
+        };
+        Err(Box::new(diagnostic))
+    }
+
+    /// The shape of an elementwise result: equal shapes, or one side a scalar (A6).
+    fn joint_shape(
+        &mut self,
+        a: &Tensor,
+        b: &Tensor,
+        spans: (Span, Span),
+        text: &str,
+        span: Span,
+    ) -> Result<Vec<Dim>> {
+        if b.is_scalar() {
+            return Ok(a.ty.shape.clone());
+        }
+        if a.is_scalar() {
+            return Ok(b.ty.shape.clone());
+        }
+        if a.ty.rank() != b.ty.rank() {
+            let mut diagnostic = size_mismatch(span, text, (a, spans.0), (b, spans.1), None)
+                .here(format!("{} axes against {}", a.ty.rank(), b.ty.rank()));
+            let (small, large) = if a.ty.rank() < b.ty.rank() {
+                (a, b)
+            } else {
+                (b, a)
+            };
+            let ends_alike = large.ty.shape[large.ty.rank() - small.ty.rank()..]
+                .iter()
+                .zip(&small.ty.shape)
+                .all(|(x, y)| x.size == y.size);
+            diagnostic = if ends_alike {
+                diagnostic.help(
+                    "only scalars repeat by themselves: write the function for one example and let the call map it, \
+                     or repeat on purpose with `broadcast`",
+                )
+            } else {
+                diagnostic.help("operators want equal shapes, or one side a scalar")
+            };
+            return Err(Box::new(diagnostic));
+        }
+        for (x, y) in a.ty.shape.iter().zip(&b.ty.shape) {
+            if x.size != y.size {
+                let mut diagnostic =
+                    size_mismatch(span, text, (a, spans.0), (b, spans.1), Some((x, y)));
+                if x.size.as_constant() == Some(1) || y.size.as_constant() == Some(1) {
+                    diagnostic = diagnostic
+                        .help("an axis of size 1 does not repeat; `broadcast` repeats on purpose");
+                }
+                return Err(Box::new(diagnostic));
+            }
+        }
+        Ok(a.ty
+            .shape
+            .iter()
+            .zip(&b.ty.shape)
+            .map(|(x, y)| if x.origin.is_some() { x } else { y }.clone())
+            .collect())
+    }
+
+    /// `a op b`.
+    pub(crate) fn binary(
+        &mut self,
+        op: BinaryOp,
+        a: Operand<'_>,
+        b: Operand<'_>,
+        span: Span,
+    ) -> Result<Value> {
+        match (a.0, b.0) {
+            (Value::Unknown, _) | (_, Value::Unknown) => return Ok(Value::Unknown),
+            (Value::Str(x), Value::Str(y)) => match op {
+                BinaryOp::Add => return Ok(Value::str(&format!("{x}{y}"))),
+                BinaryOp::Eq => return Ok(Value::bool(x == y)),
+                BinaryOp::Ne => return Ok(Value::bool(x != y)),
+                BinaryOp::Lt => return Ok(Value::bool(x < y)),
+                BinaryOp::Le => return Ok(Value::bool(x <= y)),
+                BinaryOp::Gt => return Ok(Value::bool(x > y)),
+                BinaryOp::Ge => return Ok(Value::bool(x >= y)),
+                BinaryOp::Sub
+                | BinaryOp::Mul
+                | BinaryOp::Div
+                | BinaryOp::FloorDiv
+                | BinaryOp::MatMul
+                | BinaryOp::Pow
+                | BinaryOp::And
+                | BinaryOp::Or
+                | BinaryOp::Fill => {}
+            },
+            (Value::List(x), Value::List(y)) if op == BinaryOp::Add => {
+                return Ok(Value::List(std::rc::Rc::new(
+                    x.iter().chain(y.iter()).cloned().collect(),
+                )));
+            }
+            _ => {}
+        }
+        let what = format!("a tensor for `{}`", op.symbol());
+        let (x, y) = (as_tensor(a.0, a.1, &what)?, as_tensor(b.0, b.1, &what)?);
+        let spans = (a.1, b.1);
+        let tensor = match op {
+            BinaryOp::MatMul => self.product(x, y, spans, span)?,
+            BinaryOp::Fill => return crate::error::not_yet(span, "`??`"),
+            BinaryOp::Pow => self.power(x, y, spans, span)?,
+            BinaryOp::Add
+            | BinaryOp::Sub
+            | BinaryOp::Mul
+            | BinaryOp::Div
+            | BinaryOp::FloorDiv
+            | BinaryOp::Eq
+            | BinaryOp::Ne
+            | BinaryOp::Lt
+            | BinaryOp::Le
+            | BinaryOp::Gt
+            | BinaryOp::Ge
+            | BinaryOp::And
+            | BinaryOp::Or => self.elementwise(op, x, y, spans, span)?,
+        };
+        Ok(Value::Tensor(tensor))
+    }
+
+    fn elementwise(
+        &mut self,
+        op: BinaryOp,
+        x: Tensor,
+        y: Tensor,
+        spans: (Span, Span),
+        span: Span,
+    ) -> Result<Tensor> {
+        let text = self.text(span);
+        if let Some(folded) = fold_sizes(op, &x, &y) {
+            return Ok(folded);
+        }
+        // `/` always divides reals; of compile-time ints it gives a real.
+        let (x, y) = if op == BinaryOp::Div && x.ty.elem.is_int() && y.ty.elem.is_int() {
+            if !x.is_static_int() || !y.is_static_int() {
+                let diagnostic = Diagnostic::error(
+                    "E0304",
+                    span,
+                    format!("`/` divides reals, but `{text}` has ints"),
+                )
+                .label(spans.0, x.ty.to_string())
+                .label(spans.1, y.ty.to_string())
+                .help("`//` is floor division, `mod(a, b)` the remainder; `real(…)` converts");
+                return Err(Box::new(diagnostic));
+            }
+            let float = self.float();
+            (
+                self.convert(&x, float, spans.0)?,
+                self.convert(&y, float, spans.1)?,
+            )
+        } else {
+            self.promote(x, y, spans, &text, span)?
+        };
+        let elem = x.ty.elem;
+        let kind = match op {
+            BinaryOp::And | BinaryOp::Or => elem == Elem::Bool,
+            BinaryOp::FloorDiv => elem.is_int(),
+            BinaryOp::Eq | BinaryOp::Ne => true,
+            BinaryOp::Lt | BinaryOp::Le | BinaryOp::Gt | BinaryOp::Ge => elem != Elem::Bool,
+            _ => elem != Elem::Bool,
+        };
+        if !kind {
+            let mut diagnostic = Diagnostic::error(
+                "E0303",
+                span,
+                format!("`{}` does not work on {elem}", op.symbol()),
+            )
+            .label(spans.0, x.ty.to_string())
+            .label(spans.1, y.ty.to_string());
+            if op == BinaryOp::FloorDiv {
+                diagnostic =
+                    diagnostic.help("`//` is for ints and sizes; `floor(a / b)` for reals");
+            } else if elem == Elem::Bool {
+                diagnostic = diagnostic.help("`real(…)` or `int(…)` turns a bool into 0 or 1");
+            }
+            return Err(Box::new(diagnostic));
+        }
+        let shape = self.joint_shape(&x, &y, spans, &text, span)?;
+        if let (Repr::Static(p), Repr::Static(q)) = (&x.repr, &y.repr)
+            && let Some(folded) = fold(op, p, q, elem, &shape)
+        {
+            return Ok(folded);
+        }
+        let comparison = comparison(op);
+        let result = TensorType {
+            elem: if comparison.is_some() {
+                Elem::Bool
+            } else {
+                elem
+            },
+            shape,
+        };
+        self.build(&[&x, &y], result, span, |f, v, ty, span| {
+            let (a, b) = (v[0], v[1]);
+            let (ra, rb) = (f.dims(a).len(), f.dims(b).len());
+            if op == BinaryOp::Mul {
+                // A scalar factor needs no repeating: it is a factor without labels.
+                return f.contract(
+                    &[(a, &labels(ra)), (b, &labels(rb))],
+                    &labels(ra.max(rb)),
+                    &[],
+                    1.0,
+                    span,
+                );
+            }
+            let (a, b) = (
+                if ra == 0 {
+                    splat(f, a, &ty.dims, span)
+                } else {
+                    a
+                },
+                if rb == 0 {
+                    splat(f, b, &ty.dims, span)
+                } else {
+                    b
+                },
+            );
+            match (comparison, op) {
+                (Some(comparison), _) => f.compare(comparison, a, b, span),
+                (None, BinaryOp::Add) => f.binary(Binary::Add, a, b, span),
+                (None, BinaryOp::Sub) => f.binary(Binary::Sub, a, b, span),
+                (None, BinaryOp::Div) => f.binary(Binary::Div, a, b, span),
+                (None, BinaryOp::FloorDiv) => f.binary(Binary::FloorDiv, a, b, span),
+                (None, BinaryOp::And) => f.binary(Binary::And, a, b, span),
+                (None, _) => f.binary(Binary::Or, a, b, span),
+            }
+        })
+    }
+
+    /// An elementwise builtin of two operands: `max(a, b)`, `mod(a, b)`.
+    pub(crate) fn elementwise_builtin(
+        &mut self,
+        op: Binary,
+        a: Operand<'_>,
+        b: Operand<'_>,
+        span: Span,
+    ) -> Result<Value> {
+        if matches!(a.0, Value::Unknown) || matches!(b.0, Value::Unknown) {
+            return Ok(Value::Unknown);
+        }
+        let x = as_tensor(a.0, a.1, "a number or tensor")?;
+        let y = as_tensor(b.0, b.1, "a number or tensor")?;
+        let text = self.text(span);
+        let (x, y) = self.promote(x, y, (a.1, b.1), &text, span)?;
+        let shape = self.joint_shape(&x, &y, (a.1, b.1), &text, span)?;
+        if let (Repr::Static(p), Repr::Static(q)) = (&x.repr, &y.repr)
+            && let (0, 0) = (p.rank(), q.rank())
+        {
+            let (p, q) = (p.get_f64(0), q.get_f64(0));
+            let value = match op {
+                Binary::Min => Some(p.min(q)),
+                Binary::Max => Some(p.max(q)),
+                Binary::Mod if q != 0.0 => Some(p - q * (p / q).floor()),
+                Binary::Pow => Some(p.powf(q)),
+                _ => None,
+            };
+            if let Some(value) = value {
+                return Ok(Value::Tensor(scalar(value, x.ty.elem)));
+            }
+        }
+        let ty = TensorType {
+            elem: x.ty.elem,
+            shape,
+        };
+        let tensor = self.build(&[&x, &y], ty, span, |f, v, ty, span| {
+            let a = if f.dims(v[0]).is_empty() {
+                splat(f, v[0], &ty.dims, span)
+            } else {
+                v[0]
+            };
+            let b = if f.dims(v[1]).is_empty() {
+                splat(f, v[1], &ty.dims, span)
+            } else {
+                v[1]
+            };
+            f.binary(op, a, b, span)
+        })?;
+        Ok(Value::Tensor(tensor))
+    }
+
+    /// An elementwise function of one tensor.
+    pub(crate) fn unary(&mut self, op: Unary, x: &Tensor, span: Span) -> Result<Tensor> {
+        if let Repr::Static(host) = &x.repr
+            && let Some(function) = static_unary(op)
+            && x.ty.elem != Elem::Bool
+            && !(x.ty.elem.is_int() && !matches!(op, Unary::Neg | Unary::Abs | Unary::Sign))
+        {
+            let held = if x.ty.elem.is_float() {
+                Elem::F64
+            } else {
+                x.ty.elem
+            };
+            let values = host.to_f64_vec().into_iter().map(function);
+            let host = HostTensor::from_f64(held, host.dims(), values);
+            return Ok(Tensor {
+                ty: x.ty.clone(),
+                repr: Repr::Static(Arc::new(host)),
+            });
+        }
+        if let (Unary::Neg, Repr::Symbolic(size)) = (op, &x.repr) {
+            let size = crate::size::Size::constant(0).minus(size);
+            return Ok(Tensor {
+                ty: x.ty.clone(),
+                repr: Repr::Symbolic(size),
+            });
+        }
+        self.emit(Op::Unary(op), &[x], x.ty.clone(), span)
+    }
+
+    /// `x ^ y`.
+    fn power(&mut self, x: Tensor, y: Tensor, spans: (Span, Span), span: Span) -> Result<Tensor> {
+        let text = self.text(span);
+        let exponent = match &y.repr {
+            Repr::Static(host) if host.rank() == 0 => Some(host.get_f64(0)),
+            _ => None,
+        };
+        if let (Some(exponent), Repr::Static(base)) = (exponent, &x.repr)
+            && base.rank() == 0
+        {
+            let value = base.get_f64(0).powf(exponent);
+            let whole = x.ty.elem.is_int() && y.ty.elem.is_int() && exponent >= 0.0;
+            let elem = if whole {
+                x.ty.elem
+            } else if x.ty.elem.is_float() {
+                x.ty.elem
+            } else {
+                self.float()
+            };
+            return Ok(scalar(value, elem));
+        }
+        let x = if x.is_static_int() && y.ty.elem.is_float() {
+            self.convert(&x, y.ty.elem, spans.0)?
+        } else {
+            x
+        };
+        match exponent {
+            Some(n) if n.fract() == 0.0 && (1.0..=8.0).contains(&n) && x.ty.elem != Elem::Bool => {
+                // A small whole power is one contraction: the factor counted n times.
+                self.build(&[&x], x.ty.clone(), span, |f, v, ty, span| {
+                    let axes = labels(ty.dims.len());
+                    let inst = f.contract(&[(v[0], &axes)], &axes, &[], 1.0, span);
+                    if let Some(at) = f.def_inst(inst)
+                        && let Op::Contract(contract) = &mut f.insts[at].op
+                    {
+                        contract.factors[0].power = n as u32;
+                    }
+                    inst
+                })
+            }
+            Some(0.5) if x.ty.elem.is_float() => self.unary(Unary::Sqrt, &x, span),
+            _ => {
+                let (x, y) = self.promote(x, y, spans, &text, span)?;
+                if !x.ty.elem.is_float() {
+                    let diagnostic = Diagnostic::error(
+                        "E0303",
+                        span,
+                        format!(
+                            "`^` with this exponent works on reals, not on {}",
+                            x.ty.elem
+                        ),
+                    )
+                    .help("`real(…)` converts");
+                    return Err(Box::new(diagnostic));
+                }
+                let shape = self.joint_shape(&x, &y, spans, &text, span)?;
+                let ty = TensorType {
+                    elem: x.ty.elem,
+                    shape,
+                };
+                self.build(&[&x, &y], ty, span, |f, v, ty, span| {
+                    let a = if f.dims(v[0]).is_empty() {
+                        splat(f, v[0], &ty.dims, span)
+                    } else {
+                        v[0]
+                    };
+                    let b = if f.dims(v[1]).is_empty() {
+                        splat(f, v[1], &ty.dims, span)
+                    } else {
+                        v[1]
+                    };
+                    f.binary(Binary::Pow, a, b, span)
+                })
+            }
+        }
+    }
+
+    /// `a @ b`: contracts the last axis of a with the first of b.
+    fn product(&mut self, x: Tensor, y: Tensor, spans: (Span, Span), span: Span) -> Result<Tensor> {
+        let text = self.text(span);
+        if x.is_scalar() || y.is_scalar() {
+            let at = if x.is_scalar() { spans.0 } else { spans.1 };
+            let diagnostic = Diagnostic::error(
+                "E0302",
+                span,
+                format!("`@` in `{text}` wants an axis to sum over on both sides"),
+            )
+            .label(at, "a scalar")
+            .help("`*` multiplies by a scalar");
+            return Err(Box::new(diagnostic));
+        }
+        let (x, y) = self.promote(x, y, spans, &text, span)?;
+        let (ra, rb) = (x.ty.rank(), y.ty.rank());
+        let (inner_left, inner_right) = (&x.ty.shape[ra - 1], &y.ty.shape[0]);
+        if inner_left.size != inner_right.size {
+            let mut diagnostic = size_mismatch(
+                span,
+                &text,
+                (&x, spans.0),
+                (&y, spans.1),
+                Some((inner_left, inner_right)),
+            );
+            diagnostic = self.product_help(diagnostic, &x, &y, spans);
+            return Err(Box::new(diagnostic));
+        }
+        let shape: Vec<Dim> = x.ty.shape[..ra - 1]
+            .iter()
+            .chain(&y.ty.shape[1..])
+            .cloned()
+            .collect();
+        let ty = TensorType {
+            elem: x.ty.elem,
+            shape,
+        };
+        self.build(&[&x, &y], ty, span, |f, v, _, span| {
+            let left: Labels = (0..ra as Label).collect();
+            let right: Labels = (ra as Label - 1..(ra + rb) as Label - 1).collect();
+            let out: Labels = left[..ra - 1].iter().chain(&right[1..]).copied().collect();
+            f.contract(&[(v[0], &left), (v[1], &right)], &out, &[], 1.0, span)
+        })
+    }
+
+    /// What would make a product fit: a transpose, or the other declaration.
+    fn product_help(
+        &self,
+        diagnostic: Diagnostic,
+        x: &Tensor,
+        y: &Tensor,
+        spans: (Span, Span),
+    ) -> Diagnostic {
+        let (ra, inner) = (x.ty.rank(), &y.ty.shape[0]);
+        if ra == 2 && x.ty.shape[0].size == inner.size {
+            let left = self.text(spans.0);
+            return diagnostic.help_edit(
+                format!("`{left}'` is {left} transposed, and fits"),
+                spans.0,
+                format!("{left}'"),
+            );
+        }
+        if y.ty.rank() == 2 && y.ty.shape[1].size == x.ty.shape[ra - 1].size {
+            let right = self.text(spans.1);
+            return diagnostic.help_edit(
+                format!("`{right}'` is {right} transposed, and fits"),
+                spans.1,
+                format!("{right}'"),
+            );
+        }
+        if let (2, Some(rows), Some(name)) = (ra, &x.ty.shape[0].name, &inner.name) {
+            let left = self.text(spans.0);
+            return diagnostic.help(format!(
+                "`param {left}: [{rows}, {name}]` would make this product [{rows}]"
+            ));
+        }
+        diagnostic.help(
+            "`@` sums over the last axis of the left side and the first axis of the right side",
+        )
+    }
+
+    /// A tensor of one constant.
+    pub(crate) fn filled(&mut self, value: &Tensor, shape: Vec<Dim>, span: Span) -> Result<Tensor> {
+        let ty = TensorType {
+            elem: value.ty.elem,
+            shape,
+        };
+        if ty.shape.is_empty() {
+            return Ok(value.clone());
+        }
+        let constant = match &value.repr {
+            Repr::Static(host) if host.rank() == 0 => Some(match ty.elem {
+                Elem::F32 | Elem::F64 => Literal::Float(host.get_f64(0)),
+                Elem::I32 | Elem::I64 => Literal::Int(host.get_i64(0)),
+                Elem::Bool => Literal::Bool(host.get_f64(0) != 0.0),
+            }),
+            _ => None,
+        };
+        match constant {
+            Some(literal) => self.emit(Op::Constant(literal), &[], ty, span),
+            None => self.build(&[value], ty, span, |f, v, ty: Type, span| {
+                f.broadcast_leading(v[0], &ty.dims, span)
+            }),
+        }
+    }
+}
+
+fn comparison(op: BinaryOp) -> Option<Comparison> {
+    Some(match op {
+        BinaryOp::Eq => Comparison::Eq,
+        BinaryOp::Ne => Comparison::Ne,
+        BinaryOp::Lt => Comparison::Lt,
+        BinaryOp::Le => Comparison::Le,
+        BinaryOp::Gt => Comparison::Gt,
+        BinaryOp::Ge => Comparison::Ge,
+        BinaryOp::Add
+        | BinaryOp::Sub
+        | BinaryOp::Mul
+        | BinaryOp::Div
+        | BinaryOp::FloorDiv
+        | BinaryOp::MatMul
+        | BinaryOp::Pow
+        | BinaryOp::And
+        | BinaryOp::Or
+        | BinaryOp::Fill => return None,
+    })
+}
+
+/// Arithmetic of sizes while they are symbolic.
+fn fold_sizes(op: BinaryOp, x: &Tensor, y: &Tensor) -> Option<Tensor> {
+    if !matches!(x.repr, Repr::Symbolic(_)) && !matches!(y.repr, Repr::Symbolic(_)) {
+        return None;
+    }
+    let size = |t: &Tensor| Value::Tensor(t.clone()).as_size();
+    let (a, b) = (size(x)?, size(y)?);
+    let size = match op {
+        BinaryOp::Add => a.plus(&b),
+        BinaryOp::Sub => a.minus(&b),
+        BinaryOp::Mul => a.times(&b),
+        BinaryOp::FloorDiv => a.floor_div(b.as_constant()?)?,
+        BinaryOp::Eq if a == b => return Some(scalar(1.0, Elem::Bool)),
+        _ => return None,
+    };
+    match Value::size(size) {
+        Value::Tensor(tensor) => Some(tensor),
+        _ => None,
+    }
+}
+
+/// Constant folding of scalars and small tensors.
+fn fold(op: BinaryOp, a: &HostTensor, b: &HostTensor, elem: Elem, shape: &[Dim]) -> Option<Tensor> {
+    let n = a.len().max(b.len());
+    if n > 256 {
+        return None;
+    }
+    let int = elem.is_int();
+    let mut values = Vec::with_capacity(n);
+    for at in 0..n {
+        let (i, j) = (
+            if a.rank() == 0 { 0 } else { at },
+            if b.rank() == 0 { 0 } else { at },
+        );
+        if int && comparison(op).is_none() {
+            let (p, q) = (a.get_i64(i), b.get_i64(j));
+            let value = match op {
+                BinaryOp::Add => p.wrapping_add(q),
+                BinaryOp::Sub => p.wrapping_sub(q),
+                BinaryOp::Mul => p.wrapping_mul(q),
+                BinaryOp::FloorDiv if q != 0 => {
+                    let quotient = p.wrapping_div(q);
+                    if p.wrapping_rem(q) != 0 && (p < 0) != (q < 0) {
+                        quotient - 1
+                    } else {
+                        quotient
+                    }
+                }
+                _ => return None,
+            };
+            values.push(value as f64);
+            if (value as f64) as i64 != value {
+                return None;
+            }
+            continue;
+        }
+        let (p, q) = (a.get_f64(i), b.get_f64(j));
+        let truth = |b: bool| f64::from(u8::from(b));
+        values.push(match op {
+            BinaryOp::Add => p + q,
+            BinaryOp::Sub => p - q,
+            BinaryOp::Mul => p * q,
+            BinaryOp::Div => p / q,
+            BinaryOp::Eq => truth(p == q),
+            BinaryOp::Ne => truth(p != q),
+            BinaryOp::Lt => truth(p < q),
+            BinaryOp::Le => truth(p <= q),
+            BinaryOp::Gt => truth(p > q),
+            BinaryOp::Ge => truth(p >= q),
+            BinaryOp::And => truth(p != 0.0 && q != 0.0),
+            BinaryOp::Or => truth(p != 0.0 || q != 0.0),
+            BinaryOp::FloorDiv | BinaryOp::MatMul | BinaryOp::Pow | BinaryOp::Fill => return None,
+        });
+    }
+    let elem = if comparison(op).is_some() {
+        Elem::Bool
+    } else {
+        elem
+    };
+    let held = if elem.is_float() { Elem::F64 } else { elem };
+    let dims = if a.rank() == 0 { b.dims() } else { a.dims() };
+    let host = HostTensor::from_f64(held, dims, values);
+    Some(Tensor {
+        ty: TensorType {
+            elem,
+            shape: shape.to_vec(),
+        },
+        repr: Repr::Static(Arc::new(host)),
+    })
+}
+
+fn static_unary(op: Unary) -> Option<fn(f64) -> f64> {
+    Some(match op {
+        Unary::Neg => |x| -x,
+        Unary::Abs => f64::abs,
+        Unary::Sign => |x| {
+            if x > 0.0 {
+                1.0
+            } else if x < 0.0 {
+                -1.0
+            } else {
+                0.0
+            }
+        },
+        Unary::Floor => f64::floor,
+        Unary::Exp => f64::exp,
+        Unary::Log => f64::ln,
+        Unary::Log1p => f64::ln_1p,
+        Unary::Expm1 => f64::exp_m1,
+        Unary::Sqrt => f64::sqrt,
+        Unary::Sin => f64::sin,
+        Unary::Cos => f64::cos,
+        Unary::Tanh => f64::tanh,
+        Unary::Logistic => |x| 1.0 / (1.0 + (-x).exp()),
+        Unary::Erf | Unary::Not => return None,
+    })
+}

@@ -1,0 +1,417 @@
+//! Draws: `let z: [Z] ~ normal(mu, sigma)`, keyed by place (SEMANTICS.md R1 to R4).
+//!
+//! A draw is base noise times location and scale: only the noise is constant, so gradients flow
+//! to the parameters of location-scale families without a rule of their own.
+
+use crate::call::site_hash;
+use crate::error::{fail, wanted};
+use crate::ops::as_tensor;
+use crate::scope::Scope;
+use crate::trace::FrameKind;
+use crate::value::{Dim, Family, Repr, Tensor, TensorType, Value};
+use crate::{Elaborator, Result};
+use aec_ir::{Distribution as Base, Function, Op, Reduction, Type, Unary, Value as IrValue};
+use aec_runtime::{Elem, Tensor as HostTensor};
+use aec_syntax::Span;
+use aec_syntax::ast::{BinaryOp, Expr, Name, TypeExpr};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Parameter names of a family.
+pub(crate) fn param_names(family: Family) -> &'static [&'static str] {
+    match family {
+        Family::Normal => &["mu", "sigma"],
+        Family::Uniform => &["a", "b"],
+        Family::Bernoulli => &["p"],
+        Family::Categorical => &["logits"],
+        Family::Gumbel => &[],
+        Family::Permutation => &["n"],
+    }
+}
+
+impl Elaborator {
+    /// The value of a draw `let name: ty ~ expr`.
+    pub(crate) fn draw_let(
+        &mut self,
+        name: &Name,
+        ty: Option<&TypeExpr>,
+        expr: &Expr,
+        scope: &Scope,
+    ) -> Result<Value> {
+        let want = match ty {
+            Some(ty) => match self.declared(ty)? {
+                crate::typing::Declared::Tensor { elem, shape } => {
+                    Some(self.tensor_type(elem, &shape, scope)?)
+                }
+                _ => return fail("E0310", ty.span, "a draw is a tensor: give its shape"),
+            },
+            None => None,
+        };
+        let distribution = self.eval(expr, scope)?;
+        self.draw(name, want, &distribution, expr.span)
+    }
+
+    /// The start value of `param name: ty ~ expr`.
+    pub(crate) fn draw_param(
+        &mut self,
+        name: &Name,
+        want: TensorType,
+        expr: &Expr,
+        scope: &Scope,
+    ) -> Result<Value> {
+        let distribution = self.eval(expr, scope)?;
+        let value = self.draw(name, Some(want.clone()), &distribution, expr.span)?;
+        Ok(match value {
+            Value::Tensor(tensor) => Value::Tensor(Tensor {
+                ty: want,
+                repr: tensor.repr,
+            }),
+            other => other,
+        })
+    }
+
+    fn draw(
+        &mut self,
+        name: &Name,
+        want: Option<TensorType>,
+        distribution: &Value,
+        span: Span,
+    ) -> Result<Value> {
+        let distribution = match distribution {
+            Value::Distribution(distribution) => distribution.clone(),
+            Value::Unknown => {
+                return Ok(match want {
+                    Some(ty) => Value::Tensor(Tensor {
+                        ty,
+                        repr: Repr::Unknown,
+                    }),
+                    None => Value::Unknown,
+                });
+            }
+            // A function right of `~` makes the distribution from the shape: `~ glorot`.
+            Value::Fn(_) | Value::Builtin(_) => {
+                let Some(ty) = &want else {
+                    return fail(
+                        "E0310",
+                        span,
+                        "this distribution depends on the shape: write `let x: [n] ~ …`",
+                    );
+                };
+                let sizes: Vec<Value> = ty
+                    .shape
+                    .iter()
+                    .map(|dim| Value::size(dim.size.clone()))
+                    .collect();
+                let made = self.apply(distribution, &[Value::List(Rc::new(sizes))], span)?;
+                if !matches!(made, Value::Distribution(_) | Value::Unknown) {
+                    return wanted(span, "a distribution", &made);
+                }
+                return self.draw(name, want, &made, span);
+            }
+            other => return wanted(span, "a distribution", other),
+        };
+        // The site: the call path and the name; a repeated name gets its ordinal.
+        let path = self
+            .activations
+            .last()
+            .map_or(0, |activation| activation.path);
+        let ordinal = match self.activations.last_mut() {
+            Some(activation) => {
+                let count = activation
+                    .calls
+                    .entry(format!("~{name}").into())
+                    .or_insert(0);
+                *count += 1;
+                *count - 1
+            }
+            None => 0,
+        };
+        let site = site_hash(&[&path.to_le_bytes(), name.as_bytes(), &ordinal.to_le_bytes()]);
+        let params = distribution.params.clone();
+        let tensor = |value: &Value| as_tensor(value, span, "a parameter of a distribution");
+        match distribution.family {
+            Family::Normal | Family::Uniform | Family::Gumbel | Family::Bernoulli => {
+                let shape = match &want {
+                    Some(ty) => ty.shape.clone(),
+                    None => {
+                        let mut shape = Vec::new();
+                        for param in &params {
+                            let param = tensor(param)?;
+                            if param.ty.rank() > 0 {
+                                shape = param.ty.shape.clone();
+                            }
+                        }
+                        shape
+                    }
+                };
+                for param in &params {
+                    let param = tensor(param)?;
+                    let fits = param.is_scalar()
+                        || (param.ty.rank() == shape.len()
+                            && param
+                                .ty
+                                .shape
+                                .iter()
+                                .zip(&shape)
+                                .all(|(a, b)| a.size == b.size));
+                    if !fits {
+                        let drawn = TensorType {
+                            elem: self.float(),
+                            shape,
+                        };
+                        return fail(
+                            "E0301",
+                            span,
+                            format!(
+                                "sizes do not match: a draw of {drawn} with a parameter of {}",
+                                param.ty
+                            ),
+                        );
+                    }
+                }
+                let family = distribution.family;
+                let elem = match (&want, family) {
+                    (Some(ty), Family::Normal | Family::Uniform | Family::Gumbel) => ty.elem,
+                    _ => self.float(),
+                };
+                if !elem.is_float() {
+                    return fail(
+                        "E0303",
+                        span,
+                        format!("a draw from this distribution is real, not {elem}"),
+                    );
+                }
+                let base = if family == Family::Normal {
+                    Base::Normal
+                } else {
+                    Base::Uniform
+                };
+                let noise = Value::Tensor(self.noise(
+                    base,
+                    site,
+                    TensorType {
+                        elem,
+                        shape: shape.clone(),
+                    },
+                    span,
+                )?);
+                let op = |elaborator: &mut Elaborator, op, a: &Value, b: &Value| {
+                    elaborator.binary(op, (a, span), (b, span), span)
+                };
+                match family {
+                    Family::Normal => {
+                        let scaled = op(self, BinaryOp::Mul, &params[1], &noise)?;
+                        op(self, BinaryOp::Add, &params[0], &scaled)
+                    }
+                    Family::Uniform => {
+                        let width = op(self, BinaryOp::Sub, &params[1], &params[0])?;
+                        let scaled = op(self, BinaryOp::Mul, &width, &noise)?;
+                        op(self, BinaryOp::Add, &params[0], &scaled)
+                    }
+                    Family::Bernoulli => {
+                        let hit = op(self, BinaryOp::Lt, &noise, &params[0])?;
+                        let hit = as_tensor(&hit, span, "a tensor")?;
+                        let elem = want.as_ref().map_or(elem, |ty| ty.elem);
+                        Ok(Value::Tensor(self.convert(&hit, elem, span)?))
+                    }
+                    Family::Gumbel | Family::Categorical | Family::Permutation => Ok(
+                        Value::Tensor(self.gumbel(&as_tensor(&noise, span, "noise")?, span)?),
+                    ),
+                }
+            }
+            Family::Categorical => {
+                // The Gumbel-max trick: argmax(logits + gumbel).
+                let logits = tensor(&params[0])?;
+                let lead: Vec<Dim> = want.as_ref().map_or_else(Vec::new, |ty| ty.shape.clone());
+                if logits.ty.rank() != 1 {
+                    return fail(
+                        "E0302",
+                        span,
+                        format!(
+                            "the logits of one draw are a vector, but these are {}",
+                            logits.ty
+                        ),
+                    );
+                }
+                let shape: Vec<Dim> = lead.iter().chain(&logits.ty.shape).cloned().collect();
+                let uniform = self.noise(
+                    Base::Uniform,
+                    site,
+                    TensorType {
+                        elem: logits.ty.elem,
+                        shape: shape.clone(),
+                    },
+                    span,
+                )?;
+                let gumbel = self.gumbel(&uniform, span)?;
+                let ty = TensorType {
+                    elem: logits.ty.elem,
+                    shape: shape.clone(),
+                };
+                let sum = self.build(&[&logits, &gumbel], ty, span, |f, v, ty, span| {
+                    let leading = ty.dims[..ty.dims.len() - 1].to_vec();
+                    let repeated = if leading.is_empty() {
+                        v[0]
+                    } else {
+                        f.broadcast_leading(v[0], &leading, span)
+                    };
+                    f.binary(aec_ir::Binary::Add, repeated, v[1], span)
+                })?;
+                let axis = shape.len() - 1;
+                let ty = TensorType {
+                    elem: Elem::I64,
+                    shape: lead,
+                };
+                Ok(Value::Tensor(self.emit(
+                    Op::ArgReduce {
+                        op: Reduction::Max,
+                        axis,
+                    },
+                    &[&sum],
+                    ty,
+                    span,
+                )?))
+            }
+            Family::Permutation => {
+                let Some(size) = params[0].as_size() else {
+                    return fail(
+                        "E0305",
+                        span,
+                        "the length of a permutation must be known here",
+                    );
+                };
+                let shape = vec![Dim::of(size)];
+                let keys = self.noise(
+                    Base::Uniform,
+                    site,
+                    TensorType {
+                        elem: Elem::F32,
+                        shape: shape.clone(),
+                    },
+                    span,
+                )?;
+                let ty = TensorType {
+                    elem: Elem::I64,
+                    shape,
+                };
+                Ok(Value::Tensor(self.emit(Op::ArgSort, &[&keys], ty, span)?))
+            }
+        }
+    }
+
+    fn gumbel(&mut self, uniform: &Tensor, span: Span) -> Result<Tensor> {
+        let log = self.unary(Unary::Log, uniform, span)?;
+        let negative = self.unary(Unary::Neg, &log, span)?;
+        let log = self.unary(Unary::Log, &negative, span)?;
+        self.unary(Unary::Neg, &log, span)
+    }
+
+    /// Base noise of a type, keyed by site and place.
+    fn noise(&mut self, base: Base, site: u64, ty: TensorType, span: Span) -> Result<Tensor> {
+        if self.checking() {
+            return Ok(Tensor {
+                ty,
+                repr: Repr::Unknown,
+            });
+        }
+        let mut operands = self.draw_key(span)?;
+        let (coordinates, radices) = self.coordinates(span)?;
+        operands.extend(coordinates);
+        let op = Op::Draw {
+            distribution: base,
+            site,
+            batch: 0,
+            radices,
+        };
+        let ir = crate::trace::ir_type(&ty, span)?;
+        let frame = self.top();
+        let value = frame.f.push1(op, &operands, ir, span);
+        Ok(Tensor {
+            ty,
+            repr: Repr::Traced(frame.id, value),
+        })
+    }
+
+    /// Seed and step of a draw here, in the innermost frame.
+    fn draw_key(&mut self, span: Span) -> Result<Vec<IrValue>> {
+        self.top();
+        if let FrameKind::Step { seed, step, .. } = &self.frames[0].kind {
+            let (id, seed, step) = (self.frames[0].id, *seed, *step);
+            let scalar = |value| Tensor {
+                ty: TensorType::scalar(Elem::I64),
+                repr: Repr::Traced(id, value),
+            };
+            return Ok(vec![
+                self.lift(&scalar(seed), span)?,
+                self.lift(&scalar(step), span)?,
+            ]);
+        }
+        // Seed and round are inputs of a statement, so that loop rounds share its code.
+        let (seed, round) = (self.seed as i64, self.round);
+        let input = |this: &mut Elaborator, number: i64| {
+            let tensor = Tensor {
+                ty: TensorType::scalar(Elem::I64),
+                repr: Repr::Concrete(Arc::new(HostTensor::i64(&[], vec![number]))),
+            };
+            this.lift(&tensor, span)
+        };
+        Ok(vec![input(self, seed)?, input(self, round)?])
+    }
+
+    /// The coordinates of the maps around, outermost first; the first is the example's.
+    fn coordinates(&mut self, span: Span) -> Result<(Vec<IrValue>, Vec<usize>)> {
+        let mut found: Vec<(u32, IrValue, usize)> = Vec::new();
+        for at in 0..self.frames.len() {
+            let FrameKind::Map {
+                size, coordinate, ..
+            } = &self.frames[at].kind
+            else {
+                continue;
+            };
+            let (size, known) = (*size, *coordinate);
+            let value = match known {
+                Some(value) => value,
+                None => {
+                    let outer = &mut self.frames[at - 1].f;
+                    let iota = outer.push1(
+                        Op::Iota { axis: 0 },
+                        &[],
+                        Type::new(Elem::I64, &[size]),
+                        span,
+                    );
+                    let frame = &mut self.frames[at];
+                    let param = frame.f.param(Type::scalar(Elem::I64), "");
+                    if let FrameKind::Map {
+                        operands,
+                        coordinate,
+                        ..
+                    } = &mut frame.kind
+                    {
+                        operands.push((iota, true));
+                        *coordinate = Some(param);
+                    }
+                    param
+                }
+            };
+            found.push((self.frames[at].id, value, size));
+        }
+        if found.is_empty() {
+            let zero = number(&mut self.top().f, 0, span);
+            return Ok((vec![zero], Vec::new()));
+        }
+        let radices = found.iter().skip(1).map(|(_, _, size)| *size).collect();
+        let mut coordinates = Vec::new();
+        for (id, value, _) in found {
+            let tensor = Tensor {
+                ty: TensorType::scalar(Elem::I64),
+                repr: Repr::Traced(id, value),
+            };
+            coordinates.push(self.lift(&tensor, span)?);
+        }
+        Ok((coordinates, radices))
+    }
+}
+
+fn number(f: &mut Function, value: i64, span: Span) -> IrValue {
+    f.number(value as f64, Type::scalar(Elem::I64), span)
+}

@@ -1,0 +1,638 @@
+//! Statements, blocks and top-level items.
+
+use crate::error::{fail, wanted};
+use crate::expr::Walk;
+use crate::scope::Scope;
+use crate::value::{Closure, Code, ModelTemplate, Tensor, TensorType, Value};
+use crate::{Elaborator, Result};
+use aec_syntax::ast::{
+    BinaryOp, Expr, ExprKind, FnDef, Init, Item, ItemKind, ModelDef, Pattern, Script, Stmt,
+    StmtKind,
+};
+use aec_syntax::{Diagnostic, Span};
+use std::rc::Rc;
+
+impl Elaborator {
+    /// Makes functions and models usable before they are defined.
+    pub fn declare(&mut self, script: &Script) -> Result<()> {
+        let scope = self.script.clone();
+        self.declare_items(script, &scope, "");
+        Ok(())
+    }
+
+    pub(crate) fn declare_items(&mut self, script: &Script, scope: &Scope, module: &str) {
+        for item in &script.items {
+            match &item.kind {
+                ItemKind::Model(def) => self.define_model(def, scope, module),
+                ItemKind::Stmt(Stmt {
+                    kind: StmtKind::Fn(def),
+                    ..
+                }) => define_fn(def, scope),
+                ItemKind::Stmt(_) | ItemKind::Use { .. } | ItemKind::Test { .. } => {}
+            }
+        }
+    }
+
+    fn define_model(&mut self, def: &Rc<ModelDef>, scope: &Scope, module: &str) {
+        let template = ModelTemplate {
+            def: def.clone(),
+            scope: scope.clone(),
+            module: module.into(),
+        };
+        scope.define(def.name.name.clone(), Value::Template(Rc::new(template)));
+    }
+
+    /// Runs one top-level item and gives the value of an expression.
+    pub fn run_item(&mut self, item: &Item) -> Result<Value> {
+        let scope = self.script.clone();
+        self.item(item, &scope)
+    }
+
+    /// Runs a `test` block.
+    pub fn run_test(&mut self, _name: &str, body: &[Stmt]) -> Result<()> {
+        let scope = self.script.child();
+        self.statements(body, &scope)
+    }
+
+    fn item(&mut self, item: &Item, scope: &Scope) -> Result<Value> {
+        match &item.kind {
+            ItemKind::Use { path, alias } => self
+                .use_module(path, alias.as_ref(), scope)
+                .map(|()| Value::Unit),
+            ItemKind::Model(def) => {
+                self.define_model(def, scope, "");
+                Ok(Value::Unit)
+            }
+            ItemKind::Test { .. } => Ok(Value::Unit),
+            ItemKind::Stmt(stmt) => {
+                if !self.checking() {
+                    self.frames.clear();
+                    self.push_statement_frame();
+                }
+                self.activations.truncate(1);
+                let result = self.top_statement(stmt, scope);
+                self.frames.clear();
+                result
+            }
+        }
+    }
+
+    fn top_statement(&mut self, stmt: &Stmt, scope: &Scope) -> Result<Value> {
+        match &stmt.kind {
+            StmtKind::Expr(expr) => {
+                let value = self.eval(expr, scope)?;
+                self.materialize_one(value, expr.span)
+            }
+            StmtKind::Let { .. }
+            | StmtKind::Fn(_)
+            | StmtKind::For { .. }
+            | StmtKind::Print(_)
+            | StmtKind::Assert { .. }
+            | StmtKind::If { .. }
+            | StmtKind::Assign { .. }
+            | StmtKind::Error => self.script_statement(stmt, scope).map(|()| Value::Unit),
+        }
+    }
+
+    /// Statements of a script, a loop or a test: each runs before the next begins.
+    pub(crate) fn statements(&mut self, stmts: &[Stmt], scope: &Scope) -> Result<()> {
+        for stmt in stmts {
+            if let StmtKind::Fn(def) = &stmt.kind {
+                define_fn(def, scope);
+            }
+        }
+        for stmt in stmts {
+            if !self.checking() && self.frames.len() <= 1 && self.activations.len() == 1 {
+                self.frames.clear();
+                self.push_statement_frame();
+            }
+            self.script_statement(stmt, scope)?;
+        }
+        Ok(())
+    }
+
+    fn script_statement(&mut self, stmt: &Stmt, scope: &Scope) -> Result<()> {
+        if !self.checking() {
+            let host = self.host.clone();
+            host.check_interrupt()?;
+        }
+        self.statement(stmt, scope, true).map(|_| ())
+    }
+
+    /// `{ let …; e }`: a value, or Unit.
+    pub(crate) fn block(&mut self, stmts: &Rc<Vec<Stmt>>, scope: &Scope) -> Result<Value> {
+        let mut scope = scope.child();
+        for stmt in stmts.iter() {
+            if let StmtKind::Fn(def) = &stmt.kind {
+                define_fn(def, &scope);
+            }
+        }
+        let mut value = Value::Unit;
+        for (at, stmt) in stmts.iter().enumerate() {
+            if let StmtKind::Let { pattern, .. } = &stmt.kind
+                && binds_again(pattern, &scope)
+            {
+                // A later `let` shadows; closures made before keep the earlier value.
+                scope = scope.child();
+            }
+            value = match self.statement(stmt, &scope, false) {
+                Ok(value) => value,
+                // While checking, one error does not hide the next statement's.
+                Err(diagnostic) if self.checking() && at + 1 < stmts.len() => {
+                    self.found.push(*diagnostic);
+                    self.poison(stmt, &scope);
+                    Value::Unknown
+                }
+                Err(diagnostic) => return Err(diagnostic),
+            };
+            if at + 1 < stmts.len()
+                && let StmtKind::Expr(expr) = &stmt.kind
+                && !matches!(value, Value::Unit | Value::Unknown)
+            {
+                return Err(Box::new(unused(expr, &self.text(expr.span))));
+            }
+        }
+        Ok(value)
+    }
+
+    fn statement(&mut self, stmt: &Stmt, scope: &Scope, script: bool) -> Result<Value> {
+        match &stmt.kind {
+            StmtKind::Let { pattern, ty, init } => {
+                let value = match init {
+                    Init::Value(expr) => {
+                        let value = self.eval(expr, scope)?;
+                        if matches!(value, Value::Unit) {
+                            return fail("E0310", expr.span, "this gives no value");
+                        }
+                        match ty {
+                            Some(ty) => self.match_let(ty, &value, expr.span, scope)?,
+                            None => value,
+                        }
+                    }
+                    Init::Draw(expr) => {
+                        let name = match pattern {
+                            Pattern::Name(name) => name.name.clone(),
+                            Pattern::Wildcard(_) | Pattern::Tuple(..) | Pattern::Record(..) => {
+                                "_".into()
+                            }
+                        };
+                        self.draw_let(&name, ty.as_ref(), expr, scope)?
+                    }
+                };
+                let value = if script {
+                    self.settle(value, stmt.span)?
+                } else {
+                    value
+                };
+                self.bind_pattern(pattern, value, stmt.span, scope)?;
+                Ok(Value::Unit)
+            }
+            StmtKind::Fn(def) => {
+                define_fn(def, scope);
+                Ok(Value::Unit)
+            }
+            StmtKind::For {
+                pattern,
+                iter,
+                body,
+            } => {
+                if !self.effects_allowed() {
+                    return Err(Box::new(
+                        Diagnostic::error(
+                            "E0410",
+                            stmt.span,
+                            "`for` belongs to scripts, not to code that is compiled",
+                        )
+                        .help("`map`, a comprehension or `reduce` repeats inside a function"),
+                    ));
+                }
+                self.for_loop(pattern, iter, body, scope)?;
+                Ok(Value::Unit)
+            }
+            StmtKind::Print(exprs) => {
+                if !self.effects_allowed() {
+                    return Err(Box::new(
+                        Diagnostic::error(
+                            "E0410",
+                            stmt.span,
+                            "`print` belongs to scripts, not to code that is compiled",
+                        )
+                        .help("`debug(x)` gives x and prints it while compiled code runs"),
+                    ));
+                }
+                let mut values = Vec::new();
+                for expr in exprs {
+                    values.push(self.eval(expr, scope)?);
+                }
+                let values = self.materialize(&values, stmt.span)?;
+                if !self.checking() {
+                    let host = self.host.clone();
+                    host.print(self, &values, stmt.span)?;
+                }
+                Ok(Value::Unit)
+            }
+            StmtKind::Assert { condition, message } => {
+                self.assert(condition, message.as_ref(), stmt.span, scope)?;
+                Ok(Value::Unit)
+            }
+            StmtKind::If {
+                condition,
+                then,
+                otherwise,
+            } => {
+                let test = self.eval(condition, scope)?;
+                let taken = self.decide(&test, condition.span)?;
+                if taken.is_none() && !self.checking() {
+                    return fail(
+                        "E0410",
+                        condition.span,
+                        "an `if` statement inside compiled code needs a condition that is known before; use `if … then … else …`",
+                    );
+                }
+                if taken != Some(false) {
+                    self.branch(then, scope, script)?;
+                }
+                if taken != Some(true)
+                    && let Some(otherwise) = otherwise
+                {
+                    self.branch(otherwise, scope, script)?;
+                }
+                Ok(Value::Unit)
+            }
+            StmtKind::Expr(expr) => {
+                let value = self.eval(expr, scope)?;
+                if script {
+                    if !matches!(value, Value::Unit | Value::Unknown) && !self.has_effect(expr) {
+                        return Err(Box::new(unused(expr, &self.text(expr.span))));
+                    }
+                    return self.settle(value, expr.span);
+                }
+                Ok(value)
+            }
+            StmtKind::Assign { target, value } => {
+                let new = self.eval(value, scope)?;
+                if !self.effects_allowed() {
+                    return fail(
+                        "E0410",
+                        stmt.span,
+                        "assignment belongs to scripts, not to code that is compiled; use `let`",
+                    );
+                }
+                let new = self.settle(new, value.span)?;
+                self.assign(target, new, value.span, scope)?;
+                Ok(Value::Unit)
+            }
+            StmtKind::Error => Ok(Value::Unit),
+        }
+    }
+
+    /// In a script, what a statement computes is computed when it ends.
+    fn settle(&mut self, value: Value, span: Span) -> Result<Value> {
+        if self.effects_allowed() {
+            self.materialize_one(value, span)
+        } else {
+            Ok(value)
+        }
+    }
+
+    fn branch(&mut self, body: &[Stmt], scope: &Scope, script: bool) -> Result<()> {
+        let inner = scope.child();
+        if script {
+            return self.statements(body, &inner);
+        }
+        for stmt in body {
+            self.statement(stmt, &inner, false)?;
+        }
+        Ok(())
+    }
+
+    fn for_loop(
+        &mut self,
+        pattern: &Pattern,
+        iter: &Expr,
+        body: &Rc<Vec<Stmt>>,
+        scope: &Scope,
+    ) -> Result<()> {
+        let walk = self.walk(iter, scope)?;
+        let outer = self.round;
+        let rounds: Vec<Value> = match walk {
+            Walk::Items(items) => items,
+            Walk::Axis(tensor) if self.checking() => vec![Value::Tensor(Tensor {
+                ty: TensorType {
+                    elem: tensor.ty.elem,
+                    shape: tensor.ty.shape[1..].to_vec(),
+                },
+                repr: crate::value::Repr::Unknown,
+            })],
+            Walk::Axis(tensor) => {
+                let value = self.materialize_one(Value::Tensor(tensor), iter.span)?;
+                split_rows(&value)
+            }
+            Walk::Sizes(..) => vec![Value::Tensor(Tensor {
+                ty: TensorType::scalar(aec_runtime::Elem::I64),
+                repr: crate::value::Repr::Unknown,
+            })],
+        };
+        let rounds = if self.checking() {
+            rounds.into_iter().take(1).map(forget).collect()
+        } else {
+            rounds
+        };
+        for (index, item) in rounds.into_iter().enumerate() {
+            let inner = scope.child();
+            // A loop's counter is an input of what is compiled, so that rounds share it.
+            self.bind_pattern(pattern, as_input(item), iter.span, &inner)?;
+            self.round = outer.wrapping_mul(1_000_003).wrapping_add(index as i64 + 1);
+            let result = self.statements(body, &inner);
+            self.round = outer;
+            result?;
+        }
+        Ok(())
+    }
+
+    fn assert(
+        &mut self,
+        condition: &Expr,
+        message: Option<&Expr>,
+        span: Span,
+        scope: &Scope,
+    ) -> Result<()> {
+        let value = self.eval(condition, scope)?;
+        let text = match message {
+            Some(message) => match self.eval(message, scope)? {
+                Value::Str(text) => Some(text),
+                Value::Unknown => None,
+                other => return wanted(message.span, "a string", &other),
+            },
+            None => None,
+        };
+        if matches!(value, Value::Unknown) {
+            return Ok(());
+        }
+        if !matches!(&value, Value::Tensor(tensor) if tensor.ty.elem == aec_runtime::Elem::Bool) {
+            return wanted(condition.span, "a condition (a bool)", &value);
+        }
+        if self.checking() {
+            return Ok(());
+        }
+        if !self.effects_allowed() {
+            return fail(
+                "E0410",
+                span,
+                "`assert` belongs to scripts and tests, not to code that is compiled",
+            );
+        }
+        let value = self.materialize_one(value, condition.span)?;
+        let holds = value
+            .host()
+            .is_some_and(|host| host.to_f64_vec().iter().all(|&bit| bit != 0.0));
+        if holds {
+            return Ok(());
+        }
+        let what = text.map_or_else(
+            || format!("this does not hold: `{}`", self.text(condition.span)),
+            |text| format!("assertion failed: {text}"),
+        );
+        let mut diagnostic = Diagnostic::error("E0701", span, what);
+        // What both sides of a comparison were.
+        let mut inner = condition;
+        while let ExprKind::Paren(next) = &inner.kind {
+            inner = next;
+        }
+        if let ExprKind::Binary {
+            op, left, right, ..
+        } = &inner.kind
+            && !matches!(op, BinaryOp::And | BinaryOp::Or)
+        {
+            for side in [left, right] {
+                if matches!(
+                    side.kind,
+                    ExprKind::Int(_) | ExprKind::Float(_) | ExprKind::Bool(_)
+                ) {
+                    continue;
+                }
+                if let Ok(value) = self.eval(side, scope)
+                    && let Ok(value) = self.materialize_one(value, side.span)
+                    && let Ok(shown) = self.host.clone().format(&value, None, side.span)
+                {
+                    diagnostic = diagnostic.label(side.span, format!("is {shown}"));
+                }
+            }
+        }
+        Err(Box::new(diagnostic))
+    }
+
+    /// Binds the names of a pattern.
+    pub(crate) fn bind_pattern(
+        &mut self,
+        pattern: &Pattern,
+        value: Value,
+        span: Span,
+        scope: &Scope,
+    ) -> Result<()> {
+        self.match_pattern(pattern, value, span, &mut |name, value, _| {
+            scope.define(name, value);
+            Ok(())
+        })
+    }
+
+    fn assign(&mut self, pattern: &Pattern, value: Value, span: Span, scope: &Scope) -> Result<()> {
+        let prelude = self.prelude.clone();
+        self.match_pattern(pattern, value, span, &mut |name, value, at| {
+            if scope.lookup_below(&name, &prelude).is_some() && scope.assign(&name, value) {
+                return Ok(());
+            }
+            let names = scope.names();
+            let mut diagnostic = Diagnostic::error(
+                "E0201",
+                at,
+                format!("there is nothing called `{name}` here to assign to"),
+            );
+            diagnostic = match aec_syntax::suggest::nearest(&name, names.iter().map(|name| &**name))
+            {
+                Some(near) => diagnostic.help_edit(format!("did you mean `{near}`?"), at, near),
+                None => diagnostic.help(format!("`let {name} = …` makes a new name")),
+            };
+            Err(Box::new(diagnostic))
+        })
+    }
+
+    fn match_pattern(
+        &mut self,
+        pattern: &Pattern,
+        value: Value,
+        span: Span,
+        bind: &mut dyn FnMut(Rc<str>, Value, Span) -> Result<()>,
+    ) -> Result<()> {
+        match pattern {
+            Pattern::Name(name) => bind(name.name.clone(), value, name.span),
+            Pattern::Wildcard(_) => Ok(()),
+            Pattern::Tuple(parts, at) => {
+                let values: Vec<Value> = match &value {
+                    Value::Unknown => vec![Value::Unknown; parts.len()],
+                    Value::Tuple(values) | Value::List(values) => values.to_vec(),
+                    Value::Tensor(tensor) if tensor.ty.rank() == 1 && value.host().is_some() => {
+                        split_rows(&value)
+                    }
+                    other => {
+                        return Err(Box::new(
+                            Diagnostic::error(
+                                "E0310",
+                                *at,
+                                format!(
+                                    "a tuple of {} is wanted here, but the value is {}",
+                                    parts.len(),
+                                    other.describe()
+                                ),
+                            )
+                            .label(span, "this value"),
+                        ));
+                    }
+                };
+                if values.len() != parts.len() {
+                    return Err(Box::new(
+                        Diagnostic::error(
+                            "E0310",
+                            *at,
+                            format!("{} names for {} values", parts.len(), values.len()),
+                        )
+                        .label(span, value.describe()),
+                    ));
+                }
+                for (part, value) in parts.iter().zip(values) {
+                    self.match_pattern(part, value, span, bind)?;
+                }
+                Ok(())
+            }
+            Pattern::Record(parts, _) => {
+                for (name, part) in parts {
+                    let field = self.field(&value, name)?;
+                    self.match_pattern(part, field, span, bind)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether an expression statement does something: a call of a script function or effect.
+    fn has_effect(&self, expr: &Expr) -> bool {
+        match &expr.kind {
+            ExprKind::Call { .. }
+            | ExprKind::Pipe { .. }
+            | ExprKind::Train { .. }
+            | ExprKind::Error => true,
+            ExprKind::If { .. } | ExprKind::Block(_) => true,
+            ExprKind::Paren(inner) => self.has_effect(inner),
+            _ => false,
+        }
+    }
+}
+
+fn define_fn(def: &Rc<FnDef>, scope: &Scope) {
+    scope.define(
+        def.name.name.clone(),
+        Value::Fn(Rc::new(Closure {
+            code: Code::Named(def.clone(), scope.clone()),
+            name: def.name.name.clone(),
+            span: def.span,
+        })),
+    );
+}
+
+fn binds_again(pattern: &Pattern, scope: &Scope) -> bool {
+    match pattern {
+        Pattern::Name(name) => scope.here(&name.name).is_some(),
+        Pattern::Wildcard(_) => false,
+        Pattern::Tuple(parts, _) => parts.iter().any(|part| binds_again(part, scope)),
+        Pattern::Record(parts, _) => parts.iter().any(|(_, part)| binds_again(part, scope)),
+    }
+}
+
+fn unused(expr: &Expr, text: &str) -> Diagnostic {
+    let diagnostic = Diagnostic::error(
+        "E0411",
+        expr.span,
+        format!("the value of `{text}` is not used"),
+    );
+    if let ExprKind::Binary {
+        op: BinaryOp::Eq,
+        op_span,
+        ..
+    } = &expr.kind
+    {
+        return diagnostic.help_edit("`==` compares; `=` assigns", *op_span, "=");
+    }
+    diagnostic.help("bind it with `let`, or `print` it")
+}
+
+/// The entries of a tensor's first axis, as tensors in memory.
+pub(crate) fn split_rows(value: &Value) -> Vec<Value> {
+    let (Some(host), Value::Tensor(tensor)) = (value.host(), value) else {
+        return Vec::new();
+    };
+    let Some((&n, dims)) = host.dims().split_first() else {
+        return Vec::new();
+    };
+    let row: usize = dims.iter().product();
+    let fixed = matches!(tensor.repr, crate::value::Repr::Static(_));
+    (0..n)
+        .map(|at| {
+            let part = slice_rows(host, at * row, row, dims);
+            match (fixed, Value::concrete(part)) {
+                (true, Value::Tensor(part)) => Value::Tensor(Tensor {
+                    ty: TensorType {
+                        elem: tensor.ty.elem,
+                        shape: part.ty.shape.clone(),
+                    },
+                    repr: match part.repr {
+                        crate::value::Repr::Concrete(host) => crate::value::Repr::Static(host),
+                        other => other,
+                    },
+                }),
+                (_, value) => value,
+            }
+        })
+        .collect()
+}
+
+fn slice_rows(
+    host: &aec_runtime::Tensor,
+    start: usize,
+    len: usize,
+    dims: &[usize],
+) -> aec_runtime::Tensor {
+    use aec_runtime::Data;
+    let range = start..start + len;
+    let data = match host.data() {
+        Data::F32(v) => Data::F32(v[range].to_vec()),
+        Data::F64(v) => Data::F64(v[range].to_vec()),
+        Data::I32(v) => Data::I32(v[range].to_vec()),
+        Data::I64(v) => Data::I64(v[range].to_vec()),
+        Data::Bool(v) => Data::Bool(v[range].to_vec()),
+    };
+    aec_runtime::Tensor::new(dims.to_vec(), data)
+}
+
+/// While checking, one round stands for all: nothing is known of a counter's value.
+fn forget(value: Value) -> Value {
+    match value {
+        Value::Tensor(tensor) => Value::Tensor(Tensor {
+            ty: tensor.ty,
+            repr: crate::value::Repr::Unknown,
+        }),
+        other => other,
+    }
+}
+
+fn as_input(value: Value) -> Value {
+    match value {
+        Value::Tensor(Tensor {
+            ty,
+            repr: crate::value::Repr::Static(host),
+        }) => {
+            let repr = crate::value::Repr::Concrete(crate::trace::converted(&host, ty.elem));
+            Value::Tensor(Tensor { ty, repr })
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,510 @@
+//! Tracing: frames, captures, regions, and running what a statement has traced.
+//!
+//! A frame is a TIR function under construction. The outermost one belongs to a script
+//! statement (its params are tensors in memory) or to a training step. Inner ones are bodies of
+//! `map` and `derivative`; a value of an outer frame that they use becomes a param, and an
+//! operand of the region's instruction.
+
+use crate::error::fail;
+use crate::value::{Repr, Tensor, TensorType, Value};
+use crate::{Elaborator, Result};
+use aec_ir::{Def, Function, Literal, Op, Type, Value as IrValue};
+use aec_runtime::{Data, Elem, Tensor as HostTensor};
+use aec_syntax::Span;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// What kind of function a frame is.
+pub(crate) enum FrameKind {
+    /// A script statement: one tensor in memory for each param, and what has been run already.
+    Statement {
+        inputs: Vec<Arc<HostTensor>>,
+        done: HashMap<IrValue, Arc<HostTensor>>,
+    },
+    /// A training or evaluation step; `inputs` are constants of the step that scripts hold.
+    Step {
+        seed: IrValue,
+        step: IrValue,
+        inputs: Vec<Arc<HostTensor>>,
+    },
+    /// Body of a map: for each param, the operand in the frame around and whether it is mapped.
+    Map {
+        size: usize,
+        operands: Vec<(IrValue, bool)>,
+        coordinate: Option<IrValue>,
+        is_batch: bool,
+    },
+    /// Body of a derivative: for each param, the operand in the frame around.
+    Derivative { operands: Vec<IrValue> },
+}
+
+/// A function being traced.
+pub(crate) struct Frame {
+    pub(crate) id: u32,
+    pub(crate) f: Function,
+    pub(crate) kind: FrameKind,
+    captured: HashMap<IrValue, IrValue>,
+    by_address: HashMap<usize, IrValue>,
+}
+
+/// The TIR type of a type whose sizes are all known.
+pub(crate) fn ir_type(ty: &TensorType, span: Span) -> Result<Type> {
+    match ty.dims() {
+        Some(dims) => Ok(Type::new(ty.elem, &dims)),
+        None => fail(
+            "E0305",
+            span,
+            format!("the size of this {ty} is not known here"),
+        ),
+    }
+}
+
+/// A host tensor's elements as another element type.
+pub(crate) fn converted(tensor: &Arc<HostTensor>, elem: Elem) -> Arc<HostTensor> {
+    if tensor.elem() == elem {
+        return tensor.clone();
+    }
+    if let (Data::I32(_) | Data::I64(_), Elem::I32 | Elem::I64) = (tensor.data(), elem) {
+        let values: Vec<i64> = (0..tensor.len()).map(|at| tensor.get_i64(at)).collect();
+        let data = match elem {
+            Elem::I32 => Data::I32(values.iter().map(|&v| v as i32).collect()),
+            _ => Data::I64(values),
+        };
+        return Arc::new(HostTensor::new(tensor.dims().to_vec(), data));
+    }
+    Arc::new(HostTensor::from_f64(
+        elem,
+        tensor.dims(),
+        tensor.to_f64_vec(),
+    ))
+}
+
+/// What a failed attempt at tracing is undone to.
+pub(crate) struct Snapshot {
+    frames: usize,
+    pure_depth: u32,
+    batch_depth: u32,
+    found: usize,
+    calls: HashMap<aec_syntax::ast::Name, u64>,
+}
+
+impl Elaborator {
+    /// Opens a frame.
+    pub(crate) fn push_frame(&mut self, name: &str, kind: FrameKind) -> u32 {
+        self.next_frame += 1;
+        let frame = Frame {
+            id: self.next_frame,
+            f: Function::new(name),
+            kind,
+            captured: HashMap::new(),
+            by_address: HashMap::new(),
+        };
+        self.frames.push(frame);
+        self.next_frame
+    }
+
+    /// Closes the innermost frame.
+    pub(crate) fn pop_frame(&mut self) -> Option<Frame> {
+        self.frames.pop()
+    }
+
+    /// The innermost frame; a statement always has one while it runs.
+    pub(crate) fn top(&mut self) -> &mut Frame {
+        if self.frames.is_empty() {
+            self.push_statement_frame();
+        }
+        let last = self.frames.len() - 1;
+        &mut self.frames[last]
+    }
+
+    /// Opens the frame of a script statement.
+    pub(crate) fn push_statement_frame(&mut self) {
+        self.push_frame(
+            "statement",
+            FrameKind::Statement {
+                inputs: Vec::new(),
+                done: HashMap::new(),
+            },
+        );
+    }
+
+    /// The depths that a failed attempt at tracing is undone to.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            frames: self.frames.len(),
+            pure_depth: self.pure_depth,
+            batch_depth: self.batch_depth,
+            found: self.found.len(),
+            calls: self
+                .activations
+                .last()
+                .map(|activation| activation.calls.clone())
+                .unwrap_or_default(),
+        }
+    }
+
+    /// Forgets frames that a failed attempt left open. Instructions that it emitted in outer
+    /// frames are dead and vanish later.
+    pub(crate) fn restore(&mut self, state: Snapshot) {
+        self.frames.truncate(state.frames);
+        self.pure_depth = state.pure_depth;
+        self.batch_depth = state.batch_depth;
+        self.found.truncate(state.found);
+        if let Some(activation) = self.activations.last_mut() {
+            activation.calls = state.calls;
+        }
+    }
+
+    /// Whether effects may happen: nothing but statements is being traced.
+    pub(crate) fn effects_allowed(&self) -> bool {
+        match self.phase {
+            crate::Phase::Check => self.pure_depth == 0,
+            crate::Phase::Run => match self.frames.as_slice() {
+                [] => true,
+                [frame] => matches!(frame.kind, FrameKind::Statement { .. }),
+                _ => false,
+            },
+        }
+    }
+
+    /// Adds a param of the innermost frame, as a traced tensor.
+    pub(crate) fn traced_param(
+        &mut self,
+        ty: &TensorType,
+        name: &str,
+        span: Span,
+    ) -> Result<(Tensor, IrValue)> {
+        let ir = ir_type(ty, span)?;
+        let frame = self.top();
+        let value = frame.f.param(ir, name);
+        let id = frame.id;
+        Ok((
+            Tensor {
+                ty: ty.clone(),
+                repr: Repr::Traced(id, value),
+            },
+            value,
+        ))
+    }
+
+    /// A value of the outermost frame for a tensor in memory.
+    fn input(&mut self, tensor: &Arc<HostTensor>, elem: Elem) -> IrValue {
+        let address = Arc::as_ptr(tensor) as usize;
+        let frame = &mut self.frames[0];
+        if let Some(&value) = frame.by_address.get(&address) {
+            return value;
+        }
+        let value = frame.f.param(Type::new(elem, tensor.dims()), "");
+        if let FrameKind::Statement { inputs, .. } | FrameKind::Step { inputs, .. } =
+            &mut frame.kind
+        {
+            inputs.push(tensor.clone());
+        }
+        frame.by_address.insert(address, value);
+        value
+    }
+
+    /// Brings a value of frame `from` (an index) into the innermost frame.
+    fn bring(&mut self, value: IrValue, from: usize) -> IrValue {
+        let mut value = value;
+        for at in from + 1..self.frames.len() {
+            if let Some(&inner) = self.frames[at].captured.get(&value) {
+                value = inner;
+                continue;
+            }
+            let ty = self.frames[at - 1].f.ty(value).clone();
+            let frame = &mut self.frames[at];
+            let inner = frame.f.param(ty, "");
+            match &mut frame.kind {
+                FrameKind::Map { operands, .. } => operands.push((value, false)),
+                FrameKind::Derivative { operands } => operands.push(value),
+                FrameKind::Statement { .. } | FrameKind::Step { .. } => {}
+            }
+            frame.captured.insert(value, inner);
+            value = inner;
+        }
+        value
+    }
+
+    /// The value of a tensor in the innermost frame.
+    pub(crate) fn lift(&mut self, tensor: &Tensor, span: Span) -> Result<IrValue> {
+        self.top();
+        match &tensor.repr {
+            Repr::Static(host) => {
+                let ty = ir_type(&tensor.ty, span)?;
+                let f = &mut self.top().f;
+                if host.rank() == 0 {
+                    let literal = match ty.elem {
+                        Elem::F32 | Elem::F64 => Literal::Float(host.get_f64(0)),
+                        Elem::I32 | Elem::I64 => Literal::Int(host.get_i64(0)),
+                        Elem::Bool => Literal::Bool(host.get_f64(0) != 0.0),
+                    };
+                    return Ok(f.constant(literal, ty, span));
+                }
+                let dense = converted(host, ty.elem);
+                Ok(f.push1(Op::Dense(dense), &[], ty, span))
+            }
+            Repr::Concrete(host) => {
+                let value = self.input(&host.clone(), tensor.ty.elem);
+                Ok(self.bring(value, 0))
+            }
+            Repr::Traced(id, value) => match self.frames.iter().position(|frame| frame.id == *id) {
+                Some(at) => Ok(self.bring(*value, at)),
+                None => fail(
+                    "E0490",
+                    span,
+                    "this value was made inside a function that has ended",
+                ),
+            },
+            Repr::Symbolic(_) | Repr::Unknown => fail(
+                "E0305",
+                span,
+                format!("the value of this {} is not known here", tensor.ty),
+            ),
+        }
+    }
+
+    /// Emits an instruction with one result, or only types it while checking.
+    pub(crate) fn emit(
+        &mut self,
+        op: Op,
+        operands: &[&Tensor],
+        ty: TensorType,
+        span: Span,
+    ) -> Result<Tensor> {
+        self.build(operands, ty, span, |f, values, ir, span| {
+            f.push1(op, values, ir, span)
+        })
+    }
+
+    /// Emits instructions through the builder, or only types their result while checking.
+    pub(crate) fn build(
+        &mut self,
+        operands: &[&Tensor],
+        ty: TensorType,
+        span: Span,
+        make: impl FnOnce(&mut Function, &[IrValue], Type, Span) -> IrValue,
+    ) -> Result<Tensor> {
+        if self.checking() {
+            return Ok(Tensor {
+                ty,
+                repr: Repr::Unknown,
+            });
+        }
+        let mut values = Vec::with_capacity(operands.len());
+        for operand in operands {
+            values.push(self.lift(operand, span)?);
+        }
+        let ir = ir_type(&ty, span)?;
+        let frame = self.top();
+        let value = make(&mut frame.f, &values, ir, span);
+        let id = frame.id;
+        Ok(Tensor {
+            ty,
+            repr: Repr::Traced(id, value),
+        })
+    }
+
+    /// Whether a value holds a traced tensor.
+    pub(crate) fn has_traced(value: &Value) -> bool {
+        match value {
+            Value::Tensor(tensor) => matches!(tensor.repr, Repr::Traced(..)),
+            Value::Tuple(values) | Value::List(values) => values.iter().any(Self::has_traced),
+            Value::Record(fields) => fields.iter().any(|(_, value)| Self::has_traced(value)),
+            Value::Model(model) => model
+                .params
+                .iter()
+                .chain(&model.statics)
+                .any(|(_, value)| Self::has_traced(value)),
+            Value::Distribution(distribution) => distribution.params.iter().any(Self::has_traced),
+            Value::Unit
+            | Value::Str(_)
+            | Value::Fn(_)
+            | Value::Builtin(_)
+            | Value::Template(_)
+            | Value::Module(_)
+            | Value::Unknown => false,
+        }
+    }
+
+    /// Runs what is needed to have all tensors of the values in memory. While checking, the
+    /// values themselves.
+    pub(crate) fn materialize(&mut self, values: &[Value], span: Span) -> Result<Vec<Value>> {
+        if self.checking() || !values.iter().any(Self::has_traced) {
+            return Ok(values.to_vec());
+        }
+        let mut wanted: Vec<IrValue> = Vec::new();
+        for value in values {
+            self.collect(value, &mut wanted, span)?;
+        }
+        self.run_now(&wanted, span)?;
+        let FrameKind::Statement { done, .. } = &self.frames[0].kind else {
+            return fail(
+                "E0491",
+                span,
+                "a value is needed here before the step has run",
+            );
+        };
+        let done = done.clone();
+        Ok(values
+            .iter()
+            .map(|value| replace_traced(value, &done))
+            .collect())
+    }
+
+    /// One value in memory.
+    pub(crate) fn materialize_one(&mut self, value: Value, span: Span) -> Result<Value> {
+        if !Self::has_traced(&value) {
+            return Ok(value);
+        }
+        let mut values = self.materialize(&[value], span)?;
+        Ok(values.pop().unwrap_or(Value::Unit))
+    }
+
+    fn collect(&mut self, value: &Value, wanted: &mut Vec<IrValue>, span: Span) -> Result<()> {
+        match value {
+            Value::Tensor(Tensor {
+                repr: Repr::Traced(id, traced),
+                ..
+            }) => {
+                let statement = matches!(self.frames[0].kind, FrameKind::Statement { .. });
+                if !statement || self.frames.len() != 1 || self.frames[0].id != *id {
+                    return fail(
+                        "E0491",
+                        span,
+                        "this needs a value that only exists while the compiled code runs",
+                    );
+                }
+                wanted.push(*traced);
+                Ok(())
+            }
+            Value::Tensor(_)
+            | Value::Unit
+            | Value::Str(_)
+            | Value::Fn(_)
+            | Value::Builtin(_)
+            | Value::Template(_)
+            | Value::Module(_)
+            | Value::Unknown => Ok(()),
+            Value::Tuple(values) | Value::List(values) => values
+                .iter()
+                .try_for_each(|value| self.collect(value, wanted, span)),
+            Value::Record(fields) => fields
+                .iter()
+                .try_for_each(|(_, value)| self.collect(value, wanted, span)),
+            Value::Model(model) => model
+                .params
+                .iter()
+                .chain(&model.statics)
+                .try_for_each(|(_, value)| self.collect(value, wanted, span)),
+            Value::Distribution(distribution) => distribution
+                .params
+                .iter()
+                .try_for_each(|value| self.collect(value, wanted, span)),
+        }
+    }
+
+    /// Compiles and runs the part of the statement that the values need.
+    fn run_now(&mut self, wanted: &[IrValue], span: Span) -> Result<()> {
+        let (function, inputs, fresh) = {
+            let frame = &self.frames[0];
+            let FrameKind::Statement { inputs, done } = &frame.kind else {
+                return fail(
+                    "E0491",
+                    span,
+                    "a value is needed here before the step has run",
+                );
+            };
+            let fresh: Vec<IrValue> = {
+                let mut seen = HashSet::new();
+                wanted
+                    .iter()
+                    .copied()
+                    .filter(|value| !done.contains_key(value) && seen.insert(*value))
+                    .collect()
+            };
+            if fresh.is_empty() {
+                return Ok(());
+            }
+            let (function, inputs) = extract(&frame.f, inputs, done, &fresh);
+            (function, inputs, fresh)
+        };
+        let host = self.host.clone();
+        let results = host.run(function, inputs, span)?;
+        if let FrameKind::Statement { done, .. } = &mut self.frames[0].kind {
+            done.extend(fresh.into_iter().zip(results));
+        }
+        Ok(())
+    }
+}
+
+/// The part of a statement's function that gives `wanted`, what has run already being inputs.
+fn extract(
+    f: &Function,
+    inputs: &[Arc<HostTensor>],
+    done: &HashMap<IrValue, Arc<HostTensor>>,
+    wanted: &[IrValue],
+) -> (Function, Vec<Arc<HostTensor>>) {
+    let mut needed: HashSet<IrValue> = wanted.iter().copied().collect();
+    for &inst in f.order.iter().rev() {
+        let data = &f.insts[inst];
+        if data
+            .results
+            .iter()
+            .any(|result| needed.contains(result) && !done.contains_key(result))
+        {
+            needed.extend(data.operands.iter().copied());
+        }
+    }
+    let mut out = Function::new(f.name.clone());
+    let mut map: HashMap<IrValue, IrValue> = HashMap::new();
+    let mut given = Vec::new();
+    for (value, data) in f.values.iter() {
+        if !needed.contains(&value) {
+            continue;
+        }
+        let host = match (done.get(&value), data.def) {
+            (Some(host), _) => host,
+            (None, Def::Param(index)) => &inputs[index as usize],
+            (None, Def::Result(..)) => continue,
+        };
+        map.insert(value, out.param(data.ty.clone(), ""));
+        given.push(host.clone());
+    }
+    for &inst in &f.order {
+        let data = &f.insts[inst];
+        if !data
+            .results
+            .iter()
+            .any(|result| needed.contains(result) && !map.contains_key(result))
+        {
+            continue;
+        }
+        let operands: Vec<IrValue> = data.operands.iter().map(|operand| map[operand]).collect();
+        let types: Vec<Type> = data
+            .results
+            .iter()
+            .map(|&result| f.ty(result).clone())
+            .collect();
+        let copy = out.push(data.op.clone(), &operands, &types, data.span);
+        let results = out.insts[copy].results.clone();
+        for (&old, &new) in data.results.iter().zip(&results) {
+            map.entry(old).or_insert(new);
+        }
+    }
+    out.results = wanted.iter().map(|value| map[value]).collect();
+    (out, given)
+}
+
+fn replace_traced(value: &Value, done: &HashMap<IrValue, Arc<HostTensor>>) -> Value {
+    crate::leaves::map_tensors(value, &mut |tensor| match &tensor.repr {
+        Repr::Traced(_, traced) => match done.get(traced) {
+            Some(host) => Tensor {
+                ty: tensor.ty.clone(),
+                repr: Repr::Concrete(host.clone()),
+            },
+            None => tensor.clone(),
+        },
+        Repr::Unknown | Repr::Static(_) | Repr::Concrete(_) | Repr::Symbolic(_) => tensor.clone(),
+    })
+}
