@@ -307,7 +307,11 @@ impl Emitter<'_, '_, '_> {
         }
         let mut done = start;
         if has_vector {
-            let length = self.b.ins().isub(end, start);
+            let mut length = self.b.ins().isub(end, start);
+            if trip.is_none() {
+                let zero = self.b.ins().iconst(types::I64, 0);
+                length = self.b.ins().smax(length, zero);
+            }
             let whole = self.b.ins().band_imm_s(length, -i64::from(lanes));
             done = self.b.ins().iadd(start, whole);
             self.count(start, done, i64::from(lanes), |this, at| {

@@ -49,6 +49,7 @@ impl Emitter<'_, '_, '_> {
             ValKind::Fma(x, y, z) => self.operate(Operation::Fma, elem, &[*x, *y, *z]),
             ValKind::Compare(op, x, y) => self.operate(Operation::Compare(*op), elem, &[*x, *y]),
             ValKind::Select(c, x, y) => self.operate(Operation::Select, elem, &[*c, *x, *y]),
+            ValKind::Convert(x) if kernel.values[*x].elem == elem => self.repr(*x),
             ValKind::Convert(x) => self.operate(Operation::Convert, elem, &[*x]),
             ValKind::Bitcast(x) => self.operate(Operation::Bitcast, elem, &[*x]),
             ValKind::AccRead(acc) => self.acc_read(*acc),
@@ -331,12 +332,13 @@ impl Emitter<'_, '_, '_> {
                 } else {
                     Comparison::Lt
                 };
-                let mut wins = self.compare(comparison, elem, value, before);
+                // Equal values (zeros of either sign) give the later one.
+                let mut stays = self.compare(comparison, elem, before, value);
                 if elem.is_float() {
-                    let nan = self.b.ins().fcmp(FloatCC::Unordered, value, value);
-                    wins = self.b.ins().bor(wins, nan);
+                    let nan = self.b.ins().fcmp(FloatCC::Unordered, before, before);
+                    stays = self.b.ins().bor(stays, nan);
                 }
-                self.b.ins().select(wins, value, before)
+                self.b.ins().select(stays, before, value)
             }
             AccOp::All => self.b.ins().band(before, value),
             AccOp::Any => self.b.ins().bor(before, value),

@@ -99,12 +99,12 @@ impl Emitter<'_, '_, '_> {
                     } else {
                         Comparison::Lt
                     };
-                    let mut wins = self.raw_compare(comparison, elem, value, before);
+                    let mut stays = self.raw_compare(comparison, elem, before, value);
                     if elem.is_float() {
-                        let nan = self.b.ins().fcmp(FloatCC::Unordered, value, value);
-                        wins = self.b.ins().bor(wins, nan);
+                        let nan = self.b.ins().fcmp(FloatCC::Unordered, before, before);
+                        stays = self.b.ins().bor(stays, nan);
                     }
-                    self.blend(elem, wins, value, before)
+                    self.blend(elem, stays, before, value)
                 }
                 AccOp::All => self.b.ins().band(before, value),
                 AccOp::Any => self.b.ins().bor(before, value),
