@@ -46,7 +46,11 @@ fn safe_places(op: Binary) -> [Option<f64>; 2] {
     }
 }
 
-/// `f` with guarded branches.
+/// Branches are followed this far back.
+const MAX_DEPTH: usize = 64;
+
+/// `f` with guarded branches. Selections inside of selections could copy a branch again and
+/// again; what is copied is limited to a few times the function's size.
 pub fn guard_selects(f: &Function) -> Function {
     let has_select = f.order.iter().any(|&inst| {
         let data = &f.insts[inst];
@@ -56,6 +60,7 @@ pub fn guard_selects(f: &Function) -> Function {
         return f.clone();
     }
     let (mut out, mut map) = copy_params(f);
+    let mut budget = 4 * f.order.len() + 64;
     for &inst in &f.order {
         let data = &f.insts[inst];
         if matches!(data.op, Op::Select) && f.ty(data.results[0]).elem.is_float() {
@@ -64,9 +69,12 @@ pub fn guard_selects(f: &Function) -> Function {
             let mut guard = Guard {
                 f: &mut out,
                 seen: HashMap::new(),
+                budget,
+                depth: 0,
             };
             let a = guard.value(operands[1], condition, true);
             let b = guard.value(operands[2], condition, false);
+            budget = guard.budget;
             let value = out.select(condition, a, b, data.span);
             map.insert(data.results[0], value);
         } else {
@@ -80,6 +88,9 @@ pub fn guard_selects(f: &Function) -> Function {
 struct Guard<'a> {
     f: &'a mut Function,
     seen: HashMap<(Value, Value, bool), Value>,
+    /// How many instructions may still be copied.
+    budget: usize,
+    depth: usize,
 }
 
 impl Guard<'_> {
@@ -90,7 +101,12 @@ impl Guard<'_> {
         if let Some(&guarded) = self.seen.get(&key) {
             return guarded;
         }
+        if self.budget == 0 || self.depth == MAX_DEPTH {
+            return value;
+        }
+        self.depth += 1;
         let guarded = self.build(value, condition, taken);
+        self.depth -= 1;
         self.seen.insert(key, guarded);
         guarded
     }
@@ -160,6 +176,7 @@ impl Guard<'_> {
         if operands == data.operands {
             return value;
         }
+        self.budget = self.budget.saturating_sub(1);
         let ty = self.f.ty(value).clone();
         self.f.push1(data.op, &operands, ty, data.span)
     }

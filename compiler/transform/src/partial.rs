@@ -2,7 +2,7 @@
 //! where that is cheaper.
 //!
 //! Choices where a derivative does not exist, so that no NaN arises in places that a user would
-//! call harmless: `sqrt` at 0 has 0, and so has `a^p` with 0 < p < 1; `a^0` has 0 everywhere;
+//! call harmless: `sqrt` at 0 has 0, and so has `a^p` with 0 <= p < 1;
 //! `a^p` by p has 0 where a <= 0; `|x|` at 0 has 0; a tie of `max(a, b)` or `min(a, b)` goes to
 //! `a` alone, a tie inside `max(x)` to the first entry.
 
@@ -148,7 +148,7 @@ pub fn binary_partials(
     }
 }
 
-/// `b a^(b-1)`, zero where b = 0, and where a = 0 and 0 < b < 1.
+/// `b a^(b-1)`, zero where a = 0 and 0 <= b < 1.
 fn power_by_base(f: &mut Function, a: Value, b: Value, span: Span) -> Partial {
     let zero = number(f, a, 0.0, span);
     if let Some(exponent) = splat(f, b) {
@@ -171,13 +171,12 @@ fn power_by_base(f: &mut Function, a: Value, b: Value, span: Span) -> Partial {
     let lower = f.binary(Binary::Sub, b, one, span);
     let power = f.binary(Binary::Pow, a, lower, span);
     let slope = product(f, &[b, power], 1.0, span);
-    let no_exponent = f.compare(Comparison::Eq, b, zero, span);
+    // Elsewhere b = 0 gives 0 by itself, and keeps its own derivative by b.
     let base_zero = f.compare(Comparison::Eq, a, zero, span);
-    let positive = f.compare(Comparison::Gt, b, zero, span);
+    let not_negative = f.compare(Comparison::Ge, b, zero, span);
     let below_one = f.compare(Comparison::Lt, b, one, span);
-    let root = f.binary(Binary::And, positive, below_one, span);
-    let root_at_zero = f.binary(Binary::And, base_zero, root, span);
-    let flat = f.binary(Binary::Or, no_exponent, root_at_zero, span);
+    let root = f.binary(Binary::And, not_negative, below_one, span);
+    let flat = f.binary(Binary::And, base_zero, root, span);
     Partial::Value(f.select(flat, zero, slope, span))
 }
 

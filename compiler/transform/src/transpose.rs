@@ -5,8 +5,8 @@
 
 use crate::linearize::Linear;
 use crate::rebuild::splat;
-use crate::term::{Term, TermFactor, all_different, scale};
-use aec_ir::{Binary, Function, Inst, InstData, Op, Value};
+use crate::term::{Term, TermFactor, all_different, repeat_to, scale};
+use aec_ir::{Binary, Comparison, Function, Inst, InstData, Op, Type, Value};
 use aec_syntax::{Diagnostic, Span};
 use cranelift_entity::SecondaryMap;
 use cranelift_entity::packed_option::PackedOption;
@@ -191,8 +191,11 @@ impl Transpose<'_> {
             }
             (Op::Concat { axis }, _) => self.concat(&data, *axis, ct),
             (Op::Gather { batch }, Some(x)) => {
-                let op = Op::ScatterAdd { batch: *batch };
-                let back = self.push(op, &[data.operands[1], ct], x);
+                let index = data.operands[1];
+                let back = match self.f.dims(index).len() == *batch {
+                    true => self.put_one(index, ct, x, *batch),
+                    false => self.push(Op::ScatterAdd { batch: *batch }, &[index, ct], x),
+                };
                 self.accumulate(x, back);
             }
             (Op::ScatterAdd { batch }, Some(index)) => {
@@ -239,6 +242,23 @@ impl Transpose<'_> {
     fn scalar_zero(&mut self, like: Value) -> Value {
         let ty = self.f.ty(like).with_dims(&[]);
         self.f.number(0.0, ty, self.span)
+    }
+
+    /// Zeros like `x` with one entry along axis `batch`, the one at `index`, replaced by `ct`:
+    /// a selection, which is elementwise. The gather that this transposes checked the index.
+    fn put_one(&mut self, index: Value, ct: Value, x: Value, batch: usize) -> Value {
+        let dims: SmallVec<[usize; 4]> = SmallVec::from_slice(self.f.dims(x));
+        let leading: SmallVec<[usize; 4]> = (0..batch).collect();
+        let counts = Type::new(self.f.ty(index).elem, &dims);
+        let count = self
+            .f
+            .push1(Op::Iota { axis: batch }, &[], counts, self.span);
+        let place = repeat_to(self.f, index, &dims, &leading, self.span);
+        let mask = self.f.compare(Comparison::Eq, count, place, self.span);
+        let others: SmallVec<[usize; 4]> = (0..dims.len()).filter(|&axis| axis != batch).collect();
+        let repeated = repeat_to(self.f, ct, &dims, &others, self.span);
+        let zero = self.zero_like(x);
+        self.f.select(mask, repeated, zero, self.span)
     }
 
     /// The linear factor M and the result swap places; a label that M has twice becomes a

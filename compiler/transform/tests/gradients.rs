@@ -191,6 +191,41 @@ fn untaken_branches_give_no_nan() {
 }
 
 #[test]
+fn nested_branches_give_no_nan() {
+    // if x > 0 { if x > -5 { log(x) } else { 0 } } else { 0 }, where the inner condition holds
+    // and the outer one does not.
+    let text = "fn f(%0: f64[3]) {
+        %1: f64[3] = constant 0.0
+        %2: f64[3] = constant -5.0
+        %3: bool[3] = gt %0, %1
+        %4: bool[3] = gt %0, %2
+        %5: f64[3] = log %0
+        %6: f64[3] = select %4, %5, %1
+        %7: f64[3] = select %3, %6, %1
+        return %7
+    }";
+    assert_eq!(gradient_of(text, &[0.0, -1.0, 2.0]), [0.0, 0.0, 0.5]);
+}
+
+#[test]
+fn chains_of_selections_stay_small() {
+    // x = select(x > c, sqrt(x), x), sixty times: each branch sees the ones before it.
+    let mut f = Function::new("chain");
+    let ty = Type::new(Elem::F64, &[2]);
+    let mut x = f.param(ty.clone(), "x");
+    for step in 0..60 {
+        let bound = f.number(1.5 - 0.01 * f64::from(step), ty.clone(), Span::NONE);
+        let condition = f.compare(aec_ir::Comparison::Gt, x, bound, Span::NONE);
+        let root = f.unary(Unary::Sqrt, x, Span::NONE);
+        x = f.select(condition, root, x, Span::NONE);
+    }
+    f.results.push(x);
+    let gradient = compile(&differentiated(&f, Mode::Vjp, &[true]));
+    assert!(gradient.order.len() < 6000, "{}", gradient.order.len());
+    check_gradient(&f, &[Tensor::f64(&[2], vec![40.0, 0.2])], TOLERANCE);
+}
+
+#[test]
 fn contractions() {
     let mut numbers = Numbers(3);
     for (text, dims) in [
