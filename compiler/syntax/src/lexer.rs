@@ -178,6 +178,10 @@ fn tokenize(file: FileId, text: &str, range: Range<usize>, lexed: &mut Lexed) ->
             }
             Ok(Token::Foreign) => foreign(file, &text[start..end], start, diagnostics),
             Ok(Token::Ident(name)) => contextual(name, &text[end..range.end], newlines > 0),
+            // `on = data` names an argument; everywhere else `on` belongs to `train`.
+            Ok(Token::On) if Token::lexer(&text[end..range.end]).next() == Some(Ok(Token::Eq)) => {
+                Token::Ident("on".into())
+            }
             Ok(token) => token,
             Err(()) => {
                 let bad = unreadable(file, text, start, end, raw.last(), diagnostics);

@@ -437,7 +437,7 @@ impl Elaborator {
         if let Repr::Static(host) = &x.repr
             && let Some(function) = static_unary(op)
             && x.ty.elem != Elem::Bool
-            && !(x.ty.elem.is_int() && !matches!(op, Unary::Neg | Unary::Abs | Unary::Sign))
+            && (!x.ty.elem.is_int() || matches!(op, Unary::Neg | Unary::Abs | Unary::Sign))
         {
             let held = if x.ty.elem.is_float() {
                 Elem::F64
@@ -473,13 +473,7 @@ impl Elaborator {
         {
             let value = base.get_f64(0).powf(exponent);
             let whole = x.ty.elem.is_int() && y.ty.elem.is_int() && exponent >= 0.0;
-            let elem = if whole {
-                x.ty.elem
-            } else if x.ty.elem.is_float() {
-                x.ty.elem
-            } else {
-                self.float()
-            };
+            let elem = if whole || x.ty.elem.is_float() { x.ty.elem } else { self.float() };
             return Ok(scalar(value, elem));
         }
         let x = if x.is_static_int() && y.ty.elem.is_float() {
