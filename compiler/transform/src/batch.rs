@@ -263,7 +263,8 @@ impl Rule<'_> {
                 if !self.which[0] {
                     return Ok((x, false));
                 }
-                let share = 1.0 / self.axis.size as f64;
+                // Of no example there is no result that could show a mean.
+                let share = 1.0 / self.axis.size.max(1) as f64;
                 return Ok((sum(self.out, x, &[0], share, span), false));
             }
             Op::Constant(_)

@@ -102,16 +102,17 @@ fn simplify_bool(
     Some(term.emit(context.out, ty.elem, context.span))
 }
 
-/// Constant factors become part of the coefficient.
+/// Constant factors become part of the coefficient, which is exact for ints of this size.
 fn fold_constants(f: &Function, term: &mut Term) -> bool {
+    const EXACT: f64 = 2_147_483_648.0;
     let before = term.factors.len();
     let mut coefficient = term.coefficient;
     term.factors.retain(|factor| match splat(f, factor.value) {
-        Some(x) => {
+        Some(x) if f.ty(factor.value).elem.is_float() || x.abs() < EXACT => {
             coefficient *= x.powi(factor.power as i32);
             false
         }
-        None => true,
+        Some(_) | None => true,
     });
     term.coefficient = coefficient;
     term.factors.len() != before

@@ -54,15 +54,21 @@ pub fn simplify_movement(
                     limit: _,
                     stride: inner_stride,
                 } => {
-                    let outer_start: Vec<usize> = (0..start.len())
-                        .map(|i| inner_start[i] + start[i] * inner_stride[i])
-                        .collect();
-                    let outer_stride: Vec<usize> = (0..start.len())
-                        .map(|i| stride[i] * inner_stride[i])
-                        .collect();
-                    let outer_limit: Vec<usize> = (0..start.len())
+                    let axes = 0..start.len();
+                    // Of nothing, take nothing from the front: the composed start may lie
+                    // beyond the axis.
+                    let outer_start: Vec<usize> = axes
+                        .clone()
                         .map(|i| match ty.dims[i] {
-                            0 => outer_start[i],
+                            0 => 0,
+                            _ => inner_start[i] + start[i] * inner_stride[i],
+                        })
+                        .collect();
+                    let outer_stride: Vec<usize> =
+                        axes.clone().map(|i| stride[i] * inner_stride[i]).collect();
+                    let outer_limit: Vec<usize> = axes
+                        .map(|i| match ty.dims[i] {
+                            0 => 0,
                             n => outer_start[i] + (n - 1) * outer_stride[i] + 1,
                         })
                         .collect();
@@ -146,6 +152,10 @@ pub fn simplify_movement(
             if let Some(constant) = constant {
                 return Some(f.push1(constant, &[], ty.clone(), span));
             }
+            if let Some(row) = constant_row(context, x, operands[1], *batch, ty) {
+                return Some(row);
+            }
+            let f = &mut *context.out;
             // Every row in order.
             let index = f.def_inst(operands[1])?;
             let whole = *batch == 0
@@ -176,6 +186,37 @@ pub fn simplify_movement(
         }
         _ => None,
     }
+}
+
+/// A gather of one constant index is a slice.
+fn constant_row(
+    context: &mut Context<'_>,
+    x: Value,
+    index: Value,
+    batch: usize,
+    ty: &Type,
+) -> Option<Value> {
+    let f = &mut *context.out;
+    let at = splat(f, index)?;
+    let dims = f.dims(x).to_vec();
+    if f.dims(index).len() != batch || at < 0.0 || at >= dims[batch] as f64 {
+        return None;
+    }
+    let at = at as usize;
+    let mut start = vec![0; dims.len()];
+    let mut limit = dims.clone();
+    start[batch] = at;
+    limit[batch] = at + 1;
+    let mut row = dims;
+    row[batch] = 1;
+    let op = Op::Slice {
+        start,
+        limit,
+        stride: vec![1; row.len()],
+    };
+    let slice_ty = ty.with_dims(&row);
+    let slice = f.push1(op, &[x], slice_ty, context.span);
+    Some(f.reshape(slice, &ty.dims, context.span))
 }
 
 /// A reshape that only adds or removes axes of size one is a relabelling.

@@ -2,8 +2,8 @@
 
 mod common;
 
-use aec_ir::Op;
 use aec_ir::generate::{Options, program};
+use aec_ir::{Op, Precision, interpret};
 use aec_runtime::Elem;
 use aec_transform::run_pass;
 use common::{close, compile, eval, tir};
@@ -59,6 +59,49 @@ fn flat_programs_mean_the_same_simplified() {
             );
         }
     }
+}
+
+#[test]
+fn rounding_stays_small() {
+    // In f32, where every op rounds: passes may reorder sums and fold constants, no more.
+    for seed in 0..200 {
+        let program = program(seed, &Options::default());
+        let run = |f: &aec_ir::Function| {
+            interpret(f, &program.inputs, Precision::AsTyped)
+                .unwrap_or_else(|error| panic!("seed {seed}: {error}"))
+        };
+        let compiled = compile(&program.function);
+        for (a, b) in run(&compiled).iter().zip(&run(&program.function)) {
+            assert_eq!(a.elem(), b.elem());
+            close(
+                a,
+                b,
+                1e-4,
+                &format!("seed {seed}\n{}\n{compiled}", program.function),
+            );
+        }
+    }
+}
+
+#[test]
+fn empty_batches_and_slices() {
+    let f = tir("fn f(%0: f64[0,2], %1: f64[7]) {
+        %2: f64[0,2] = map 0 batch (%0 mapped) {
+          fn body(%0: f64[2]) {
+            %1: f64[2] = batch_mean %0
+            return %1
+          }
+        }
+        %3: f64[2] = contract %2[a,b] -> [b]
+        %4: f64[2] = slice [4:6] %1
+        %5: f64[0] = slice [2:2:3] %4
+        return %3, %5
+    }");
+    let none = aec_runtime::Tensor::f64(&[0, 2], vec![]);
+    let some = aec_runtime::Tensor::f64(&[7], vec![1.0; 7]);
+    let results = eval(&compile(&f), &[none, some]);
+    assert_eq!(results[0].to_f64_vec(), [0.0, 0.0]);
+    assert!(results[1].is_empty());
 }
 
 #[test]
