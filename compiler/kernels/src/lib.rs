@@ -3,5 +3,71 @@
 //! Invariants: a plan is data (nothing here emits machine code or runs anything); every fusion
 //! decision has a recorded reason; results do not depend on how many threads will run the plan.
 
+pub mod contract;
+pub mod coords;
+pub mod emit;
+pub mod eval;
+mod fuse;
+pub mod kernel;
 pub mod lir;
+pub mod math;
+pub mod nest;
+mod place;
 pub mod plan;
+pub mod report;
+mod schedule;
+pub mod tidy;
+pub mod verify;
+
+use aec_ir::Function;
+use aec_syntax::{Diagnostic, Span};
+
+/// How to plan.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// Fuse ops into common kernels; without it every op is a kernel (for comparison in
+    /// tests, and to find out who is to blame).
+    pub fuse: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { fuse: true }
+    }
+}
+
+/// Plans a function. `transform` has expanded all maps, derivatives and batch means; what is
+/// left of them is an error.
+pub fn plan(f: &Function, options: &Options) -> Result<plan::Plan, Diagnostic> {
+    for &inst in &f.order {
+        let data = &f.insts[inst];
+        if data.op.category() == aec_ir::Category::Control
+            || matches!(data.op, aec_ir::Op::BatchMean)
+        {
+            return Err(internal(
+                data.span,
+                format!("`{}` is left in a function to be planned", data.op.name()),
+            ));
+        }
+    }
+    let prepared = contract::prepare(f);
+    let groups = fuse::fuse(&prepared, options)?;
+    let plan = schedule::schedule(f, &prepared, groups)?;
+    if cfg!(debug_assertions) {
+        for kernel in plan.kernels.values() {
+            if let Err(error) = verify::verify(kernel) {
+                let text = report::print_kernel(kernel);
+                return Err(internal(
+                    Span::NONE,
+                    format!("a kernel breaks a rule of loop IR: {error}\n{text}"),
+                ));
+            }
+        }
+    }
+    Ok(plan)
+}
+
+/// A mistake of the compiler's own.
+fn internal(span: Span, message: String) -> Diagnostic {
+    Diagnostic::error("E0999", span, format!("this is a bug in aec: {message}"))
+}

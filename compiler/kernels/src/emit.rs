@@ -1,0 +1,885 @@
+//! From TIR values to loop IR: computes a value at given coordinates inside a [`Nest`].
+//!
+//! Views only change coordinates; elementwise ops recurse; sums and other reductions become
+//! loops placed in the outermost loop that knows their coordinates. What is stored in a buffer
+//! is loaded. Emission may fail: a variable has to be split for a reshape, or a value of the
+//! kernel's own is wanted at another place than the one being computed.
+
+use crate::contract::Prepared;
+use crate::coords::{self, Coord, Unsplit};
+use crate::lir::{
+    AccOp, Access, Affine, BufferId, Comparison, LirBinary, LirUnary, Stmt, Val, ValKind, Var,
+};
+use crate::math;
+use crate::nest::Nest;
+use aec_ir::{Binary, Contract, Function, Inst, Label, Literal, Op, Reduction, Unary, Value};
+use aec_runtime::Elem;
+use cranelift_entity::{EntityRef, EntitySet};
+use smallvec::SmallVec;
+use std::collections::HashMap;
+
+/// What a kernel's pointer param stands for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Bind {
+    /// A stored value.
+    Value(Value),
+    /// The status cells.
+    Status,
+}
+
+/// A loop that a reshape may have to split: an axis of the iteration space, or a summed axis
+/// (label, or axis of a reduction) of an instruction.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum LoopKey {
+    /// An axis of the space.
+    Space(usize),
+    /// A reduced label or axis.
+    Reduced(Inst, usize),
+}
+
+/// Sizes of the pieces of split loops, outermost first.
+pub type Splits = HashMap<LoopKey, Vec<i64>>;
+
+/// Why a kernel cannot be built this way.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Fail {
+    /// It can if this piece of this loop is split, the inner part of this size.
+    Split(LoopKey, usize, i64),
+    /// It cannot.
+    Illegal(&'static str),
+}
+
+/// The state of building one kernel.
+pub struct Emitter<'a> {
+    /// The function.
+    pub f: &'a Function,
+    prepared: &'a Prepared,
+    /// Values that have buffers.
+    stored: &'a EntitySet<Value>,
+    /// Values that this kernel computes itself though they have buffers.
+    pub own: SmallVec<[Value; 4]>,
+    /// Coordinates of the iteration space.
+    pub space: Vec<Coord>,
+    /// The code.
+    pub nest: Nest,
+    /// What the buffers are.
+    pub binds: Vec<Bind>,
+    memo: HashMap<(Value, Vec<Coord>), Val>,
+    buffers: HashMap<Bind, BufferId>,
+    splits: &'a Splits,
+    var_loop: Vec<Option<(LoopKey, usize)>>,
+    /// Whether reductions outside lane loops run in lanes.
+    pub lanes: bool,
+}
+
+impl<'a> Emitter<'a> {
+    /// An empty kernel.
+    pub fn new(
+        prepared: &'a Prepared,
+        stored: &'a EntitySet<Value>,
+        splits: &'a Splits,
+    ) -> Emitter<'a> {
+        Emitter {
+            f: &prepared.f,
+            prepared,
+            stored,
+            own: SmallVec::new(),
+            space: Vec::new(),
+            nest: Nest::new(),
+            binds: Vec::new(),
+            memo: HashMap::new(),
+            buffers: HashMap::new(),
+            splits,
+            var_loop: Vec::new(),
+            lanes: true,
+        }
+    }
+
+    /// Which loop a variable belongs to, if it is one that may be split.
+    pub fn loop_of(&self, var: Var) -> Option<(LoopKey, usize)> {
+        self.var_loop.get(var.index()).copied().flatten()
+    }
+
+    /// Opens the loops of one axis and gives its coordinate.
+    pub fn open_axis(&mut self, key: LoopKey, size: usize, lanes: bool) -> Coord {
+        if size == 1 {
+            return Coord::constant(0);
+        }
+        let whole = [size as i64];
+        let pieces: Vec<i64> = match self.splits.get(&key) {
+            Some(pieces) => pieces.clone(),
+            None => whole.to_vec(),
+        };
+        let mut coord = Coord::default();
+        for (index, &piece) in pieces.iter().enumerate() {
+            let last = index + 1 == pieces.len();
+            let var = self.nest.open(0, piece, lanes && last);
+            self.note_var(var, key, index);
+            coord = coord.scaled(piece, 0);
+            coord.add_scaled(&Coord::var(var.as_u32()), 1);
+        }
+        coord
+    }
+
+    /// Number of loops that [`Emitter::open_axis`] opens.
+    fn pieces(&self, key: LoopKey, size: usize) -> usize {
+        if size == 1 {
+            0
+        } else {
+            self.splits.get(&key).map_or(1, Vec::len)
+        }
+    }
+
+    /// Remembers what a variable counts.
+    fn note_var(&mut self, var: Var, key: LoopKey, piece: usize) {
+        self.var_loop.resize(var.index() + 1, None);
+        self.var_loop[var.index()] = Some((key, piece));
+    }
+
+    /// The pointer param of something.
+    pub fn buffer(&mut self, bind: Bind, write: bool) -> BufferId {
+        let access = if write { Access::Write } else { Access::Read };
+        if let Some(&id) = self.buffers.get(&bind) {
+            let own = &mut self.nest.kernel.buffers[id].access;
+            if *own != access {
+                *own = Access::ReadWrite;
+            }
+            return id;
+        }
+        let (elem, name) = match bind {
+            Bind::Value(v) => (self.f.ty(v).elem, self.prepared.value_name(v)),
+            Bind::Status => (Elem::I64, "status".to_string()),
+        };
+        let access = match bind {
+            Bind::Value(_) => access,
+            Bind::Status => Access::ReadWrite,
+        };
+        let id = self.nest.buffer(elem, access, &name);
+        self.binds.push(bind);
+        self.buffers.insert(bind, id);
+        id
+    }
+
+    /// Coordinates with those of size-1 axes set to 0, so that equal places look equal.
+    fn canonical(&self, v: Value, coords: &[Coord]) -> Vec<Coord> {
+        let dims = self.f.dims(v);
+        coords
+            .iter()
+            .zip(dims)
+            .map(|(c, &d)| {
+                if d == 1 {
+                    Coord::constant(0)
+                } else {
+                    c.clone()
+                }
+            })
+            .collect()
+    }
+
+    /// The value at coordinates.
+    pub fn emit(&mut self, v: Value, coords: &[Coord]) -> Result<Val, Fail> {
+        let coords = self.canonical(v, coords);
+        let key = (v, coords);
+        if let Some(&val) = self.memo.get(&key)
+            && self.nest.visible(val)
+        {
+            return Ok(val);
+        }
+        let coords = &key.1;
+        let val = if self.own.contains(&v) {
+            if coords[..] != self.space[..coords.len()] {
+                return Err(Fail::Illegal("wanted at another place of the same kernel"));
+            }
+            self.compute(v, coords)?
+        } else if self.stored.contains(v) {
+            let buffer = self.buffer(Bind::Value(v), false);
+            let place = coords::linear(self.f.dims(v), coords);
+            self.nest.load(buffer, &place)
+        } else {
+            self.compute(v, coords)?
+        };
+        self.memo.insert(key, val);
+        Ok(val)
+    }
+
+    /// The value at coordinates, from its operands.
+    pub fn compute(&mut self, v: Value, coords: &[Coord]) -> Result<Val, Fail> {
+        let f = self.f;
+        let Some(inst) = f.def_inst(v) else {
+            return Err(Fail::Illegal("a param has a buffer"));
+        };
+        let data = &f.insts[inst];
+        let elem = f.ty(v).elem;
+        let x = data.operands.first().copied();
+        match (&data.op, x) {
+            (Op::Constant(literal), _) => Ok(self.literal(*literal, elem)),
+            (Op::Dense(_), _) => Err(Fail::Illegal("a dense constant has a buffer")),
+            (Op::Iota { axis }, _) => {
+                let index = self.nest.index(&coords[*axis]);
+                Ok(self.nest.convert(index, elem))
+            }
+            (Op::Unary(op), Some(x)) => {
+                let x = self.emit(x, coords)?;
+                Ok(unary(&mut self.nest, *op, x))
+            }
+            (Op::Binary(op), Some(x)) => {
+                let a = self.emit(x, coords)?;
+                let b = self.emit(data.operands[1], coords)?;
+                Ok(binary(&mut self.nest, *op, a, b))
+            }
+            (Op::Compare(op), Some(x)) => {
+                let a = self.emit(x, coords)?;
+                let b = self.emit(data.operands[1], coords)?;
+                Ok(compare(&mut self.nest, *op, a, b))
+            }
+            (Op::Select, Some(c)) => {
+                let c = self.emit(c, coords)?;
+                let a = self.emit(data.operands[1], coords)?;
+                let b = self.emit(data.operands[2], coords)?;
+                Ok(self.nest.select(c, a, b))
+            }
+            (Op::Convert, Some(x)) => {
+                let x = self.emit(x, coords)?;
+                Ok(self.nest.convert(x, elem))
+            }
+            (Op::Stop, Some(x)) => self.emit(x, coords),
+            (Op::Contract(contract), _) => self.contract(inst, contract, coords, elem),
+            (Op::Reduce { op, axes }, Some(x)) => {
+                let acc = match op {
+                    Reduction::Max => AccOp::Max,
+                    Reduction::Min => AccOp::Min,
+                    Reduction::All => AccOp::All,
+                    Reduction::Any => AccOp::Any,
+                };
+                let keys: Vec<(usize, usize)> = axes.iter().map(|&a| (a, f.dims(x)[a])).collect();
+                self.reduce(inst, &keys, coords, acc, elem, |e, inner| {
+                    let mut outer = coords.iter();
+                    let all: Vec<Coord> = (0..f.dims(x).len())
+                        .map(|axis| match axes.iter().position(|&a| a == axis) {
+                            Some(at) => inner[at].clone(),
+                            None => outer.next().cloned().unwrap_or_default(),
+                        })
+                        .collect();
+                    e.emit(x, &all)
+                })
+            }
+            (Op::ArgReduce { op, axis }, Some(x)) => {
+                self.arg_reduce(inst, *op, *axis, x, coords, elem)
+            }
+            (Op::Reshape, Some(x)) => {
+                let coords = self.reshape(f.dims(x), f.dims(v), coords)?;
+                self.emit(x, &coords)
+            }
+            (Op::Slice { start, stride, .. }, Some(x)) => {
+                let coords: Vec<Coord> = coords
+                    .iter()
+                    .enumerate()
+                    .map(|(axis, c)| c.scaled(stride[axis] as i64, start[axis] as i64))
+                    .collect();
+                self.emit(x, &coords)
+            }
+            (Op::Reverse { axes }, Some(x)) => {
+                let mut coords = coords.to_vec();
+                for &axis in axes {
+                    coords[axis] = coords[axis].scaled(-1, f.dims(x)[axis] as i64 - 1);
+                }
+                self.emit(x, &coords)
+            }
+            (Op::Gather { batch }, Some(x)) => {
+                let index = data.operands[1];
+                let index_rank = f.dims(index).len();
+                let at = self.emit(index, &coords[..index_rank])?;
+                let size = f.dims(x)[*batch] as i64;
+                let at = self.checked(inst, at, size);
+                let Some(at) = at else {
+                    return Ok(self.nest.float(0.0, elem));
+                };
+                let mut place: Vec<Coord> = coords[..*batch].to_vec();
+                place.push(Coord::value(at));
+                place.extend_from_slice(&coords[index_rank..]);
+                self.emit(x, &place)
+            }
+            (
+                Op::Draw {
+                    distribution,
+                    site,
+                    batch,
+                    radices,
+                },
+                Some(seed),
+            ) => {
+                let seed = self.emit(seed, &[])?;
+                let step = self.emit(data.operands[1], &[])?;
+                let key = self.nest.value(ValKind::DrawKey(seed, *site), Elem::I64);
+                let zero = self.nest.int(0, Elem::I64);
+                let (mut example, mut inner) = (zero, zero);
+                for (nth, &operand) in data.operands[2..].iter().enumerate() {
+                    let c = self.emit(operand, &coords[..*batch])?;
+                    if nth == 0 {
+                        example = c;
+                    } else if nth == 1 {
+                        inner = c;
+                    } else {
+                        let radix = self.nest.int(radices[nth - 1] as i64, Elem::I64);
+                        let scaled = self.nest.mul(inner, radix);
+                        inner = self.nest.add(scaled, c);
+                    }
+                }
+                let element = coords::linear(&f.dims(v)[*batch..], &coords[*batch..]);
+                if !element.at.is_empty() {
+                    return Err(Fail::Illegal("a draw at a place given by data"));
+                }
+                self.check_draw_lanes(&element, &[example, inner])?;
+                Ok(self.nest.value(
+                    ValKind::Draw {
+                        distribution: *distribution,
+                        key,
+                        element: Nest::affine(&element),
+                        inner,
+                        example,
+                        step,
+                    },
+                    elem,
+                ))
+            }
+            (
+                Op::Pad { .. }
+                | Op::Concat { .. }
+                | Op::ScatterAdd { .. }
+                | Op::CumSum { .. }
+                | Op::ArgSort,
+                _,
+            ) => Err(Fail::Illegal("this op writes its own buffer")),
+            (Op::Map { .. } | Op::Derivative { .. } | Op::BatchMean, _) => {
+                Err(Fail::Illegal("transform expands this op"))
+            }
+            (
+                Op::Unary(_)
+                | Op::Binary(_)
+                | Op::Compare(_)
+                | Op::Select
+                | Op::Convert
+                | Op::Stop
+                | Op::Reduce { .. }
+                | Op::ArgReduce { .. }
+                | Op::Reshape
+                | Op::Slice { .. }
+                | Op::Reverse { .. }
+                | Op::Gather { .. }
+                | Op::Draw { .. },
+                None,
+            ) => Err(Fail::Illegal("an operand is missing")),
+        }
+    }
+
+    /// The rule of [`ValKind::Draw`]: consecutive elements in the lanes, the rest the same.
+    fn check_draw_lanes(&mut self, element: &Coord, others: &[Val]) -> Result<(), Fail> {
+        let mut depth = self.nest.depth_of_coord(element);
+        for &other in others {
+            depth = depth.max(self.nest.depth_of(other));
+        }
+        let Some(lane) = self.nest.lane_var(depth) else {
+            return Ok(());
+        };
+        let lane_coord = Coord::var(lane.as_u32());
+        let lane_depth = self.nest.depth_of_coord(&lane_coord);
+        let varies = others.iter().any(|&o| self.nest.depth_of(o) >= lane_depth);
+        if varies || element.coefficient(lane.as_u32()) != 1 {
+            return Err(Fail::Illegal("a draw whose elements are not the lanes"));
+        }
+        Ok(())
+    }
+
+    fn literal(&mut self, literal: Literal, elem: Elem) -> Val {
+        match literal {
+            Literal::Float(x) => self.nest.float(x, elem),
+            Literal::Int(x) => self.nest.int(x, elem),
+            Literal::Bool(x) => self.nest.value(ValKind::Bool(x), Elem::Bool),
+        }
+    }
+
+    /// An index within `0..size`, with a check; `None` if the axis is empty.
+    pub fn checked(&mut self, inst: Inst, at: Val, size: i64) -> Option<Val> {
+        let n = &mut self.nest;
+        if let ValKind::Int(i) = n.kernel.values[at].kind
+            && (0..size).contains(&i)
+        {
+            return Some(at);
+        }
+        let zero = n.int(0, Elem::I64);
+        let top = n.int(size, Elem::I64);
+        let not_negative = n.compare(Comparison::Ge, at, zero);
+        let below = n.compare(Comparison::Lt, at, top);
+        let ok = n.binary(LirBinary::And, not_negative, below);
+        if let Some(&code) = self.prepared.checks.get(&inst) {
+            let status = self.buffer(Bind::Status, true);
+            let depth = self.nest.depth_of(ok);
+            self.nest.push_at(
+                Stmt::Check {
+                    ok,
+                    status,
+                    code,
+                    detail: at,
+                },
+                depth,
+            );
+        }
+        (size > 0).then(|| self.nest.select(ok, at, zero))
+    }
+
+    /// Coordinates before a reshape; a data-dependent or ragged regrouping is computed.
+    fn reshape(
+        &mut self,
+        from: &[usize],
+        to: &[usize],
+        coords: &[Coord],
+    ) -> Result<Vec<Coord>, Fail> {
+        let extent = |v| self.nest.extent(v);
+        match coords::reshape(from, to, coords, &extent) {
+            Ok(coords) => Ok(coords),
+            Err(Unsplit::Variable(var, inner)) => match self.loop_of(Var::from_u32(var)) {
+                Some((key, piece)) => Err(Fail::Split(key, piece, inner)),
+                None => Ok(self.divide(from, to, coords)),
+            },
+            Err(Unsplit::Never(_)) => Ok(self.divide(from, to, coords)),
+        }
+    }
+
+    /// A reshape by division at run time.
+    fn divide(&mut self, from: &[usize], to: &[usize], coords: &[Coord]) -> Vec<Coord> {
+        let place = coords::linear(to, coords);
+        let mut rest = self.nest.index(&place);
+        let mut out = vec![Coord::constant(0); from.len()];
+        for axis in (0..from.len()).rev() {
+            let outer: usize = from[..axis].iter().product();
+            if outer == 1 {
+                out[axis] = Coord::value(rest);
+                break;
+            }
+            let size = self.nest.int(from[axis] as i64, Elem::I64);
+            let remainder = self.nest.binary(LirBinary::FloorMod, rest, size);
+            out[axis] = Coord::value(remainder);
+            rest = self.nest.binary(LirBinary::FloorDiv, rest, size);
+        }
+        out
+    }
+
+    /// Runs `body` for all values of the reduced axes (`(id, size)`, outermost first) and
+    /// accumulates; placed where `coords` are known.
+    fn reduce(
+        &mut self,
+        inst: Inst,
+        axes: &[(usize, usize)],
+        coords: &[Coord],
+        op: AccOp,
+        elem: Elem,
+        body: impl FnOnce(&mut Emitter<'a>, &[Coord]) -> Result<Val, Fail>,
+    ) -> Result<Val, Fail> {
+        let depth = coords
+            .iter()
+            .map(|c| self.nest.depth_of_coord(c))
+            .max()
+            .unwrap_or(0);
+        let suspended = self.nest.suspend(depth);
+        let acc = self.nest.init(op, elem);
+        let in_lanes = self.nest.in_lanes();
+        // The innermost of the axes that have loops runs in lanes.
+        let lane_axis = axes.iter().rposition(|&(_, size)| size != 1);
+        let before = self.nest.depth();
+        let mut inner = Vec::with_capacity(axes.len());
+        for (at, &(id, size)) in axes.iter().enumerate() {
+            let lanes = !in_lanes && self.lanes && Some(at) == lane_axis;
+            inner.push(self.open_axis(LoopKey::Reduced(inst, id), size, lanes));
+        }
+        let value = body(self, &inner)?;
+        self.nest.accumulate(acc, value);
+        while self.nest.depth() > before {
+            self.nest.close();
+        }
+        let out = self.nest.read(acc);
+        self.nest.resume(suspended);
+        Ok(out)
+    }
+
+    fn contract(
+        &mut self,
+        inst: Inst,
+        contract: &Contract,
+        coords: &[Coord],
+        elem: Elem,
+    ) -> Result<Val, Fail> {
+        let f = self.f;
+        let mut of_label: Vec<Option<Coord>> = vec![None; contract.sizes.len()];
+        for (&label, coord) in contract.out.iter().zip(coords) {
+            of_label[usize::from(label)] = Some(coord.clone());
+        }
+        let summed = summed_labels(f, inst, contract);
+        let product = |e: &mut Emitter<'a>, of_label: &[Option<Coord>]| {
+            let mut out: Option<Val> = None;
+            for (factor, &operand) in contract.factors.iter().zip(&f.insts[inst].operands) {
+                let coords: Vec<Coord> = factor
+                    .labels
+                    .iter()
+                    .map(|&l| of_label[usize::from(l)].clone().unwrap_or_default())
+                    .collect();
+                let x = e.emit(operand, &coords)?;
+                let x = if factor.power == 1 {
+                    x
+                } else {
+                    math::power(&mut e.nest, x, factor.power)
+                };
+                out = Some(match out {
+                    None => x,
+                    Some(out) => e.nest.mul(out, x),
+                });
+            }
+            let mut out = out.unwrap_or_else(|| e.nest.float(1.0, elem));
+            for &(a, b) in &contract.deltas {
+                let a = of_label[usize::from(a)].clone().unwrap_or_default();
+                let b = of_label[usize::from(b)].clone().unwrap_or_default();
+                if a == b {
+                    continue;
+                }
+                let a = e.nest.index(&a);
+                let b = e.nest.index(&b);
+                let same = e.nest.compare(Comparison::Eq, a, b);
+                let zero = e.nest.float(0.0, elem);
+                out = e.nest.select(same, out, zero);
+            }
+            Ok(out)
+        };
+        let sum = if summed.is_empty() {
+            product(self, &of_label)?
+        } else {
+            let axes: Vec<(usize, usize)> = summed
+                .iter()
+                .map(|&l| (usize::from(l), contract.sizes[usize::from(l)]))
+                .collect();
+            self.reduce(inst, &axes, coords, AccOp::Sum, elem, |e, inner| {
+                for (&label, coord) in summed.iter().zip(inner) {
+                    of_label[usize::from(label)] = Some(coord.clone());
+                }
+                product(e, &of_label)
+            })?
+        };
+        if contract.coefficient == 1.0 || elem == Elem::Bool {
+            return Ok(sum);
+        }
+        let c = self.nest.float(contract.coefficient, elem);
+        if let Some(x) = self.nest.as_float(sum) {
+            return Ok(self.nest.float(x * contract.coefficient, elem));
+        }
+        Ok(self.nest.mul(c, sum))
+    }
+
+    /// Two passes: the extreme value, then the least index that has it (NaN if there is one).
+    fn arg_reduce(
+        &mut self,
+        inst: Inst,
+        op: Reduction,
+        axis: usize,
+        x: Value,
+        coords: &[Coord],
+        elem: Elem,
+    ) -> Result<Val, Fail> {
+        let size = self.f.dims(x)[axis];
+        let x_elem = self.f.ty(x).elem;
+        if size <= 1 {
+            return Ok(self.nest.int(0, elem));
+        }
+        let acc = if op == Reduction::Max {
+            AccOp::Max
+        } else {
+            AccOp::Min
+        };
+        let at = |inner: &[Coord]| {
+            let mut all = coords.to_vec();
+            all.insert(axis, inner[0].clone());
+            all
+        };
+        let axes = [(axis, size)];
+        let best = self.reduce(inst, &axes, coords, acc, x_elem, |e, inner| {
+            e.emit(x, &at(inner))
+        })?;
+        self.reduce(inst, &axes, coords, AccOp::Min, elem, |e, inner| {
+            let value = e.emit(x, &at(inner))?;
+            let n = &mut e.nest;
+            let mut hit = n.compare(Comparison::Eq, value, best);
+            if x_elem.is_float() {
+                let nan = n.compare(Comparison::Ne, value, value);
+                hit = n.binary(LirBinary::Or, hit, nan);
+            }
+            let index = n.index(&inner[0]);
+            let index = n.convert(index, elem);
+            let beyond = n.int(size as i64, elem);
+            Ok(n.select(hit, index, beyond))
+        })
+    }
+
+    /// Stores a value at coordinates of a stored value's buffer.
+    pub fn store(&mut self, into: Value, coords: &[Coord], value: Val) {
+        let buffer = self.buffer(Bind::Value(into), true);
+        let place = coords::linear(self.f.dims(into), coords);
+        self.nest.store(buffer, &place, value);
+    }
+
+    /// The sums of updates scattered over zeros (which stand there already).
+    pub fn scatter(&mut self, inst: Inst, batch: usize) -> Result<(), Fail> {
+        let f = self.f;
+        let data = &f.insts[inst];
+        let (index, updates, result) = (data.operands[0], data.operands[1], data.results[0]);
+        let index_rank = f.dims(index).len();
+        let dims = f.dims(updates);
+        let mut coords = Vec::new();
+        for (axis, &size) in dims.iter().enumerate() {
+            let lanes = axis + 1 == dims.len() && axis >= index_rank && size > 1;
+            coords.push(self.open_axis(LoopKey::Space(axis), size, lanes));
+        }
+        self.space = coords.clone();
+        let update = self.emit(updates, &coords)?;
+        let at = self.emit(index, &coords[..index_rank])?;
+        let size = f.dims(result)[batch] as i64;
+        let Some(at) = self.checked(inst, at, size) else {
+            return Ok(());
+        };
+        let original = self.emit(index, &coords[..index_rank])?;
+        let mut place: Vec<Coord> = coords[..batch].to_vec();
+        place.push(Coord::value(at));
+        place.extend_from_slice(&coords[index_rank..]);
+        let place = coords::linear(f.dims(result), &place);
+        let buffer = self.buffer(Bind::Value(result), true);
+        self.buffer(Bind::Value(result), false);
+        let depth = self.nest.depth();
+        // A bad index adds nothing, at a safe place.
+        let hit = self.nest.compare(Comparison::Eq, at, original);
+        let elem = f.ty(result).elem;
+        let zero = self.nest.float(0.0, elem);
+        let update = self.nest.select(hit, update, zero);
+        let before = self.nest.load_at(buffer, &place, depth);
+        let sum = self
+            .nest
+            .value_at(ValKind::Binary(LirBinary::Add, before, update), elem, depth);
+        self.push_store(buffer, &place, sum, depth);
+        Ok(())
+    }
+
+    fn push_store(&mut self, buffer: BufferId, place: &Coord, value: Val, depth: usize) {
+        let index: Affine = Nest::affine(place);
+        let stmt = match self.nest.dynamic(place) {
+            None => Stmt::Store {
+                buffer,
+                index,
+                value,
+            },
+            Some((at, stride)) => Stmt::StoreAt {
+                buffer,
+                index,
+                at,
+                stride,
+                value,
+            },
+        };
+        self.nest.push_at(stmt, depth);
+    }
+
+    /// Running sums: each entry is the one before plus the operand's.
+    pub fn cumsum(&mut self, inst: Inst, axis: usize, reverse: bool) -> Result<(), Fail> {
+        let f = self.f;
+        let data = &f.insts[inst];
+        let (x, result) = (data.operands[0], data.results[0]);
+        let dims = f.dims(x).to_vec();
+        let size = dims[axis] as i64;
+        let elem = f.ty(result).elem;
+        let buffer = self.buffer(Bind::Value(result), true);
+        self.buffer(Bind::Value(result), false);
+        let along = |i: &Coord| {
+            if reverse {
+                i.scaled(-1, size - 1)
+            } else {
+                i.clone()
+            }
+        };
+        // Axes before, then the entries in order, then the axes after, the last in lanes.
+        let mut coords = vec![Coord::default(); dims.len()];
+        for (outer, &size) in dims[..axis].iter().enumerate() {
+            coords[outer] = self.open_axis(LoopKey::Space(outer), size, false);
+        }
+        if size == 0 {
+            return Ok(());
+        }
+        let before = self.nest.depth();
+        for first in [true, false] {
+            let i = if first {
+                Coord::constant(0)
+            } else {
+                let var = self.nest.open(1, size, false);
+                Coord::var(var.as_u32())
+            };
+            for (inner, &size) in dims.iter().enumerate().skip(axis + 1) {
+                let lanes = inner + 1 == dims.len();
+                coords[inner] = self.open_axis(LoopKey::Space(inner), size, lanes);
+            }
+            coords[axis] = along(&i);
+            self.space = coords.clone();
+            let value = self.emit(x, &coords)?;
+            let depth = self.nest.depth();
+            let place = coords::linear(&dims, &coords);
+            let sum = if first {
+                value
+            } else {
+                let mut previous = coords.clone();
+                previous[axis] = along(&i.scaled(1, -1));
+                let previous = coords::linear(&dims, &previous);
+                let sum = self.nest.load_at(buffer, &previous, depth);
+                let kind = ValKind::Binary(LirBinary::Add, sum, value);
+                self.nest.value_at(kind, elem, depth)
+            };
+            self.push_store(buffer, &place, sum, depth);
+            while self.nest.depth() > before {
+                self.nest.close();
+            }
+        }
+        Ok(())
+    }
+
+    /// Depth after the loops of the first `axes` axes of a space.
+    pub fn depth_after(&self, space: &[usize], axes: usize) -> usize {
+        space[..axes]
+            .iter()
+            .enumerate()
+            .map(|(axis, &size)| self.pieces(LoopKey::Space(axis), size))
+            .sum()
+    }
+}
+
+/// Labels that are summed over, the one with the widest steps first.
+pub fn summed_labels(f: &Function, inst: Inst, contract: &Contract) -> Vec<Label> {
+    let mut labels: Vec<(i64, Label)> = Vec::new();
+    for label in 0..contract.sizes.len() as Label {
+        let used = contract.factors.iter().any(|x| x.labels.contains(&label))
+            || contract
+                .deltas
+                .iter()
+                .any(|&(a, b)| a == label || b == label);
+        if contract.out.contains(&label) || !used {
+            continue;
+        }
+        let mut step = 0;
+        for (factor, &operand) in contract.factors.iter().zip(&f.insts[inst].operands) {
+            let strides = coords::row_major(f.dims(operand));
+            for (&l, &stride) in factor.labels.iter().zip(&strides) {
+                if l == label {
+                    step += stride;
+                }
+            }
+        }
+        labels.push((step, label));
+    }
+    labels.sort_by_key(|&(step, label)| (std::cmp::Reverse(step), label));
+    labels.into_iter().map(|(_, label)| label).collect()
+}
+
+fn unary(n: &mut Nest, op: Unary, x: Val) -> Val {
+    let elem = n.elem(x);
+    match op {
+        Unary::Neg if elem.is_int() => {
+            let zero = n.int(0, elem);
+            n.sub(zero, x)
+        }
+        Unary::Neg => n.unary(LirUnary::Neg, x),
+        Unary::Abs if elem.is_int() => {
+            let zero = n.int(0, elem);
+            let minus = n.sub(zero, x);
+            let negative = n.compare(Comparison::Lt, x, zero);
+            n.select(negative, minus, x)
+        }
+        Unary::Abs => n.unary(LirUnary::Abs, x),
+        Unary::Sign => {
+            let zero = n.float(0.0, elem);
+            let one = n.float(1.0, elem);
+            let minus_one = n.float(-1.0, elem);
+            let negative = n.compare(Comparison::Lt, x, zero);
+            let positive = n.compare(Comparison::Gt, x, zero);
+            let low = n.select(negative, minus_one, zero);
+            n.select(positive, one, low)
+        }
+        Unary::Floor => n.unary(LirUnary::Floor, x),
+        Unary::Exp => math::exp(n, x),
+        Unary::Log => math::log(n, x),
+        Unary::Log1p => math::log1p(n, x),
+        Unary::Expm1 => math::expm1(n, x),
+        Unary::Sqrt => n.unary(LirUnary::Sqrt, x),
+        Unary::Sin => math::sin(n, x),
+        Unary::Cos => math::cos(n, x),
+        Unary::Tanh => math::tanh(n, x),
+        Unary::Logistic => math::logistic(n, x),
+        Unary::Erf => math::erf(n, x),
+        Unary::Not => n.unary(LirUnary::Not, x),
+    }
+}
+
+fn binary(n: &mut Nest, op: Binary, a: Val, b: Val) -> Val {
+    let elem = n.elem(a);
+    match op {
+        Binary::Add => n.add_fused(a, b),
+        Binary::Sub => n.sub_fused(a, b),
+        Binary::Mul => n.mul(a, b),
+        Binary::Div => n.div(a, b),
+        Binary::FloorDiv => n.binary(LirBinary::FloorDiv, a, b),
+        Binary::Mod if elem.is_int() => {
+            // A zero divisor leaves all.
+            let zero = n.int(0, elem);
+            let rest = n.binary(LirBinary::FloorMod, a, b);
+            let none = n.compare(Comparison::Eq, b, zero);
+            n.select(none, a, rest)
+        }
+        Binary::Mod => {
+            let q = n.div(a, b);
+            let q = n.unary(LirUnary::Floor, q);
+            let q = n.unary(LirUnary::Neg, q);
+            let rest = n.fma(q, b, a);
+            // The rounded quotient may be one too far.
+            let zero = n.float(0.0, elem);
+            let b_negative = n.compare(Comparison::Lt, b, zero);
+            let rest_negative = n.compare(Comparison::Lt, rest, zero);
+            let rest_positive = n.compare(Comparison::Gt, rest, zero);
+            let wrong = n.select(b_negative, rest_positive, rest_negative);
+            let shifted = n.add(rest, b);
+            n.select(wrong, shifted, rest)
+        }
+        Binary::Pow => math::pow(n, a, b),
+        Binary::Min => extreme(n, LirBinary::Min, a, b),
+        Binary::Max => extreme(n, LirBinary::Max, a, b),
+        Binary::And => n.binary(LirBinary::And, a, b),
+        Binary::Or => n.binary(LirBinary::Or, a, b),
+    }
+}
+
+/// Min or max that is NaN if either is; LIR's give `b` when `a` is NaN.
+fn extreme(n: &mut Nest, op: LirBinary, a: Val, b: Val) -> Val {
+    if !n.elem(a).is_float() || n.as_float(a).is_some_and(|x| !x.is_nan()) {
+        return n.binary(op, a, b);
+    }
+    if n.as_float(b).is_some_and(|x| !x.is_nan()) {
+        return n.binary(op, b, a);
+    }
+    let m = n.binary(op, a, b);
+    let nan = n.compare(Comparison::Ne, a, a);
+    n.select(nan, a, m)
+}
+
+fn compare(n: &mut Nest, op: Comparison, a: Val, b: Val) -> Val {
+    if n.elem(a) != Elem::Bool {
+        return n.compare(op, a, b);
+    }
+    let not_a = n.unary(LirUnary::Not, a);
+    let not_b = n.unary(LirUnary::Not, b);
+    match op {
+        Comparison::Eq => n.binary(LirBinary::Xor, not_a, b),
+        Comparison::Ne => n.binary(LirBinary::Xor, a, b),
+        Comparison::Lt => n.binary(LirBinary::And, not_a, b),
+        Comparison::Le => n.binary(LirBinary::Or, not_a, b),
+        Comparison::Gt => n.binary(LirBinary::And, a, not_b),
+        Comparison::Ge => n.binary(LirBinary::Or, a, not_b),
+    }
+}

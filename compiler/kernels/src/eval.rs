@@ -1,0 +1,866 @@
+//! Runs loop IR and plans one element at a time, with the exact meaning of loop IR (lane
+//! accumulators included): the oracle that machine code is compared with.
+
+use crate::lir::{
+    AccOp, Affine, Bound, BufferId, Comparison, Distribution, Kernel, LirBinary, LirUnary, Loop,
+    Stmt, Val, ValKind,
+};
+use crate::plan::{Gemm, Place, Plan, StepKind};
+use crate::tidy;
+use aec_runtime::philox::{self, Draw};
+use aec_runtime::{Data, Elem, Tensor};
+use cranelift_entity::EntityRef;
+
+/// One element.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Scalar {
+    /// f32.
+    F32(f32),
+    /// f64.
+    F64(f64),
+    /// i32.
+    I32(i32),
+    /// i64.
+    I64(i64),
+    /// bool.
+    Bool(bool),
+}
+
+/// Where a kernel's buffers are.
+pub trait Memory {
+    /// An element of a buffer.
+    fn load(&self, buffer: usize, at: i64) -> Scalar;
+    /// Changes an element of a buffer.
+    fn store(&mut self, buffer: usize, at: i64, value: Scalar);
+}
+
+impl Memory for [Data] {
+    fn load(&self, buffer: usize, at: i64) -> Scalar {
+        let at = usize::try_from(at).expect("a place in the buffer");
+        match &self[buffer] {
+            Data::F32(v) => Scalar::F32(v[at]),
+            Data::F64(v) => Scalar::F64(v[at]),
+            Data::I32(v) => Scalar::I32(v[at]),
+            Data::I64(v) => Scalar::I64(v[at]),
+            Data::Bool(v) => Scalar::Bool(v[at] != 0),
+        }
+    }
+
+    fn store(&mut self, buffer: usize, at: i64, value: Scalar) {
+        let at = usize::try_from(at).expect("a place in the buffer");
+        match (&mut self[buffer], value) {
+            (Data::F32(v), Scalar::F32(x)) => v[at] = x,
+            (Data::F64(v), Scalar::F64(x)) => v[at] = x,
+            (Data::I32(v), Scalar::I32(x)) => v[at] = x,
+            (Data::I64(v), Scalar::I64(x)) => v[at] = x,
+            (Data::Bool(v), Scalar::Bool(x)) => v[at] = u8::from(x),
+            (data, x) => panic!("{x:?} does not go into {data:?}"),
+        }
+    }
+}
+
+/// Runs a kernel over buffers of its params' types.
+pub fn run_kernel(kernel: &Kernel, buffers: &mut [Data], args: &[i64]) {
+    run(kernel, buffers, args);
+}
+
+/// An accumulator's state.
+#[derive(Clone)]
+enum State {
+    Whole(Scalar),
+    Lanes(Box<[Scalar; 16]>),
+}
+
+struct Machine<'a, M: Memory + ?Sized> {
+    kernel: &'a Kernel,
+    memory: &'a mut M,
+    args: &'a [i64],
+    values: Vec<Scalar>,
+    vars: Vec<i64>,
+    accs: Vec<State>,
+    lane: usize,
+}
+
+fn run<M: Memory + ?Sized>(kernel: &Kernel, memory: &mut M, args: &[i64]) {
+    let mut machine = Machine {
+        kernel,
+        memory,
+        args,
+        values: vec![Scalar::Bool(false); kernel.values.len()],
+        vars: vec![0; kernel.vars.len()],
+        accs: kernel
+            .accs
+            .values()
+            .map(|acc| State::Whole(identity(acc.op, acc.elem)))
+            .collect(),
+        lane: 0,
+    };
+    machine.body(&kernel.body);
+}
+
+fn identity(op: AccOp, elem: Elem) -> Scalar {
+    match (op, elem) {
+        (AccOp::Sum, Elem::F32) => Scalar::F32(0.0),
+        (AccOp::Sum, Elem::F64) => Scalar::F64(0.0),
+        (AccOp::Sum, Elem::I32) => Scalar::I32(0),
+        (AccOp::Sum, Elem::I64) => Scalar::I64(0),
+        (AccOp::Max, Elem::F32) => Scalar::F32(f32::NEG_INFINITY),
+        (AccOp::Max, Elem::F64) => Scalar::F64(f64::NEG_INFINITY),
+        (AccOp::Max, Elem::I32) => Scalar::I32(i32::MIN),
+        (AccOp::Max, Elem::I64) => Scalar::I64(i64::MIN),
+        (AccOp::Min, Elem::F32) => Scalar::F32(f32::INFINITY),
+        (AccOp::Min, Elem::F64) => Scalar::F64(f64::INFINITY),
+        (AccOp::Min, Elem::I32) => Scalar::I32(i32::MAX),
+        (AccOp::Min, Elem::I64) => Scalar::I64(i64::MAX),
+        (AccOp::All, _) => Scalar::Bool(true),
+        (AccOp::Any, _) => Scalar::Bool(false),
+        (AccOp::Sum | AccOp::Max | AccOp::Min, Elem::Bool) => Scalar::Bool(false),
+    }
+}
+
+fn combine(op: AccOp, a: Scalar, b: Scalar) -> Scalar {
+    macro_rules! float {
+        ($kind:ident, $a:expr, $b:expr) => {
+            Scalar::$kind(match op {
+                AccOp::Sum => $a + $b,
+                AccOp::Max if $a.is_nan() || $a > $b => $a,
+                AccOp::Min if $a.is_nan() || $a < $b => $a,
+                AccOp::Max | AccOp::Min | AccOp::All | AccOp::Any => $b,
+            })
+        };
+    }
+    macro_rules! int {
+        ($kind:ident, $a:expr, $b:expr) => {
+            Scalar::$kind(match op {
+                AccOp::Sum => $a.wrapping_add($b),
+                AccOp::Max => $a.max($b),
+                AccOp::Min => $a.min($b),
+                AccOp::All | AccOp::Any => $b,
+            })
+        };
+    }
+    match (a, b) {
+        (Scalar::F32(a), Scalar::F32(b)) => float!(F32, a, b),
+        (Scalar::F64(a), Scalar::F64(b)) => float!(F64, a, b),
+        (Scalar::I32(a), Scalar::I32(b)) => int!(I32, a, b),
+        (Scalar::I64(a), Scalar::I64(b)) => int!(I64, a, b),
+        (Scalar::Bool(a), Scalar::Bool(b)) => {
+            Scalar::Bool(if op == AccOp::All { a && b } else { a || b })
+        }
+        _ => panic!("an accumulator is fed another type"),
+    }
+}
+
+impl<M: Memory + ?Sized> Machine<'_, M> {
+    fn bound(&self, bound: Bound) -> i64 {
+        match bound {
+            Bound::Const(x) => x,
+            Bound::Arg(n) => self.args[n as usize],
+        }
+    }
+
+    fn affine(&self, index: &Affine) -> i64 {
+        let mut at = index.base;
+        for &(var, c) in &index.vars {
+            at += c * self.vars[var.index()];
+        }
+        for &(arg, c) in &index.args {
+            at += c * self.args[arg as usize];
+        }
+        at
+    }
+
+    fn int(&self, val: Val) -> i64 {
+        match self.values[val.index()] {
+            Scalar::I64(x) => x,
+            other => panic!("an I64 is wanted, not {other:?}"),
+        }
+    }
+
+    fn flag(&self, val: Val) -> bool {
+        match self.values[val.index()] {
+            Scalar::Bool(x) => x,
+            other => panic!("a Bool is wanted, not {other:?}"),
+        }
+    }
+
+    fn body(&mut self, body: &[Stmt]) {
+        for stmt in body {
+            match stmt {
+                Stmt::Loop(inner) => self.run_loop(inner),
+                Stmt::Let(val) => {
+                    let value = self.value(*val);
+                    self.values[val.index()] = value;
+                }
+                Stmt::Store {
+                    buffer,
+                    index,
+                    value,
+                } => {
+                    let at = self.affine(index);
+                    self.store(*buffer, at, *value);
+                }
+                Stmt::StoreAt {
+                    buffer,
+                    index,
+                    at,
+                    stride,
+                    value,
+                } => {
+                    let at = self.affine(index) + stride * self.int(*at);
+                    self.store(*buffer, at, *value);
+                }
+                Stmt::Init(acc) => {
+                    let data = self.kernel.accs[*acc];
+                    self.accs[acc.index()] = State::Whole(identity(data.op, data.elem));
+                }
+                Stmt::Accumulate(acc, value) => {
+                    let op = self.kernel.accs[*acc].op;
+                    let value = self.values[value.index()];
+                    match &mut self.accs[acc.index()] {
+                        State::Whole(x) => *x = combine(op, *x, value),
+                        State::Lanes(lanes) => {
+                            lanes[self.lane] = combine(op, lanes[self.lane], value);
+                        }
+                    }
+                }
+                Stmt::Check {
+                    ok,
+                    status,
+                    code,
+                    detail,
+                } => {
+                    let status = status.index();
+                    if !self.flag(*ok) && self.memory.load(status, 0) == Scalar::I64(0) {
+                        let detail = Scalar::I64(self.int(*detail));
+                        self.memory.store(status, 0, Scalar::I64(*code));
+                        self.memory.store(status, 1, detail);
+                    }
+                }
+            }
+        }
+    }
+
+    fn store(&mut self, buffer: BufferId, at: i64, value: Val) {
+        let value = self.values[value.index()];
+        self.memory.store(buffer.index(), at, value);
+    }
+
+    fn run_loop(&mut self, inner: &Loop) {
+        let (start, end) = (self.bound(inner.start), self.bound(inner.end));
+        if !inner.lanes {
+            for i in start..end {
+                self.vars[inner.var.index()] = i;
+                self.body(&inner.body);
+            }
+            return;
+        }
+        let outside = tidy::fed_from_outside(inner);
+        let before: Vec<State> = outside
+            .iter()
+            .map(|acc| {
+                let data = self.kernel.accs[*acc];
+                let lanes = State::Lanes(Box::new([identity(data.op, data.elem); 16]));
+                std::mem::replace(&mut self.accs[acc.index()], lanes)
+            })
+            .collect();
+        for i in start..end {
+            self.vars[inner.var.index()] = i;
+            self.lane = ((i - start) % 16) as usize;
+            self.body(&inner.body);
+        }
+        for (acc, before) in outside.iter().zip(before) {
+            let op = self.kernel.accs[*acc].op;
+            let State::Whole(before) = before else {
+                panic!("lane loops do not nest");
+            };
+            let State::Lanes(mut lanes) = self.accs[acc.index()].clone() else {
+                continue;
+            };
+            for width in [8, 4, 2, 1] {
+                for i in 0..width {
+                    lanes[i] = combine(op, lanes[i], lanes[i + width]);
+                }
+            }
+            self.accs[acc.index()] = State::Whole(combine(op, before, lanes[0]));
+        }
+    }
+
+    fn value(&self, val: Val) -> Scalar {
+        let data = &self.kernel.values[val];
+        let get = |v: Val| self.values[v.index()];
+        match &data.kind {
+            ValKind::Float(x) if data.elem == Elem::F32 => Scalar::F32(*x as f32),
+            ValKind::Float(x) => Scalar::F64(*x),
+            ValKind::Int(x) if data.elem == Elem::I32 => Scalar::I32(*x as i32),
+            ValKind::Int(x) => Scalar::I64(*x),
+            ValKind::Bool(x) => Scalar::Bool(*x),
+            ValKind::Index(index) => Scalar::I64(self.affine(index)),
+            ValKind::Load { buffer, index } => self.memory.load(buffer.index(), self.affine(index)),
+            ValKind::LoadAt {
+                buffer,
+                index,
+                at,
+                stride,
+            } => self
+                .memory
+                .load(buffer.index(), self.affine(index) + stride * self.int(*at)),
+            ValKind::Unary(op, a) => unary(*op, get(*a)),
+            ValKind::Binary(op, a, b) => binary(*op, get(*a), get(*b)),
+            ValKind::Fma(a, b, c) => match (get(*a), get(*b), get(*c)) {
+                (Scalar::F32(a), Scalar::F32(b), Scalar::F32(c)) => Scalar::F32(a.mul_add(b, c)),
+                (Scalar::F64(a), Scalar::F64(b), Scalar::F64(c)) => Scalar::F64(a.mul_add(b, c)),
+                other => panic!("no fma of {other:?}"),
+            },
+            ValKind::Compare(op, a, b) => Scalar::Bool(compare(*op, get(*a), get(*b))),
+            ValKind::Select(c, a, b) => {
+                if self.flag(*c) {
+                    get(*a)
+                } else {
+                    get(*b)
+                }
+            }
+            ValKind::Convert(a) => convert(get(*a), data.elem),
+            ValKind::Bitcast(a) => match (get(*a), data.elem) {
+                (Scalar::F32(x), Elem::I32) => Scalar::I32(x.to_bits() as i32),
+                (Scalar::I32(x), Elem::F32) => Scalar::F32(f32::from_bits(x as u32)),
+                (Scalar::F64(x), Elem::I64) => Scalar::I64(x.to_bits() as i64),
+                (Scalar::I64(x), Elem::F64) => Scalar::F64(f64::from_bits(x as u64)),
+                other => panic!("no bitcast of {other:?}"),
+            },
+            ValKind::AccRead(acc) => match &self.accs[acc.index()] {
+                State::Whole(x) => *x,
+                State::Lanes(_) => panic!("an accumulator is read in the loop that feeds it"),
+            },
+            ValKind::DrawKey(seed, site) => {
+                Scalar::I64(philox::key64(self.int(*seed) as u64, *site) as i64)
+            }
+            ValKind::Draw {
+                distribution,
+                key,
+                element,
+                inner,
+                example,
+                step,
+            } => {
+                let place = philox::Place {
+                    key: self.int(*key) as u64,
+                    inner: self.int(*inner) as u32,
+                    example: self.int(*example) as u32,
+                    step: self.int(*step) as u32,
+                };
+                let draw = match distribution {
+                    Distribution::Uniform => Draw::Uniform,
+                    Distribution::Normal => Draw::Normal,
+                };
+                let element = self.affine(element) as u64;
+                if data.elem == Elem::F32 {
+                    let mut out = [0f32];
+                    philox::fill_f32(draw, &place, element, &mut out);
+                    Scalar::F32(out[0])
+                } else {
+                    let mut out = [0f64];
+                    philox::fill_f64(draw, &place, element, &mut out);
+                    Scalar::F64(out[0])
+                }
+            }
+        }
+    }
+}
+
+fn unary(op: LirUnary, a: Scalar) -> Scalar {
+    macro_rules! float {
+        ($kind:ident, $x:expr) => {
+            Scalar::$kind(match op {
+                LirUnary::Neg => -$x,
+                LirUnary::Abs => $x.abs(),
+                LirUnary::Sqrt => $x.sqrt(),
+                LirUnary::Floor => $x.floor(),
+                LirUnary::Nearest => $x.round_ties_even(),
+                LirUnary::Not => panic!("no `not` of floats"),
+            })
+        };
+    }
+    match a {
+        Scalar::F32(x) => float!(F32, x),
+        Scalar::F64(x) => float!(F64, x),
+        Scalar::Bool(x) if op == LirUnary::Not => Scalar::Bool(!x),
+        Scalar::I32(x) if op == LirUnary::Not => Scalar::I32(!x),
+        Scalar::I64(x) if op == LirUnary::Not => Scalar::I64(!x),
+        Scalar::I32(x) if op == LirUnary::Neg => Scalar::I32(x.wrapping_neg()),
+        Scalar::I64(x) if op == LirUnary::Neg => Scalar::I64(x.wrapping_neg()),
+        other => panic!("no {op:?} of {other:?}"),
+    }
+}
+
+fn binary(op: LirBinary, a: Scalar, b: Scalar) -> Scalar {
+    macro_rules! float {
+        ($kind:ident, $a:expr, $b:expr) => {
+            Scalar::$kind(match op {
+                LirBinary::Add => $a + $b,
+                LirBinary::Sub => $a - $b,
+                LirBinary::Mul => $a * $b,
+                LirBinary::Div => $a / $b,
+                LirBinary::Min => {
+                    if $a < $b {
+                        $a
+                    } else {
+                        $b
+                    }
+                }
+                LirBinary::Max => {
+                    if $a > $b {
+                        $a
+                    } else {
+                        $b
+                    }
+                }
+                other => panic!("no {other:?} of floats"),
+            })
+        };
+    }
+    macro_rules! int {
+        ($kind:ident, $unsigned:ty, $signed:ty, $a:expr, $b:expr) => {
+            Scalar::$kind(match op {
+                LirBinary::Add => $a.wrapping_add($b),
+                LirBinary::Sub => $a.wrapping_sub($b),
+                LirBinary::Mul => $a.wrapping_mul($b),
+                LirBinary::Div => panic!("no quotient of ints"),
+                LirBinary::Min => $a.min($b),
+                LirBinary::Max => $a.max($b),
+                LirBinary::And => $a & $b,
+                LirBinary::Or => $a | $b,
+                LirBinary::Xor => $a ^ $b,
+                LirBinary::Shl => $a.wrapping_shl($b as u32),
+                LirBinary::ShrLogical => ($a as $unsigned).wrapping_shr($b as u32) as $signed,
+                LirBinary::ShrArithmetic => $a.wrapping_shr($b as u32),
+                LirBinary::FloorDiv => {
+                    if $b == 0 {
+                        0
+                    } else {
+                        let q = $a.wrapping_div($b);
+                        if $a.wrapping_rem($b) != 0 && ($a < 0) != ($b < 0) {
+                            q - 1
+                        } else {
+                            q
+                        }
+                    }
+                }
+                LirBinary::FloorMod => {
+                    if $b == 0 {
+                        0
+                    } else {
+                        let r = $a.wrapping_rem($b);
+                        if r != 0 && (r < 0) != ($b < 0) {
+                            r + $b
+                        } else {
+                            r
+                        }
+                    }
+                }
+            })
+        };
+    }
+    match (a, b) {
+        (Scalar::F32(a), Scalar::F32(b)) => float!(F32, a, b),
+        (Scalar::F64(a), Scalar::F64(b)) => float!(F64, a, b),
+        (Scalar::I32(a), Scalar::I32(b)) => int!(I32, u32, i32, a, b),
+        (Scalar::I64(a), Scalar::I64(b)) => int!(I64, u64, i64, a, b),
+        (Scalar::Bool(a), Scalar::Bool(b)) => Scalar::Bool(match op {
+            LirBinary::And => a & b,
+            LirBinary::Or => a | b,
+            LirBinary::Xor => a ^ b,
+            other => panic!("no {other:?} of Bools"),
+        }),
+        other => panic!("operands of two types: {other:?}"),
+    }
+}
+
+fn compare(op: Comparison, a: Scalar, b: Scalar) -> bool {
+    fn of<T: PartialOrd>(op: Comparison, a: T, b: T) -> bool {
+        match op {
+            Comparison::Eq => a == b,
+            Comparison::Ne => a != b,
+            Comparison::Lt => a < b,
+            Comparison::Le => a <= b,
+            Comparison::Gt => a > b,
+            Comparison::Ge => a >= b,
+        }
+    }
+    match (a, b) {
+        (Scalar::F32(a), Scalar::F32(b)) => of(op, a, b),
+        (Scalar::F64(a), Scalar::F64(b)) => of(op, a, b),
+        (Scalar::I32(a), Scalar::I32(b)) => of(op, a, b),
+        (Scalar::I64(a), Scalar::I64(b)) => of(op, a, b),
+        other => panic!("no comparison of {other:?}"),
+    }
+}
+
+fn convert(a: Scalar, elem: Elem) -> Scalar {
+    macro_rules! number {
+        ($x:expr) => {
+            match elem {
+                Elem::F32 => Scalar::F32($x as f32),
+                Elem::F64 => Scalar::F64($x as f64),
+                Elem::I32 => Scalar::I32($x as i32),
+                Elem::I64 => Scalar::I64($x as i64),
+                Elem::Bool => Scalar::Bool($x as f64 != 0.0),
+            }
+        };
+    }
+    match a {
+        Scalar::F32(x) => number!(x),
+        Scalar::F64(x) => number!(x),
+        Scalar::I32(x) => number!(x),
+        Scalar::I64(x) if elem == Elem::Bool => Scalar::Bool(x != 0),
+        Scalar::I64(x) => number!(x),
+        Scalar::Bool(x) if elem == Elem::Bool => Scalar::Bool(x),
+        Scalar::Bool(x) => number!(u8::from(x)),
+    }
+}
+
+/// Why a plan stopped.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Stopped {
+    /// A guard met a value that is not finite; the step's index.
+    Guard(usize),
+    /// A check failed: its code and detail.
+    Check(i64, i64),
+}
+
+/// The memory of a running plan, as bytes, so that wrong places show.
+struct Regions {
+    inputs: Vec<Vec<u8>>,
+    outputs: Vec<Vec<u8>>,
+    arena: Vec<u8>,
+    status: Vec<u8>,
+    constants: Vec<Vec<u8>>,
+}
+
+/// A kernel's view of it: for each buffer a type and a place.
+struct Mapped<'a> {
+    regions: &'a mut Regions,
+    places: Vec<(Elem, Spot)>,
+    /// Extra buffer (a tile).
+    tile: Vec<f64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Spot {
+    Input(usize),
+    Output(usize),
+    Arena(usize),
+    Status,
+    Constant(usize),
+    Tile,
+}
+
+fn scalar_of(bytes: &[u8], elem: Elem) -> Scalar {
+    match elem {
+        Elem::F32 => Scalar::F32(f32::from_le_bytes(bytes.try_into().expect("4 bytes"))),
+        Elem::F64 => Scalar::F64(f64::from_le_bytes(bytes.try_into().expect("8 bytes"))),
+        Elem::I32 => Scalar::I32(i32::from_le_bytes(bytes.try_into().expect("4 bytes"))),
+        Elem::I64 => Scalar::I64(i64::from_le_bytes(bytes.try_into().expect("8 bytes"))),
+        Elem::Bool => Scalar::Bool(bytes[0] != 0),
+    }
+}
+
+fn put(bytes: &mut [u8], value: Scalar) {
+    match value {
+        Scalar::F32(x) => bytes.copy_from_slice(&x.to_le_bytes()),
+        Scalar::F64(x) => bytes.copy_from_slice(&x.to_le_bytes()),
+        Scalar::I32(x) => bytes.copy_from_slice(&x.to_le_bytes()),
+        Scalar::I64(x) => bytes.copy_from_slice(&x.to_le_bytes()),
+        Scalar::Bool(x) => bytes[0] = u8::from(x),
+    }
+}
+
+impl Regions {
+    fn bytes(&self, spot: Spot) -> (&[u8], usize) {
+        match spot {
+            Spot::Input(n) => (&self.inputs[n], 0),
+            Spot::Output(n) => (&self.outputs[n], 0),
+            Spot::Arena(offset) => (&self.arena, offset),
+            Spot::Status => (&self.status, 0),
+            Spot::Constant(n) => (&self.constants[n], 0),
+            Spot::Tile => (&[], 0),
+        }
+    }
+
+    fn bytes_mut(&mut self, spot: Spot) -> (&mut [u8], usize) {
+        match spot {
+            Spot::Input(n) => (&mut self.inputs[n], 0),
+            Spot::Output(n) => (&mut self.outputs[n], 0),
+            Spot::Arena(offset) => (&mut self.arena, offset),
+            Spot::Status => (&mut self.status, 0),
+            Spot::Constant(_) | Spot::Tile => panic!("not written"),
+        }
+    }
+
+    fn get(&self, spot: Spot, elem: Elem, at: i64) -> Scalar {
+        let at = usize::try_from(at).expect("a place in the buffer");
+        let (bytes, offset) = self.bytes(spot);
+        let size = elem.bytes();
+        scalar_of(&bytes[offset + at * size..offset + (at + 1) * size], elem)
+    }
+
+    fn set(&mut self, spot: Spot, at: i64, value: Scalar, elem: Elem) {
+        let at = usize::try_from(at).expect("a place in the buffer");
+        let (bytes, offset) = self.bytes_mut(spot);
+        let size = elem.bytes();
+        put(
+            &mut bytes[offset + at * size..offset + (at + 1) * size],
+            value,
+        );
+    }
+}
+
+impl Memory for Mapped<'_> {
+    fn load(&self, buffer: usize, at: i64) -> Scalar {
+        let (elem, spot) = self.places[buffer];
+        if let Spot::Tile = spot {
+            let x = self.tile[usize::try_from(at).expect("a place in the tile")];
+            return if elem == Elem::F32 {
+                Scalar::F32(x as f32)
+            } else {
+                Scalar::F64(x)
+            };
+        }
+        self.regions.get(spot, elem, at)
+    }
+
+    fn store(&mut self, buffer: usize, at: i64, value: Scalar) {
+        let (elem, spot) = self.places[buffer];
+        self.regions.set(spot, at, value, elem);
+    }
+}
+
+fn to_bytes(tensor: &Tensor) -> Vec<u8> {
+    match tensor.data() {
+        Data::F32(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        Data::F64(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        Data::I32(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        Data::I64(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        Data::Bool(v) => v.clone(),
+    }
+}
+
+fn from_bytes(bytes: &[u8], ty: &aec_ir::Type) -> Tensor {
+    let size = ty.elem.bytes();
+    let items = (0..ty.len()).map(|at| scalar_of(&bytes[at * size..(at + 1) * size], ty.elem));
+    let mut data = Tensor::zeros(ty.elem, &ty.dims);
+    let out = std::slice::from_mut(data.data_mut());
+    for (at, item) in items.enumerate() {
+        out.store(0, at as i64, item);
+    }
+    data
+}
+
+/// Runs a plan on copies of the inputs. Gives the results; those that alias an input are read
+/// from the input's memory, as the plan says.
+pub fn run_plan(plan: &Plan, inputs: &[Tensor]) -> Result<Vec<Tensor>, Stopped> {
+    let mut constants = Vec::new();
+    let mut regions = Regions {
+        inputs: inputs.iter().map(to_bytes).collect(),
+        outputs: plan
+            .outputs
+            .iter()
+            .map(|ty| vec![0xa5; ty.len() * ty.elem.bytes()])
+            .collect(),
+        arena: vec![0xa5; plan.arena_bytes],
+        status: vec![0; 16],
+        constants: Vec::new(),
+    };
+    let mut spots = Vec::new();
+    for buffer in plan.buffers.values() {
+        spots.push(match &buffer.place {
+            Place::Input(n) => Spot::Input(*n as usize),
+            Place::Output(n) => Spot::Output(*n as usize),
+            Place::Arena(offset) => Spot::Arena(*offset),
+            Place::Constant(tensor) => {
+                constants.push(to_bytes(tensor));
+                Spot::Constant(constants.len() - 1)
+            }
+            Place::Status => Spot::Status,
+        });
+    }
+    regions.constants = constants;
+    let place = |b: &crate::plan::BufferRef| (plan.buffers[*b].ty.elem, spots[b.index()]);
+    for (at, step) in plan.steps.iter().enumerate() {
+        match &step.kind {
+            StepKind::Kernel {
+                kernel,
+                buffers,
+                parallel,
+            } => {
+                let mut memory = Mapped {
+                    regions: &mut regions,
+                    places: buffers.iter().map(place).collect(),
+                    tile: Vec::new(),
+                };
+                let kernel = &plan.kernels[*kernel];
+                match parallel {
+                    None => run(kernel, &mut memory, &[]),
+                    Some((extent, grain)) => {
+                        // In two parts, as two threads would, the later one first.
+                        let cut = (extent / grain / 2 * grain) as i64;
+                        run(kernel, &mut memory, &[cut, *extent as i64]);
+                        run(kernel, &mut memory, &[0, cut]);
+                    }
+                }
+            }
+            StepKind::Gemm(gemm) => run_gemm(plan, gemm, &mut regions, &place),
+            StepKind::Copy { from, to } => {
+                let (elem, source) = place(from);
+                let (_, target) = place(to);
+                let items: Vec<Scalar> = (0..plan.buffers[*from].ty.len())
+                    .map(|i| regions.get(source, elem, i as i64))
+                    .collect();
+                for (i, item) in items.into_iter().enumerate() {
+                    regions.set(target, i as i64, item, elem);
+                }
+            }
+            StepKind::ArgSort { from, to, len } => {
+                let (elem, source) = place(from);
+                let (to_elem, target) = place(to);
+                let count = plan.buffers[*from].ty.len();
+                let key = |i: usize| match regions.get(source, elem, i as i64) {
+                    Scalar::F32(x) => f64::from(x),
+                    Scalar::F64(x) => x,
+                    Scalar::I32(x) => f64::from(x),
+                    Scalar::I64(x) => x as f64,
+                    Scalar::Bool(x) => f64::from(u8::from(x)),
+                };
+                let keys: Vec<f64> = (0..count).map(key).collect();
+                for start in (0..count).step_by((*len).max(1)) {
+                    let mut order: Vec<usize> = (0..*len).collect();
+                    order.sort_by(|&a, &b| {
+                        let (a, b) = (keys[start + a], keys[start + b]);
+                        a.partial_cmp(&b)
+                            .unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
+                    });
+                    for (i, place) in order.into_iter().enumerate() {
+                        let value = Scalar::I64(place as i64);
+                        regions.set(target, (start + i) as i64, value, to_elem);
+                    }
+                }
+            }
+            StepKind::Guard { buffer } => {
+                let (elem, spot) = place(buffer);
+                let finite = match regions.get(spot, elem, 0) {
+                    Scalar::F32(x) => x.is_finite(),
+                    Scalar::F64(x) => x.is_finite(),
+                    Scalar::I32(_) | Scalar::I64(_) | Scalar::Bool(_) => true,
+                };
+                if !finite {
+                    return Err(Stopped::Guard(at));
+                }
+            }
+        }
+        let code = regions.get(Spot::Status, Elem::I64, 0);
+        if code != Scalar::I64(0) {
+            let detail = regions.get(Spot::Status, Elem::I64, 1);
+            if let (Scalar::I64(code), Scalar::I64(detail)) = (code, detail) {
+                return Err(Stopped::Check(code, detail));
+            }
+        }
+    }
+    Ok(plan
+        .outputs
+        .iter()
+        .enumerate()
+        .map(|(index, ty)| {
+            let alias = plan.aliases.iter().find(|alias| alias.0 == index);
+            match alias {
+                Some(&(_, input)) => from_bytes(&regions.inputs[input], ty),
+                None => from_bytes(&regions.outputs[index], ty),
+            }
+        })
+        .collect())
+}
+
+/// A product in tiles of odd sizes, so that epilogues meet all their edges.
+fn run_gemm(
+    plan: &Plan,
+    gemm: &Gemm,
+    regions: &mut Regions,
+    place: &dyn Fn(&crate::plan::BufferRef) -> (Elem, Spot),
+) {
+    let (elem, a) = place(&gemm.a.buffer);
+    let (_, b) = place(&gemm.b.buffer);
+    let (_, c) = place(&gemm.c.buffer);
+    let number = |s: Scalar| match s {
+        Scalar::F32(x) => f64::from(x),
+        Scalar::F64(x) => x,
+        other => panic!("no product of {other:?}"),
+    };
+    let round = |x: f64| {
+        if elem == Elem::F32 {
+            Scalar::F32(x as f32)
+        } else {
+            Scalar::F64(x)
+        }
+    };
+    for batch in 0..gemm.batch {
+        let element = |regions: &Regions, i: usize, j: usize| {
+            let mut sum = 0.0;
+            for k in 0..gemm.k {
+                let at_a = gemm.a.offset
+                    + batch * gemm.a.batch_stride
+                    + i * gemm.a.row_stride
+                    + k * gemm.a.col_stride;
+                let at_b = gemm.b.offset
+                    + batch * gemm.b.batch_stride
+                    + k * gemm.b.row_stride
+                    + j * gemm.b.col_stride;
+                let x = number(regions.get(a, elem, at_a as i64));
+                sum += x * number(regions.get(b, elem, at_b as i64));
+            }
+            sum
+        };
+        match &gemm.epilogue {
+            None => {
+                for i in 0..gemm.m {
+                    for j in 0..gemm.n {
+                        let at =
+                            gemm.c.offset + batch * gemm.c.batch_stride + i * gemm.c.row_stride + j;
+                        let mut x = element(regions, i, j);
+                        if gemm.accumulate {
+                            x += number(regions.get(c, elem, at as i64));
+                        }
+                        regions.set(c, at as i64, round(x), elem);
+                    }
+                }
+            }
+            Some((kernel, buffers)) => {
+                for row0 in (0..gemm.m).step_by(14) {
+                    for col0 in (0..gemm.n).step_by(32) {
+                        let (row1, col1) = ((row0 + 14).min(gemm.m), (col0 + 32).min(gemm.n));
+                        let mut tile = vec![f64::NAN; 14 * 32];
+                        for i in row0..row1 {
+                            for j in col0..col1 {
+                                tile[(i - row0) * 32 + j - col0] = element(regions, i, j);
+                            }
+                        }
+                        let mut places = vec![(elem, Spot::Tile)];
+                        places.extend(buffers.iter().map(place));
+                        let mut memory = Mapped {
+                            regions: &mut *regions,
+                            places,
+                            tile,
+                        };
+                        let args = [
+                            row0 as i64,
+                            row1 as i64,
+                            col0 as i64,
+                            col1 as i64,
+                            (row1 - row0) as i64,
+                            (col1 - col0) as i64,
+                        ];
+                        run(&plan.kernels[*kernel], &mut memory, &args);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,676 @@
+//! From a description of what a kernel stores to the kernel: emission with retries (splitting
+//! loops where a reshape needs it), choice among loop orders by estimated cost, the form that
+//! runs on tiles of a product, and the form that runs on ranges for threads.
+
+use crate::contract::Prepared;
+use crate::coords::Coord;
+use crate::emit::{Bind, Emitter, Fail, LoopKey, Splits};
+use crate::lir::{Access, Affine, Bound, Buffer, BufferId, Kernel, Stmt, ValKind, Var};
+use crate::tidy;
+use aec_ir::{Inst, Literal, Op, Value};
+use aec_runtime::Elem;
+use aec_syntax::Span;
+use cranelift_entity::{EntityRef, EntitySet, PrimaryMap};
+use smallvec::SmallVec;
+use std::collections::HashMap;
+
+/// One thing that a kernel does.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Action {
+    /// Computes a value whose dims are a prefix of the space, and stores it if asked to.
+    Root {
+        /// The value.
+        value: Value,
+        /// Whether it needs memory.
+        store: bool,
+    },
+    /// Stores a value into a part of a buffer: entry `i` at `start + i * stride`, each axis.
+    Place {
+        /// The value, of the space's dims.
+        value: Value,
+        /// Whose buffer.
+        into: Value,
+        /// `(start, stride)` of each axis.
+        at: Vec<(usize, usize)>,
+    },
+    /// Fills a buffer of the space's dims with a scalar value (zero if there is none).
+    Fill {
+        /// The scalar.
+        scalar: Option<Value>,
+        /// Whose buffer.
+        into: Value,
+    },
+    /// Adds scattered updates to what stands in the result's buffer.
+    Scatter(Inst),
+    /// Running sums.
+    CumSum(Inst),
+}
+
+/// What a kernel does, over which dims.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Spec {
+    /// The iteration space.
+    pub space: Vec<usize>,
+    /// What is stored.
+    pub actions: Vec<Action>,
+    /// The product whose finished tiles this kernel works on, and how many of the space's
+    /// axes are its rows.
+    pub tile: Option<(Value, usize)>,
+}
+
+impl Spec {
+    /// Computes and stores one value.
+    pub fn root(f: &aec_ir::Function, value: Value) -> Spec {
+        Spec {
+            space: f.dims(value).to_vec(),
+            actions: vec![Action::Root { value, store: true }],
+            tile: None,
+        }
+    }
+
+    fn roots(&self) -> SmallVec<[Value; 4]> {
+        self.actions
+            .iter()
+            .filter_map(|action| match action {
+                Action::Root { value, .. } => Some(*value),
+                Action::Place { .. }
+                | Action::Fill { .. }
+                | Action::Scatter(_)
+                | Action::CumSum(_) => None,
+            })
+            .collect()
+    }
+}
+
+/// A kernel and what its pointer params stand for.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Built {
+    /// The code.
+    pub kernel: Kernel,
+    /// One for each buffer; of a tile kernel, buffer 0 is bound to the product.
+    pub binds: Vec<Bind>,
+    /// Estimated cycles.
+    pub cost: f64,
+    /// `(extent, grain)` if its outermost loop takes its range from args 0 and 1.
+    pub parallel: Option<(usize, usize)>,
+}
+
+impl Built {
+    /// Values that are loaded.
+    pub fn loads(&self) -> impl Iterator<Item = Value> {
+        self.by_access(|access| access != Access::Write)
+    }
+
+    /// Values that are stored.
+    pub fn stores(&self) -> impl Iterator<Item = Value> {
+        self.by_access(|access| access != Access::Read)
+    }
+
+    fn by_access(&self, wanted: impl Fn(Access) -> bool) -> impl Iterator<Item = Value> {
+        let buffers = self.kernel.buffers.values();
+        buffers
+            .zip(&self.binds)
+            .filter(move |(buffer, _)| wanted(buffer.access))
+            .filter_map(|(_, bind)| match bind {
+                Bind::Value(v) => Some(*v),
+                Bind::Status => None,
+            })
+    }
+}
+
+/// A way to run the space.
+#[derive(Clone, PartialEq, Debug)]
+struct Strategy {
+    /// Order in which the axes' loops nest.
+    order: Vec<usize>,
+    /// Whether the innermost of them runs in lanes.
+    space_lanes: bool,
+    /// Whether reductions outside of it run in lanes.
+    reduce_lanes: bool,
+}
+
+/// Work below which threads do not pay, in estimated cycles.
+const PARALLEL_CYCLES: f64 = 24_000.0;
+/// Work of one grain.
+const GRAIN_CYCLES: f64 = 8_000.0;
+
+/// Builds the cheapest form of a kernel.
+pub fn build(
+    prepared: &Prepared,
+    stored: &EntitySet<Value>,
+    spec: &Spec,
+) -> Result<Built, &'static str> {
+    let identity: Vec<usize> = (0..spec.space.len()).collect();
+    let plain = Strategy {
+        order: identity.clone(),
+        space_lanes: true,
+        reduce_lanes: true,
+    };
+    let first = attempt(prepared, stored, spec, &plain);
+    if spec.tile.is_some() {
+        return first;
+    }
+    let mut best: Result<Built, &'static str> = first;
+    let consider = |best: &mut Result<Built, &'static str>, strategy: &Strategy| {
+        let other = attempt(prepared, stored, spec, strategy);
+        let better = match (&*best, &other) {
+            (Ok(a), Ok(b)) => b.cost < 0.98 * a.cost,
+            (Err(_), Ok(_)) => true,
+            (_, Err(_)) => false,
+        };
+        if better {
+            *best = other;
+        }
+    };
+    let (reduces, strided, failed) = match &best {
+        Ok(b) => (
+            !b.kernel.accs.is_empty(),
+            has_strided_lanes(&b.kernel),
+            false,
+        ),
+        Err(_) => (false, false, true),
+    };
+    if reduces || failed {
+        let strategy = Strategy {
+            space_lanes: false,
+            ..plain.clone()
+        };
+        consider(&mut best, &strategy);
+    }
+    if failed {
+        let strategy = Strategy {
+            space_lanes: false,
+            reduce_lanes: false,
+            ..plain.clone()
+        };
+        consider(&mut best, &strategy);
+    }
+    let last = spec.space.iter().rposition(|&size| size != 1);
+    let short = last.is_some_and(|axis| spec.space[axis] < 16);
+    let full_roots = spec.actions.iter().all(|action| match action {
+        Action::Root { value, .. } => prepared.f.dims(*value).len() == spec.space.len(),
+        Action::Place { .. } | Action::Fill { .. } => true,
+        Action::Scatter(_) | Action::CumSum(_) => false,
+    });
+    if (strided || short) && full_roots && !failed {
+        for axis in (0..spec.space.len()).rev() {
+            if spec.space[axis] == 1 || Some(axis) == last {
+                continue;
+            }
+            let mut order: Vec<usize> = identity.iter().copied().filter(|&a| a != axis).collect();
+            order.push(axis);
+            let strategy = Strategy {
+                order,
+                space_lanes: true,
+                reduce_lanes: true,
+            };
+            consider(&mut best, &strategy);
+        }
+    }
+    best
+}
+
+fn has_strided_lanes(kernel: &Kernel) -> bool {
+    fn scan(kernel: &Kernel, body: &[Stmt], lane: Option<Var>) -> bool {
+        let strided = |index: &Affine| {
+            lane.is_some_and(|var| !matches!(tidy::coefficient(index, var), 0 | 1))
+        };
+        body.iter().any(|stmt| match stmt {
+            Stmt::Loop(inner) => {
+                let lane = if inner.lanes { Some(inner.var) } else { lane };
+                scan(kernel, &inner.body, lane)
+            }
+            Stmt::Let(val) => match &kernel.values[*val].kind {
+                ValKind::Load { index, .. } => strided(index),
+                _ => false,
+            },
+            Stmt::Store { index, .. } => strided(index),
+            Stmt::StoreAt { .. } | Stmt::Init(_) | Stmt::Accumulate(..) | Stmt::Check { .. } => {
+                false
+            }
+        })
+    }
+    scan(kernel, &kernel.body, None)
+}
+
+/// Emits with one strategy, splitting loops as asked.
+fn attempt(
+    prepared: &Prepared,
+    stored: &EntitySet<Value>,
+    spec: &Spec,
+    strategy: &Strategy,
+) -> Result<Built, &'static str> {
+    let mut splits: Splits = HashMap::new();
+    for _ in 0..24 {
+        match emit_once(prepared, stored, spec, strategy, &splits) {
+            Ok(built) => return Ok(built),
+            Err(Fail::Illegal(reason)) => return Err(reason),
+            Err(Fail::Split(key, piece, inner)) => {
+                let size = loop_size(prepared, spec, key) as i64;
+                let pieces = splits.entry(key).or_insert_with(|| vec![size]);
+                let Some(&whole) = pieces.get(piece) else {
+                    return Err("a reshape regroups its axes too often");
+                };
+                pieces.splice(piece..=piece, [whole / inner, inner]);
+            }
+        }
+    }
+    Err("a reshape regroups its axes too often")
+}
+
+fn loop_size(prepared: &Prepared, spec: &Spec, key: LoopKey) -> usize {
+    match key {
+        LoopKey::Space(axis) => spec.space[axis],
+        LoopKey::Reduced(inst, id) => {
+            let data = &prepared.f.insts[inst];
+            match &data.op {
+                Op::Contract(contract) => contract.sizes[id],
+                _ => prepared.f.dims(data.operands[0])[id],
+            }
+        }
+    }
+}
+
+fn emit_once(
+    prepared: &Prepared,
+    stored: &EntitySet<Value>,
+    spec: &Spec,
+    strategy: &Strategy,
+    splits: &Splits,
+) -> Result<Built, Fail> {
+    let f = &prepared.f;
+    let mut e = Emitter::new(prepared, stored, splits);
+    e.lanes = strategy.reduce_lanes;
+    e.own = spec.roots();
+    let own_buffers = matches!(
+        spec.actions.as_slice(),
+        [Action::Scatter(_) | Action::CumSum(_)]
+    );
+    if let Some((product, _)) = spec.tile {
+        // The tile is buffer 0.
+        e.own.retain(|v| *v != product);
+        let tile = e.buffer(Bind::Value(product), false);
+        debug_assert_eq!(tile.index(), 0);
+    }
+    if !own_buffers {
+        let mut coords = vec![Coord::default(); spec.space.len()];
+        let innermost = strategy
+            .order
+            .iter()
+            .rposition(|&axis| spec.space[axis] != 1);
+        for (nth, &axis) in strategy.order.iter().enumerate() {
+            let lanes = strategy.space_lanes && Some(nth) == innermost;
+            coords[axis] = e.open_axis(LoopKey::Space(axis), spec.space[axis], lanes);
+        }
+        e.space = coords;
+    }
+    // All values before all stores: a store may overwrite what others read at this place.
+    let mut stores: Vec<(Value, Vec<Coord>, crate::lir::Val)> = Vec::new();
+    for action in &spec.actions {
+        match action {
+            Action::Root { value, store } => {
+                let coords = e.space[..f.dims(*value).len()].to_vec();
+                let val = e.emit(*value, &coords)?;
+                if *store {
+                    stores.push((*value, coords, val));
+                }
+            }
+            Action::Place { value, into, at } => {
+                let coords = e.space.clone();
+                let val = e.emit(*value, &coords)?;
+                let place = coords
+                    .iter()
+                    .zip(at)
+                    .map(|(c, &(start, stride))| c.scaled(stride as i64, start as i64))
+                    .collect();
+                stores.push((*into, place, val));
+            }
+            Action::Fill { scalar, into } => {
+                let elem = f.ty(*into).elem;
+                let val = match scalar {
+                    Some(scalar) => e.emit(*scalar, &[])?,
+                    None => e.nest.float(0.0, elem),
+                };
+                stores.push((*into, e.space.clone(), val));
+            }
+            Action::Scatter(inst) => {
+                let Op::ScatterAdd { batch } = f.insts[*inst].op else {
+                    return Err(Fail::Illegal("not a scatter"));
+                };
+                e.scatter(*inst, batch)?;
+            }
+            Action::CumSum(inst) => {
+                let Op::CumSum { axis, reverse } = f.insts[*inst].op else {
+                    return Err(Fail::Illegal("not a running sum"));
+                };
+                e.cumsum(*inst, axis, reverse)?;
+            }
+        }
+    }
+    let tile_store = spec.tile.map(|(product, _)| product);
+    for (into, coords, val) in stores {
+        if Some(into) == tile_store {
+            // The product itself is wanted too: copied out of the tile, through a buffer of
+            // its own.
+            let name = prepared.value_name(into);
+            let buffer = e.nest.buffer(f.ty(into).elem, Access::Write, &name);
+            e.binds.push(Bind::Value(into));
+            let place = crate::coords::linear(f.dims(into), &coords);
+            e.nest.store(buffer, &place, val);
+        } else {
+            e.store(into, &coords, val);
+        }
+    }
+    let loop_of: Vec<Option<(LoopKey, usize)>> = e
+        .nest
+        .kernel
+        .vars
+        .keys()
+        .map(|var| e.loop_of(var))
+        .collect();
+    let binds = std::mem::take(&mut e.binds);
+    let mut kernel = e.nest.finish();
+    let (name, spans) = describe(prepared, spec);
+    kernel.name = name;
+    kernel.spans = spans;
+    let rows = spec.tile.map(|(_, rows)| rows);
+    let may_merge = |outer: Var, inner: Var| match rows {
+        None => true,
+        Some(rows) => {
+            let is_row = |var: Var| match loop_of[var.index()] {
+                Some((LoopKey::Space(axis), _)) => axis < rows,
+                Some((LoopKey::Reduced(..), _)) | None => false,
+            };
+            is_row(outer) == is_row(inner)
+        }
+    };
+    tidy::eliminate_dead_keeping_vars(&mut kernel);
+    tidy::collapse(&mut kernel, &may_merge);
+    let cost = tidy::cost(&kernel);
+    let mut parallel = None;
+    if let Some((product, rows)) = spec.tile {
+        as_tile(&mut kernel, f.dims(product), rows)?;
+    } else if !own_buffers {
+        parallel = share_out(&mut kernel, cost);
+    }
+    tidy::eliminate_dead(&mut kernel);
+    let mut built = Built {
+        kernel,
+        binds,
+        cost,
+        parallel,
+    };
+    drop_unused_buffers(&mut built, spec.tile.is_some());
+    Ok(built)
+}
+
+/// Turns a nest over a product's space into one over a tile of it.
+fn as_tile(kernel: &mut Kernel, dims: &[usize], rows: usize) -> Result<(), Fail> {
+    let m: usize = dims[..rows].iter().product();
+    let n: usize = dims[rows..].iter().product();
+    if !kernel.accs.is_empty() {
+        return Err(Fail::Illegal("a reduction does not run on tiles"));
+    }
+    let loops: Vec<usize> = kernel
+        .body
+        .iter()
+        .enumerate()
+        .filter(|(_, stmt)| !matches!(stmt, Stmt::Let(_)))
+        .map(|(at, _)| at)
+        .collect();
+    let [at] = loops[..] else {
+        return Err(Fail::Illegal("more than one loop over the tile"));
+    };
+    let Stmt::Loop(row) = &mut kernel.body[at] else {
+        return Err(Fail::Illegal("no loop over the tile"));
+    };
+    let row_var = row.var;
+    let mut col_var = None;
+    for stmt in &mut row.body {
+        match stmt {
+            Stmt::Let(_) => {}
+            Stmt::Loop(col) if col_var.is_none() => {
+                if (col.start, col.end) != (Bound::Const(0), Bound::Const(n as i64)) {
+                    return Err(Fail::Illegal("its columns are not the product's"));
+                }
+                col.start = Bound::Arg(2);
+                col.end = Bound::Arg(3);
+                col_var = Some(col.var);
+                if col.body.iter().any(|s| matches!(s, Stmt::Loop(_))) {
+                    return Err(Fail::Illegal("a loop inside the tile"));
+                }
+            }
+            Stmt::Loop(_)
+            | Stmt::Store { .. }
+            | Stmt::StoreAt { .. }
+            | Stmt::Init(_)
+            | Stmt::Accumulate(..)
+            | Stmt::Check { .. } => return Err(Fail::Illegal("work outside the tile's columns")),
+        }
+    }
+    let Some(col_var) = col_var else {
+        return Err(Fail::Illegal("no loop over the tile's columns"));
+    };
+    if (row.start, row.end) != (Bound::Const(0), Bound::Const(m as i64)) {
+        return Err(Fail::Illegal("its rows are not the product's"));
+    }
+    row.start = Bound::Arg(0);
+    row.end = Bound::Arg(1);
+    kernel.arg_count = 6;
+    let tile = BufferId::from_u32(0);
+    for data in kernel.values.values_mut() {
+        let ValKind::Load { buffer, index } = &mut data.kind else {
+            continue;
+        };
+        if *buffer != tile {
+            continue;
+        }
+        let expected = tidy::coefficient(index, row_var) == n as i64
+            && tidy::coefficient(index, col_var) == 1
+            && index.base == 0
+            && index.vars.len() == 2;
+        if !expected {
+            return Err(Fail::Illegal("the product is wanted at another place"));
+        }
+        *index = Affine {
+            base: 0,
+            vars: vec![(row_var, 32), (col_var, 1)],
+            args: vec![(0, -32), (2, -1)],
+        };
+    }
+    Ok(())
+}
+
+/// Lets the outermost loop take its range from the caller if it is the only one, carries
+/// nothing from iteration to iteration, and is worth it.
+fn share_out(kernel: &mut Kernel, cost: f64) -> Option<(usize, usize)> {
+    if cost < PARALLEL_CYCLES {
+        return None;
+    }
+    let mut only = None;
+    for stmt in &mut kernel.body {
+        match stmt {
+            Stmt::Let(_) => {}
+            Stmt::Loop(inner) if only.is_none() => only = Some(inner),
+            Stmt::Loop(_)
+            | Stmt::Store { .. }
+            | Stmt::StoreAt { .. }
+            | Stmt::Init(_)
+            | Stmt::Accumulate(..)
+            | Stmt::Check { .. } => return None,
+        }
+    }
+    let outer = only?;
+    if !tidy::fed_from_outside(outer).is_empty() {
+        return None;
+    }
+    let (Bound::Const(0), Bound::Const(extent)) = (outer.start, outer.end) else {
+        return None;
+    };
+    let each = cost / extent as f64;
+    let mut grain = (GRAIN_CYCLES / each).ceil().max(1.0) as usize;
+    if outer.lanes {
+        grain = grain.next_multiple_of(64);
+    }
+    if grain * 2 > extent as usize {
+        return None;
+    }
+    outer.start = Bound::Arg(0);
+    outer.end = Bound::Arg(1);
+    kernel.arg_count = 2;
+    Some((extent as usize, grain))
+}
+
+/// Buffers that dead code used go; of a tile kernel buffer 0 stays.
+fn drop_unused_buffers(built: &mut Built, keep_first: bool) {
+    let kernel = &mut built.kernel;
+    let mut loaded = vec![false; kernel.buffers.len()];
+    let mut written = vec![false; kernel.buffers.len()];
+    for data in kernel.values.values() {
+        if let ValKind::Load { buffer, .. } | ValKind::LoadAt { buffer, .. } = &data.kind {
+            loaded[buffer.index()] = true;
+        }
+    }
+    tidy::for_each_stmt(&kernel.body, &mut |stmt| match stmt {
+        Stmt::Store { buffer, .. } | Stmt::StoreAt { buffer, .. } => {
+            written[buffer.index()] = true;
+        }
+        Stmt::Check { status, .. } => {
+            written[status.index()] = true;
+            loaded[status.index()] = true;
+        }
+        Stmt::Loop(_) | Stmt::Let(_) | Stmt::Init(_) | Stmt::Accumulate(..) => {}
+    });
+    let mut map = vec![BufferId::from_u32(0); kernel.buffers.len()];
+    let mut buffers: PrimaryMap<BufferId, Buffer> = PrimaryMap::new();
+    let mut binds = Vec::new();
+    for (id, buffer) in &kernel.buffers {
+        let at = id.index();
+        if loaded[at] || written[at] || (keep_first && at == 0) {
+            let mut buffer = buffer.clone();
+            buffer.access = match (loaded[at], written[at]) {
+                (true, true) => Access::ReadWrite,
+                (false, true) => Access::Write,
+                (_, false) => Access::Read,
+            };
+            map[at] = buffers.push(buffer);
+            binds.push(built.binds[at]);
+        }
+    }
+    kernel.buffers = buffers;
+    built.binds = binds;
+    for data in kernel.values.values_mut() {
+        if let ValKind::Load { buffer, .. } | ValKind::LoadAt { buffer, .. } = &mut data.kind {
+            *buffer = map[buffer.index()];
+        }
+    }
+    tidy::for_each_stmt_mut(&mut kernel.body, &mut |stmt| match stmt {
+        Stmt::Store { buffer, .. } | Stmt::StoreAt { buffer, .. } => *buffer = map[buffer.index()],
+        Stmt::Check { status, .. } => *status = map[status.index()],
+        Stmt::Loop(_) | Stmt::Let(_) | Stmt::Init(_) | Stmt::Accumulate(..) => {}
+    });
+}
+
+/// Name and spans of a kernel: the ops behind its actions.
+fn describe(prepared: &Prepared, spec: &Spec) -> (String, Vec<Span>) {
+    let f = &prepared.f;
+    let mut names: Vec<&'static str> = Vec::new();
+    let mut spans: Vec<Span> = Vec::new();
+    for action in &spec.actions {
+        let inst = match action {
+            Action::Root { value, .. } => f.def_inst(*value),
+            Action::Place { into, .. } | Action::Fill { into, .. } => f.def_inst(*into),
+            Action::Scatter(inst) | Action::CumSum(inst) => Some(*inst),
+        };
+        let Some(inst) = inst else { continue };
+        let data = &f.insts[inst];
+        if !names.contains(&data.op.name()) && names.len() < 4 {
+            names.push(data.op.name());
+        }
+        if !data.span.is_none() && !spans.contains(&data.span) {
+            spans.push(data.span);
+        }
+    }
+    (names.join("_"), spans)
+}
+
+/// Whether a kernel stores to `written` only at the place it has just loaded from `read`, so
+/// that both may be the same memory.
+pub fn in_place(built: &Built, read: Value, written: Value) -> bool {
+    let kernel = &built.kernel;
+    let find = |v: Value, store: bool| {
+        kernel.buffers.iter().find_map(|(id, buffer)| {
+            let fits = buffer.access != if store { Access::Read } else { Access::Write };
+            (fits && built.binds[id.index()] == Bind::Value(v)).then_some(id)
+        })
+    };
+    let Some(from) = find(read, false) else {
+        return true;
+    };
+    let Some(to) = find(written, true) else {
+        return true;
+    };
+    // Stores and loads must have the same index, and stand in the same loops.
+    fn collect<'k>(
+        kernel: &'k Kernel,
+        body: &'k [Stmt],
+        loops: &mut Vec<Var>,
+        from: BufferId,
+        to: BufferId,
+        out: &mut Vec<(bool, &'k Affine, Vec<Var>)>,
+    ) -> bool {
+        body.iter().all(|stmt| match stmt {
+            Stmt::Loop(inner) => {
+                loops.push(inner.var);
+                let ok = collect(kernel, &inner.body, loops, from, to, out);
+                loops.pop();
+                ok
+            }
+            Stmt::Let(val) => match &kernel.values[*val].kind {
+                ValKind::Load { buffer, index } => {
+                    if *buffer == from {
+                        out.push((false, index, loops.clone()));
+                    }
+                    true
+                }
+                ValKind::LoadAt { buffer, .. } => *buffer != from,
+                _ => true,
+            },
+            Stmt::Store { buffer, index, .. } => {
+                if *buffer == to {
+                    out.push((true, index, loops.clone()));
+                }
+                true
+            }
+            Stmt::StoreAt { buffer, .. } => *buffer != to,
+            Stmt::Init(_) | Stmt::Accumulate(..) | Stmt::Check { .. } => true,
+        })
+    }
+    let mut places = Vec::new();
+    if !collect(kernel, &kernel.body, &mut Vec::new(), from, to, &mut places) {
+        return false;
+    }
+    let Some((_, index, loops)) = places.first() else {
+        return true;
+    };
+    let mut stored = false;
+    places.iter().all(|(store, i, l)| {
+        // No load after the store.
+        let order = *store || !stored;
+        stored |= store;
+        order && i == index && l == loops
+    })
+}
+
+/// Whether an op is a scalar constant.
+pub fn is_scalar_constant(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Constant(Literal::Float(_) | Literal::Int(_) | Literal::Bool(_))
+    )
+}
+
+/// Bytes of an element type's buffer of `len` elements.
+pub fn bytes(elem: Elem, len: usize) -> usize {
+    elem.bytes() * len
+}

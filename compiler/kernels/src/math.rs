@@ -1,0 +1,774 @@
+//! Transcendental functions as loop IR: range reduction and polynomials from the primitive
+//! operations, so that they fuse, run in lanes and give the same bits on every back end.
+//!
+//! f32 functions are good to a few units in the last place, f64 ones to 1e-14 relative; results
+//! below the least normal number may be flushed to 0. The rational approximations of tanh and
+//! erf in f32 and the fdlibm and Cephes coefficients are the usual published ones.
+
+use crate::lir::{Comparison, LirBinary, LirUnary, Val};
+use crate::nest::Nest;
+use aec_runtime::Elem;
+
+/// `a[0] + x (a[1] + x (…))`
+fn poly(n: &mut Nest, x: Val, coefficients: &[f64]) -> Val {
+    let elem = n.elem(x);
+    let (last, rest) = coefficients.split_last().expect("a polynomial");
+    let mut p = n.float(*last, elem);
+    for &c in rest.iter().rev() {
+        let c = n.float(c, elem);
+        p = n.fma(p, x, c);
+    }
+    p
+}
+
+/// Smaller of `x` and a constant; NaN stays.
+fn at_most(n: &mut Nest, x: Val, top: f64) -> Val {
+    let top = n.float(top, n.elem(x));
+    n.binary(LirBinary::Min, top, x)
+}
+
+/// Larger of `x` and a constant; NaN stays.
+fn at_least(n: &mut Nest, x: Val, low: f64) -> Val {
+    let low = n.float(low, n.elem(x));
+    n.binary(LirBinary::Max, low, x)
+}
+
+fn test(n: &mut Nest, x: Val, op: Comparison, c: f64) -> Val {
+    let c = n.float(c, n.elem(x));
+    n.compare(op, x, c)
+}
+
+/// What differs between the two float types.
+struct Bits {
+    int: Elem,
+    mantissa: i64,
+    bias: i64,
+    /// 1.5 * 2^mantissa: adding it rounds to an integer held in the low bits.
+    magic: f64,
+    magic_bits: i64,
+    ln2_hi: f64,
+    ln2_lo: f64,
+}
+
+fn bits(elem: Elem) -> Bits {
+    match elem {
+        Elem::F64 => Bits {
+            int: Elem::I64,
+            mantissa: 52,
+            bias: 1023,
+            magic: 6755399441055744.0,
+            magic_bits: 6755399441055744.0f64.to_bits() as i64,
+            ln2_hi: 6.931_471_803_691_238e-1,
+            ln2_lo: 1.908_214_929_270_587_7e-10,
+        },
+        Elem::F32 | Elem::I32 | Elem::I64 | Elem::Bool => Bits {
+            int: Elem::I32,
+            mantissa: 23,
+            bias: 127,
+            magic: 12582912.0,
+            magic_bits: i64::from(12582912.0f32.to_bits()),
+            ln2_hi: 0.693359375,
+            ln2_lo: -2.121_944_4e-4,
+        },
+    }
+}
+
+/// `x = k ln 2 + r` with |r| <= ln 2 / 2: (k as an int, k as a float, r).
+fn reduce_ln2(n: &mut Nest, x: Val) -> (Val, Val, Val) {
+    let elem = n.elem(x);
+    let b = bits(elem);
+    let magic = n.float(b.magic, elem);
+    let log2e = n.float(std::f64::consts::LOG2_E, elem);
+    let t = n.fma(x, log2e, magic);
+    let k = n.sub(t, magic);
+    let t_bits = n.bitcast(t, b.int);
+    let offset = n.int(b.magic_bits, b.int);
+    let ki = n.sub(t_bits, offset);
+    let hi = n.float(-b.ln2_hi, elem);
+    let lo = n.float(-b.ln2_lo, elem);
+    let r = n.fma(k, hi, x);
+    let r = n.fma(k, lo, r);
+    (ki, k, r)
+}
+
+/// `2^k` for k within the normal exponents.
+fn power_of_two(n: &mut Nest, k: Val, elem: Elem) -> Val {
+    let b = bits(elem);
+    let bias = n.int(b.bias, b.int);
+    let shift = n.int(b.mantissa, b.int);
+    let e = n.add(k, bias);
+    let e = n.binary(LirBinary::Shl, e, shift);
+    n.bitcast(e, elem)
+}
+
+/// `(e^r - 1 - r) / r^2` near 0.
+fn exp_tail(n: &mut Nest, r: Val) -> Val {
+    match n.elem(r) {
+        Elem::F64 => {
+            let mut c = [0.0; 13];
+            let mut factorial = 1.0;
+            for (i, c) in c.iter_mut().enumerate() {
+                factorial *= (i + 1) as f64;
+                *c = 1.0 / (factorial * (i + 2) as f64);
+            }
+            poly(n, r, &c)
+        }
+        Elem::F32 | Elem::I32 | Elem::I64 | Elem::Bool => poly(
+            n,
+            r,
+            &[
+                5.000_000_120_1e-1,
+                1.666_666_545_9e-1,
+                4.166_579_589_4e-2,
+                8.333_451_907_3e-3,
+                1.398_199_950_7e-3,
+                1.987_569_15e-4,
+            ],
+        ),
+    }
+}
+
+/// `e^x`
+pub fn exp(n: &mut Nest, x: Val) -> Val {
+    let elem = n.elem(x);
+    let b = bits(elem);
+    let (low, high) = match elem {
+        Elem::F64 => (-708.396_418_532_264_1, 709.782_712_893_384),
+        Elem::F32 | Elem::I32 | Elem::I64 | Elem::Bool => (-87.336_54, 88.722_83),
+    };
+    let (ki, _, r) = reduce_ln2(n, x);
+    let tail = exp_tail(n, r);
+    let one = n.float(1.0, elem);
+    let r2 = n.mul(r, r);
+    let p = n.fma(tail, r2, r);
+    let p = n.add(p, one);
+    // Adding k to the exponent bits: right wherever the result is normal.
+    let shift = n.int(b.mantissa, b.int);
+    let e = n.binary(LirBinary::Shl, ki, shift);
+    let p_bits = n.bitcast(p, b.int);
+    let p_bits = n.add(p_bits, e);
+    let p = n.bitcast(p_bits, elem);
+    let infinity = n.float(f64::INFINITY, elem);
+    let over = test(n, x, Comparison::Gt, high);
+    let p = n.select(over, infinity, p);
+    // Below: 0; NaN: NaN. Both fail the comparison.
+    let zero_or_nan = at_least(n, x, 0.0);
+    let normal = test(n, x, Comparison::Ge, low);
+    n.select(normal, p, zero_or_nan)
+}
+
+/// `e^x - 1`
+pub fn expm1(n: &mut Nest, x: Val) -> Val {
+    let elem = n.elem(x);
+    let (low, high) = match elem {
+        Elem::F64 => (-40.0, 709.782_712_893_384),
+        Elem::F32 | Elem::I32 | Elem::I64 | Elem::Bool => (-20.0, 88.722_83),
+    };
+    let clamped = at_least(n, x, low);
+    let clamped = at_most(n, clamped, high);
+    let (ki, _, r) = reduce_ln2(n, clamped);
+    let tail = exp_tail(n, r);
+    let r2 = n.mul(r, r);
+    let e = n.fma(tail, r2, r);
+    // 2 (s e + (s - 1/2)) with s = 2^(k - 1), which does not overflow.
+    let one = n.int(1, bits(elem).int);
+    let k1 = n.sub(ki, one);
+    let s = power_of_two(n, k1, elem);
+    let half = n.float(0.5, elem);
+    let s1 = n.sub(s, half);
+    let y = n.fma(s, e, s1);
+    let y = n.add(y, y);
+    let infinity = n.float(f64::INFINITY, elem);
+    let over = test(n, x, Comparison::Gt, high);
+    n.select(over, infinity, y)
+}
+
+/// `(high, low)`: the sum is log x, for normal positive x; other x give nonsense.
+fn log_parts(n: &mut Nest, x: Val) -> (Val, Val) {
+    let elem = n.elem(x);
+    let b = bits(elem);
+    // Scale numbers below the normal ones.
+    let (tiny, scale, scale_log) = match elem {
+        Elem::F64 => (f64::MIN_POSITIVE, (1u64 << 54) as f64, 54.0),
+        Elem::F32 | Elem::I32 | Elem::I64 | Elem::Bool => {
+            (f64::from(f32::MIN_POSITIVE), (1u64 << 24) as f64, 24.0)
+        }
+    };
+    let small = test(n, x, Comparison::Lt, tiny);
+    let factor = n.float(scale, elem);
+    let scaled = n.mul(x, factor);
+    let xs = n.select(small, scaled, x);
+    let zero = n.float(0.0, elem);
+    let minus = n.float(-scale_log, elem);
+    let e0 = n.select(small, minus, zero);
+    // m in [sqrt 1/2, sqrt 2), x = 2^e m
+    let root = match elem {
+        Elem::F64 => std::f64::consts::FRAC_1_SQRT_2.to_bits() as i64,
+        Elem::F32 | Elem::I32 | Elem::I64 | Elem::Bool => {
+            i64::from(std::f32::consts::FRAC_1_SQRT_2.to_bits())
+        }
+    };
+    let xb = n.bitcast(xs, b.int);
+    let root = n.int(root, b.int);
+    let shift = n.int(b.mantissa, b.int);
+    let above = n.sub(xb, root);
+    let ei = n.binary(LirBinary::ShrArithmetic, above, shift);
+    let eb = n.binary(LirBinary::Shl, ei, shift);
+    let mb = n.sub(xb, eb);
+    let m = n.bitcast(mb, elem);
+    // Int to float by the magic number: the exponent is small.
+    let magic_bits = n.int(b.magic_bits, b.int);
+    let magic = n.float(b.magic, elem);
+    let e = n.add(ei, magic_bits);
+    let e = n.bitcast(e, elem);
+    let e = n.sub(e, magic);
+    let e = n.add(e, e0);
+    let one = n.float(1.0, elem);
+    let f = n.sub(m, one);
+    let ln2_hi = n.float(b.ln2_hi, elem);
+    let ln2_lo = n.float(b.ln2_lo, elem);
+    let half = n.float(0.5, elem);
+    match elem {
+        Elem::F64 => {
+            // fdlibm: log(1 + f) = f - (f²/2 - s (f²/2 + R(s²))), s = f / (2 + f)
+            let two = n.float(2.0, elem);
+            let d = n.add(f, two);
+            let s = n.div(f, d);
+            let z = n.mul(s, s);
+            let r = poly(
+                n,
+                z,
+                &[
+                    6.666_666_666_666_735e-1,
+                    3.999_999_999_940_942e-1,
+                    2.857_142_874_366_239e-1,
+                    2.222_219_843_214_978_4e-1,
+                    1.818_357_216_161_805e-1,
+                    1.531_383_769_920_937_3e-1,
+                    1.479_819_860_511_658_6e-1,
+                ],
+            );
+            let r = n.mul(r, z);
+            let hf = n.mul(half, f);
+            let h = n.mul(hf, f);
+            let hr = n.add(h, r);
+            let c = n.mul(s, hr);
+            let c = n.fma(e, ln2_lo, c);
+            // high + low = e ln2_hi + f, exactly, since e ln2_hi is exact.
+            let eh = n.mul(e, ln2_hi);
+            let high = n.add(eh, f);
+            let back = n.sub(high, eh);
+            let lost1 = n.sub(f, back);
+            let again = n.sub(high, back);
+            let lost2 = n.sub(eh, again);
+            let lost = n.add(lost1, lost2);
+            let low = n.sub(c, h);
+            let low = n.add(low, lost);
+            (high, low)
+        }
+        Elem::F32 | Elem::I32 | Elem::I64 | Elem::Bool => {
+            let p = poly(
+                n,
+                f,
+                &[
+                    3.333_333_117_4e-1,
+                    -2.499_999_399_3e-1,
+                    2.000_071_476_5e-1,
+                    -1.666_805_766_5e-1,
+                    1.424_932_278_7e-1,
+                    -1.242_014_084_6e-1,
+                    1.167_699_874e-1,
+                    -1.151_461_031e-1,
+                    7.037_683_629_2e-2,
+                ],
+            );
+            let z = n.mul(f, f);
+            let fz = n.mul(f, z);
+            let y = n.mul(fz, p);
+            let y = n.fma(e, ln2_lo, y);
+            let minus_half = n.float(-0.5, elem);
+            let y = n.fma(z, minus_half, y);
+            let y = n.add(f, y);
+            let high = n.mul(e, ln2_hi);
+            (high, y)
+        }
+    }
+}
+
+/// Natural logarithm.
+pub fn log(n: &mut Nest, x: Val) -> Val {
+    let elem = n.elem(x);
+    let (high, low) = log_parts(n, x);
+    let y = n.add(high, low);
+    let infinity = n.float(f64::INFINITY, elem);
+    let minus_infinity = n.float(f64::NEG_INFINITY, elem);
+    let nan = n.float(f64::NAN, elem);
+    // +inf stays; NaN and negative numbers are NaN; 0 gives -inf.
+    let finite = n.compare(Comparison::Lt, x, infinity);
+    let y = n.select(finite, y, x);
+    let negative = test(n, x, Comparison::Lt, 0.0);
+    let y = n.select(negative, nan, y);
+    let zero = test(n, x, Comparison::Eq, 0.0);
+    n.select(zero, minus_infinity, y)
+}
+
+/// `log(1 + x)`: the logarithm of the rounded sum, corrected for what rounding lost.
+pub fn log1p(n: &mut Nest, x: Val) -> Val {
+    let elem = n.elem(x);
+    let one = n.float(1.0, elem);
+    let u = n.add(one, x);
+    let y = log(n, u);
+    let back = n.sub(u, one);
+    let lost = n.sub(x, back);
+    let c = n.div(lost, u);
+    let corrected = n.add(y, c);
+    let infinity = n.float(f64::INFINITY, elem);
+    let positive = test(n, u, Comparison::Gt, 0.0);
+    let finite = n.compare(Comparison::Lt, u, infinity);
+    let inside = n.binary(LirBinary::And, positive, finite);
+    n.select(inside, corrected, y)
+}
+
+/// Hyperbolic tangent.
+pub fn tanh(n: &mut Nest, x: Val) -> Val {
+    let elem = n.elem(x);
+    match elem {
+        Elem::F64 => {
+            // t / (t + 2) with t = e^2|x| - 1
+            let a = n.unary(LirUnary::Abs, x);
+            let a = at_most(n, a, 20.0);
+            let a2 = n.add(a, a);
+            let t = expm1(n, a2);
+            let two = n.float(2.0, elem);
+            let d = n.add(t, two);
+            let y = n.div(t, d);
+            let minus = n.unary(LirUnary::Neg, y);
+            let negative = test(n, x, Comparison::Lt, 0.0);
+            n.select(negative, minus, y)
+        }
+        Elem::F32 | Elem::I32 | Elem::I64 | Elem::Bool => {
+            let c = at_most(n, x, 7.905_311);
+            let c = at_least(n, c, -7.905_311);
+            let z = n.mul(c, c);
+            let p = poly(
+                n,
+                z,
+                &[
+                    4.893_524_558_917_86e-3,
+                    6.372_619_288_754_36e-4,
+                    1.485_722_357_179_79e-5,
+                    5.122_297_090_371_14e-8,
+                    -8.604_671_522_137_35e-11,
+                    2.000_187_904_824_77e-13,
+                    -2.760_768_477_423_55e-16,
+                ],
+            );
+            let q = poly(
+                n,
+                z,
+                &[
+                    4.893_525_185_543_85e-3,
+                    2.268_434_632_439e-3,
+                    1.185_347_056_866_54e-4,
+                    1.198_258_394_667_02e-6,
+                ],
+            );
+            let p = n.mul(c, p);
+            n.div(p, q)
+        }
+    }
+}
+
+/// `1 / (1 + e^-x)`
+pub fn logistic(n: &mut Nest, x: Val) -> Val {
+    let elem = n.elem(x);
+    let minus = n.unary(LirUnary::Neg, x);
+    let e = exp(n, minus);
+    let one = n.float(1.0, elem);
+    let d = n.add(e, one);
+    n.div(one, d)
+}
+
+/// Error function.
+pub fn erf(n: &mut Nest, x: Val) -> Val {
+    match n.elem(x) {
+        Elem::F64 => erf_f64(n, x),
+        Elem::F32 | Elem::I32 | Elem::I64 | Elem::Bool => {
+            let c = at_most(n, x, 4.0);
+            let c = at_least(n, c, -4.0);
+            let z = n.mul(c, c);
+            let p = poly(
+                n,
+                z,
+                &[
+                    -1.609_603_332_624_15e-2,
+                    -2.954_599_808_540_25e-3,
+                    -7.349_906_303_268_55e-4,
+                    -5.692_506_394_623_46e-5,
+                    -2.101_023_928_7e-6,
+                    2.770_681_424_959_02e-8,
+                    -2.726_142_258_013_06e-10,
+                ],
+            );
+            let q = poly(
+                n,
+                z,
+                &[
+                    -1.426_473_905_141_89e-2,
+                    -7.373_329_167_204_68e-3,
+                    -1.682_826_974_382_03e-3,
+                    -2.133_740_552_789_05e-4,
+                    -1.456_607_184_649_96e-5,
+                ],
+            );
+            let p = n.mul(c, p);
+            n.div(p, q)
+        }
+    }
+}
+
+/// The four pieces of fdlibm, chosen by selects.
+fn erf_f64(n: &mut Nest, x: Val) -> Val {
+    let elem = Elem::F64;
+    let one = n.float(1.0, elem);
+    let z = n.mul(x, x);
+    let p = poly(
+        n,
+        z,
+        &[
+            1.283_791_670_955_125_6e-1,
+            -3.250_421_072_470_015e-1,
+            -2.848_174_957_559_851e-2,
+            -5.770_270_296_489_442e-3,
+            -2.376_301_665_665_016_3e-5,
+        ],
+    );
+    let q = poly(
+        n,
+        z,
+        &[
+            1.0,
+            3.979_172_239_591_553_5e-1,
+            6.502_224_998_876_729e-2,
+            5.081_306_281_875_766e-3,
+            1.324_947_380_043_216_4e-4,
+            -3.960_228_278_775_368e-6,
+        ],
+    );
+    let y = n.div(p, q);
+    let inner = n.fma(x, y, x);
+    let a = n.unary(LirUnary::Abs, x);
+    let a = at_most(n, a, 6.0);
+    let s = n.sub(a, one);
+    let p = poly(
+        n,
+        s,
+        &[
+            -2.362_118_560_752_659_4e-3,
+            4.148_561_186_837_483e-1,
+            -3.722_078_760_357_013e-1,
+            3.183_466_199_011_617_5e-1,
+            -1.108_946_942_823_966_8e-1,
+            3.547_830_432_561_823_6e-2,
+            -2.166_375_594_868_791e-3,
+        ],
+    );
+    let q = poly(
+        n,
+        s,
+        &[
+            1.0,
+            1.064_208_804_008_442_3e-1,
+            5.403_979_177_021_71e-1,
+            7.182_865_441_419_627e-2,
+            1.261_712_198_087_616_4e-1,
+            1.363_708_391_202_905e-2,
+            1.198_449_984_679_911e-2,
+        ],
+    );
+    let y = n.div(p, q);
+    let erx = n.float(8.450_629_115_104_675e-1, elem);
+    let middle = n.add(erx, y);
+    // The tail, 1 - e^(-x² - 0.5625 + R/S) / x.
+    let a_tail = at_least(n, a, 0.84375);
+    let a2 = n.mul(a_tail, a_tail);
+    let s = n.div(one, a2);
+    let ra = poly(
+        n,
+        s,
+        &[
+            -9.864_944_034_847_148e-3,
+            -6.938_585_727_071_818e-1,
+            -1.055_862_622_532_329_1e1,
+            -6.237_533_245_032_601e1,
+            -1.623_966_694_625_734_7e2,
+            -1.846_050_929_067_110_4e2,
+            -8.128_743_550_630_66e1,
+            -9.814_329_344_169_145,
+        ],
+    );
+    let sa = poly(
+        n,
+        s,
+        &[
+            1.0,
+            1.965_127_166_743_925_7e1,
+            1.376_577_541_435_190_4e2,
+            4.345_658_774_752_292_3e2,
+            6.453_872_717_332_679e2,
+            4.290_081_400_275_678_3e2,
+            1.086_350_055_417_794_4e2,
+            6.570_249_770_319_282,
+            -6.042_441_521_485_81e-2,
+        ],
+    );
+    let rb = poly(
+        n,
+        s,
+        &[
+            -9.864_942_924_700_1e-3,
+            -7.992_832_376_805_23e-1,
+            -1.775_795_491_775_475_2e1,
+            -1.606_363_848_558_219_2e2,
+            -6.375_664_433_683_896e2,
+            -1.025_095_131_611_077_2e3,
+            -4.835_191_916_086_514e2,
+        ],
+    );
+    let sb = poly(
+        n,
+        s,
+        &[
+            1.0,
+            3.033_806_074_348_245_8e1,
+            3.257_925_129_965_739e2,
+            1.536_729_586_084_437e3,
+            3.199_858_219_508_595_5e3,
+            2.553_050_406_433_164_4e3,
+            4.745_285_412_069_553_7e2,
+            -2.244_095_244_658_581_8e1,
+        ],
+    );
+    let near = test(n, a_tail, Comparison::Lt, 1.0 / 0.35);
+    let r = n.select(near, ra, rb);
+    let s = n.select(near, sa, sb);
+    let q = n.div(r, s);
+    let offset = n.float(-0.5625, elem);
+    let q = n.add(q, offset);
+    let e = n.sub(q, a2);
+    let e = exp(n, e);
+    let e = n.div(e, a_tail);
+    let tail = n.sub(one, e);
+    let is_middle = test(n, a, Comparison::Lt, 1.25);
+    let outer = n.select(is_middle, middle, tail);
+    let minus = n.unary(LirUnary::Neg, outer);
+    let negative = test(n, x, Comparison::Lt, 0.0);
+    let outer = n.select(negative, minus, outer);
+    let is_outer = test(n, a, Comparison::Ge, 0.84375);
+    n.select(is_outer, outer, inner)
+}
+
+/// Sine (`quarter` 0) or cosine (`quarter` 1). The reduction by π/2 is done in f64 and is good
+/// for |x| up to about 2^30; further out only the bound |y| <= 1 is kept.
+fn sin_shifted(n: &mut Nest, x: Val, quarter: i64) -> Val {
+    let elem = n.elem(x);
+    let wide = n.convert(x, Elem::F64);
+    let b = bits(Elem::F64);
+    let magic = n.float(b.magic, Elem::F64);
+    let scale = n.float(std::f64::consts::FRAC_2_PI, Elem::F64);
+    let t = n.fma(wide, scale, magic);
+    let k = n.sub(t, magic);
+    let k_bits = n.bitcast(t, Elem::I64);
+    // π/2 in three parts.
+    let mut r = wide;
+    for part in [
+        -std::f64::consts::FRAC_PI_2,
+        -6.123_233_995_736_766e-17,
+        1.497_384_904_859_16e-33,
+    ] {
+        let part = n.float(part, Elem::F64);
+        r = n.fma(k, part, r);
+    }
+    // Far out the reduction fails: keep r within bounds (NaN stays).
+    let r = at_most(n, r, std::f64::consts::FRAC_PI_4);
+    let r = at_least(n, r, -std::f64::consts::FRAC_PI_4);
+    let r = n.convert(r, elem);
+    let z = n.mul(r, r);
+    let (s, c) = match elem {
+        Elem::F64 => (
+            poly(
+                n,
+                z,
+                &[
+                    -1.666_666_666_666_663_2e-1,
+                    8.333_333_333_322_49e-3,
+                    -1.984_126_982_985_795e-4,
+                    2.755_731_370_707_006_8e-6,
+                    -2.505_076_025_340_686_3e-8,
+                    1.589_690_995_211_55e-10,
+                ],
+            ),
+            poly(
+                n,
+                z,
+                &[
+                    4.166_666_666_666_66e-2,
+                    -1.388_888_888_887_411e-3,
+                    2.480_158_728_947_673e-5,
+                    -2.755_731_435_139_066_3e-7,
+                    2.087_572_321_298_175e-9,
+                    -1.135_964_755_778_819_5e-11,
+                ],
+            ),
+        ),
+        Elem::F32 | Elem::I32 | Elem::I64 | Elem::Bool => (
+            poly(
+                n,
+                z,
+                &[-1.666_665_461_1e-1, 8.332_160_873_6e-3, -1.951_529_589_1e-4],
+            ),
+            poly(
+                n,
+                z,
+                &[
+                    4.166_664_568_298_827e-2,
+                    -1.388_731_625_493_765e-3,
+                    2.443_315_711_809_948e-5,
+                ],
+            ),
+        ),
+    };
+    let rz = n.mul(r, z);
+    let sine = n.fma(rz, s, r);
+    let one = n.float(1.0, elem);
+    let minus_half = n.float(-0.5, elem);
+    let c1 = n.fma(z, minus_half, one);
+    let zz = n.mul(z, z);
+    let cosine = n.fma(zz, c, c1);
+    let quarter = n.int(quarter, Elem::I64);
+    let turn = n.add(k_bits, quarter);
+    let one_int = n.int(1, Elem::I64);
+    let two_int = n.int(2, Elem::I64);
+    let zero_int = n.int(0, Elem::I64);
+    let odd = n.binary(LirBinary::And, turn, one_int);
+    let odd = n.compare(Comparison::Ne, odd, zero_int);
+    let y = n.select(odd, cosine, sine);
+    let half_turn = n.binary(LirBinary::And, turn, two_int);
+    let half_turn = n.compare(Comparison::Ne, half_turn, zero_int);
+    let minus = n.unary(LirUnary::Neg, y);
+    let y = n.select(half_turn, minus, y);
+    // An infinite x gives NaN, as x - x does.
+    let a = n.unary(LirUnary::Abs, x);
+    let finite = test(n, a, Comparison::Lt, f64::INFINITY);
+    let nan = n.float(f64::NAN, elem);
+    n.select(finite, y, nan)
+}
+
+/// Sine.
+pub fn sin(n: &mut Nest, x: Val) -> Val {
+    sin_shifted(n, x, 0)
+}
+
+/// Cosine.
+pub fn cos(n: &mut Nest, x: Val) -> Val {
+    sin_shifted(n, x, 1)
+}
+
+/// `x ^ y`, computed in f64 with a logarithm in two parts.
+pub fn pow(n: &mut Nest, x: Val, y: Val) -> Val {
+    let elem = n.elem(x);
+    if let Some(y) = n.as_float(y)
+        && let Some(z) = constant_pow(n, x, y)
+    {
+        return z;
+    }
+    let wide_x = n.convert(x, Elem::F64);
+    let wide_y = n.convert(y, Elem::F64);
+    let one = n.float(1.0, Elem::F64);
+    let a = n.unary(LirUnary::Abs, wide_x);
+    let (high, low) = log_parts(n, a);
+    // 0 and infinity have infinite logarithms.
+    let infinity = n.float(f64::INFINITY, Elem::F64);
+    let minus_infinity = n.float(f64::NEG_INFINITY, Elem::F64);
+    let zero = n.float(0.0, Elem::F64);
+    let finite = n.compare(Comparison::Lt, a, infinity);
+    let high = n.select(finite, high, a);
+    let low = n.select(finite, low, zero);
+    let is_zero = n.compare(Comparison::Eq, a, zero);
+    let high = n.select(is_zero, minus_infinity, high);
+    let low = n.select(is_zero, zero, low);
+    let high2 = n.add(high, low);
+    let regular = n.unary(LirUnary::Abs, high2);
+    let regular = n.compare(Comparison::Lt, regular, infinity);
+    let lost = n.sub(high2, high);
+    let low = n.sub(low, lost);
+    let p = n.mul(wide_y, high2);
+    let minus_p = n.unary(LirUnary::Neg, p);
+    let error = n.fma(wide_y, high2, minus_p);
+    let correction = n.fma(wide_y, low, error);
+    let e = exp(n, p);
+    let corrected = n.fma(e, correction, e);
+    let e_finite = n.compare(Comparison::Lt, e, infinity);
+    let c_size = n.unary(LirUnary::Abs, correction);
+    let c_small = n.compare(Comparison::Lt, c_size, one);
+    let usable = n.binary(LirBinary::And, regular, e_finite);
+    let usable = n.binary(LirBinary::And, usable, c_small);
+    let r = n.select(usable, corrected, e);
+    // A negative base: the sign of an odd power, NaN for a fraction.
+    let floor = n.unary(LirUnary::Floor, wide_y);
+    let whole = n.compare(Comparison::Eq, floor, wide_y);
+    let half = n.float(0.5, Elem::F64);
+    let halved = n.mul(wide_y, half);
+    let halved_floor = n.unary(LirUnary::Floor, halved);
+    let odd = n.compare(Comparison::Ne, halved, halved_floor);
+    let minus_r = n.unary(LirUnary::Neg, r);
+    let signed = n.select(odd, minus_r, r);
+    let nan = n.float(f64::NAN, Elem::F64);
+    let negative_result = n.select(whole, signed, nan);
+    let negative = n.compare(Comparison::Lt, wide_x, zero);
+    let r = n.select(negative, negative_result, r);
+    let one_base = n.compare(Comparison::Eq, wide_x, one);
+    let r = n.select(one_base, one, r);
+    let no_power = n.compare(Comparison::Eq, wide_y, zero);
+    let r = n.select(no_power, one, r);
+    n.convert(r, elem)
+}
+
+/// Whole powers up to 8 and roots by products.
+fn constant_pow(n: &mut Nest, x: Val, y: f64) -> Option<Val> {
+    let elem = n.elem(x);
+    let one = n.float(1.0, elem);
+    if y == y.trunc() && y.abs() <= 8.0 {
+        let z = power(n, x, y.abs() as u32);
+        return Some(if y < 0.0 { n.div(one, z) } else { z });
+    }
+    if y == 0.5 {
+        return Some(n.unary(LirUnary::Sqrt, x));
+    }
+    if y == -0.5 {
+        let root = n.unary(LirUnary::Sqrt, x);
+        return Some(n.div(one, root));
+    }
+    None
+}
+
+/// `x ^ k` by squaring.
+pub fn power(n: &mut Nest, x: Val, k: u32) -> Val {
+    let elem = n.elem(x);
+    let mut result = None;
+    let mut square = x;
+    let mut rest = k;
+    while rest > 0 {
+        if rest & 1 == 1 {
+            result = Some(match result {
+                None => square,
+                Some(r) => n.mul(r, square),
+            });
+        }
+        rest >>= 1;
+        if rest > 0 {
+            square = n.mul(square, square);
+        }
+    }
+    result.unwrap_or_else(|| n.float(1.0, elem))
+}

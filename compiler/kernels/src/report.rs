@@ -1,0 +1,387 @@
+//! Plans and kernels as text, for `aec show` and for messages about broken kernels.
+
+use crate::lir::{Affine, Bound, Kernel, LirBinary, LirUnary, Loop, Stmt, ValKind};
+use crate::plan::{BufferRef, Gemm, Place, Plan, StepKind};
+use crate::schedule::buffers_of;
+use crate::tidy;
+use aec_syntax::{SourceMap, Span};
+use std::collections::HashMap;
+use std::fmt::Write;
+
+/// A kernel as text.
+pub fn print_kernel(kernel: &Kernel) -> String {
+    let mut out = String::new();
+    let params: Vec<String> = kernel
+        .buffers
+        .iter()
+        .map(|(id, buffer)| {
+            format!(
+                "{id}: {} {} {}",
+                buffer.elem,
+                match buffer.access {
+                    crate::lir::Access::Read => "in",
+                    crate::lir::Access::Write => "out",
+                    crate::lir::Access::ReadWrite => "inout",
+                },
+                buffer.name
+            )
+        })
+        .collect();
+    let _ = writeln!(
+        out,
+        "kernel {}({}; {} args) {{",
+        kernel.name,
+        params.join(", "),
+        kernel.arg_count
+    );
+    print_body(kernel, &kernel.body, 1, &mut out);
+    out.push_str("}\n");
+    out
+}
+
+fn bound(b: Bound) -> String {
+    match b {
+        Bound::Const(x) => x.to_string(),
+        Bound::Arg(n) => format!("arg{n}"),
+    }
+}
+
+fn index_text(index: &Affine) -> String {
+    let vars = index.vars.iter().map(|(v, c)| (v.to_string(), *c));
+    let args = index.args.iter().map(|(a, c)| (format!("arg{a}"), *c));
+    let mut out = String::new();
+    for (name, c) in vars.chain(args) {
+        if out.is_empty() {
+            if c < 0 {
+                out.push('-');
+            }
+        } else {
+            out.push_str(if c < 0 { " - " } else { " + " });
+        }
+        if c.abs() != 1 {
+            let _ = write!(out, "{}*", c.abs());
+        }
+        out.push_str(&name);
+    }
+    if out.is_empty() {
+        return index.base.to_string();
+    }
+    if index.base != 0 {
+        let sign = if index.base < 0 { '-' } else { '+' };
+        let _ = write!(out, " {sign} {}", index.base.abs());
+    }
+    out
+}
+
+fn at_text(index: &Affine, at: crate::lir::Val, stride: i64) -> String {
+    format!("{} + {stride}*{at}", index_text(index))
+}
+
+fn unary_name(op: LirUnary) -> &'static str {
+    match op {
+        LirUnary::Neg => "neg",
+        LirUnary::Abs => "abs",
+        LirUnary::Sqrt => "sqrt",
+        LirUnary::Floor => "floor",
+        LirUnary::Nearest => "nearest",
+        LirUnary::Not => "not",
+    }
+}
+
+fn binary_name(op: LirBinary) -> &'static str {
+    match op {
+        LirBinary::Add => "add",
+        LirBinary::Sub => "sub",
+        LirBinary::Mul => "mul",
+        LirBinary::Div => "div",
+        LirBinary::Min => "min",
+        LirBinary::Max => "max",
+        LirBinary::And => "and",
+        LirBinary::Or => "or",
+        LirBinary::Xor => "xor",
+        LirBinary::Shl => "shl",
+        LirBinary::ShrLogical => "shr",
+        LirBinary::ShrArithmetic => "sar",
+        LirBinary::FloorDiv => "floor_div",
+        LirBinary::FloorMod => "floor_mod",
+    }
+}
+
+fn value_text(kind: &ValKind) -> String {
+    match kind {
+        ValKind::Float(x) => format!("{x:?}"),
+        ValKind::Int(x) => x.to_string(),
+        ValKind::Bool(x) => x.to_string(),
+        ValKind::Index(index) => format!("index {}", index_text(index)),
+        ValKind::Load { buffer, index } => format!("{buffer}[{}]", index_text(index)),
+        ValKind::LoadAt {
+            buffer,
+            index,
+            at,
+            stride,
+        } => format!("{buffer}[{}]", at_text(index, *at, *stride)),
+        ValKind::Unary(op, a) => format!("{} {a}", unary_name(*op)),
+        ValKind::Binary(op, a, b) => format!("{} {a}, {b}", binary_name(*op)),
+        ValKind::Fma(a, b, c) => format!("fma {a}, {b}, {c}"),
+        ValKind::Compare(op, a, b) => format!("{} {a}, {b}", op.name()),
+        ValKind::Select(c, a, b) => format!("select {c}, {a}, {b}"),
+        ValKind::Convert(a) => format!("convert {a}"),
+        ValKind::Bitcast(a) => format!("bitcast {a}"),
+        ValKind::AccRead(acc) => format!("read {acc}"),
+        ValKind::DrawKey(seed, site) => format!("draw_key {seed}, site {site:#x}"),
+        ValKind::Draw {
+            distribution,
+            key,
+            element,
+            inner,
+            example,
+            step,
+        } => format!(
+            "draw {distribution:?} key {key} element {} inner {inner} example {example} step {step}",
+            index_text(element)
+        ),
+    }
+}
+
+fn print_body(kernel: &Kernel, body: &[Stmt], depth: usize, out: &mut String) {
+    let pad = "  ".repeat(depth);
+    for stmt in body {
+        match stmt {
+            Stmt::Loop(inner) => {
+                let lanes = if inner.lanes { "lanes" } else { "loop" };
+                let (start, end) = (bound(inner.start), bound(inner.end));
+                let _ = writeln!(out, "{pad}{lanes} {} in {start}..{end} {{", inner.var);
+                print_body(kernel, &inner.body, depth + 1, out);
+                let _ = writeln!(out, "{pad}}}");
+            }
+            Stmt::Let(val) => {
+                let data = &kernel.values[*val];
+                let text = value_text(&data.kind);
+                let _ = writeln!(out, "{pad}{val} = {}.{text}", data.elem);
+            }
+            Stmt::Store {
+                buffer,
+                index,
+                value,
+            } => {
+                let _ = writeln!(out, "{pad}{buffer}[{}] = {value}", index_text(index));
+            }
+            Stmt::StoreAt {
+                buffer,
+                index,
+                at,
+                stride,
+                value,
+            } => {
+                let at = at_text(index, *at, *stride);
+                let _ = writeln!(out, "{pad}{buffer}[{at}] = {value}");
+            }
+            Stmt::Init(acc) => {
+                let data = kernel.accs[*acc];
+                let _ = writeln!(out, "{pad}{acc} = {}.{:?}", data.elem, data.op);
+            }
+            Stmt::Accumulate(acc, value) => {
+                let _ = writeln!(out, "{pad}{acc} <- {value}");
+            }
+            Stmt::Check {
+                ok, code, detail, ..
+            } => {
+                let _ = writeln!(out, "{pad}check {ok} else {code} ({detail})");
+            }
+        }
+    }
+}
+
+/// Floating-point operations of one run of a kernel, by its constant trip counts (a range or a
+/// tile counts as `range` iterations of its loop).
+fn kernel_flops(kernel: &Kernel, ranges: &[usize]) -> f64 {
+    fn body(kernel: &Kernel, stmts: &[Stmt], ranges: &[usize]) -> f64 {
+        stmts
+            .iter()
+            .map(|stmt| match stmt {
+                Stmt::Loop(inner) => trips(inner, ranges) * body(kernel, &inner.body, ranges),
+                Stmt::Let(val) => {
+                    let data = &kernel.values[*val];
+                    match data.kind {
+                        ValKind::Fma(..) => 2.0,
+                        ValKind::Unary(..) | ValKind::Binary(..) if data.elem.is_float() => 1.0,
+                        _ => 0.0,
+                    }
+                }
+                Stmt::Accumulate(..) => 1.0,
+                Stmt::Store { .. } | Stmt::StoreAt { .. } | Stmt::Init(_) | Stmt::Check { .. } => {
+                    0.0
+                }
+            })
+            .sum()
+    }
+    fn trips(inner: &Loop, ranges: &[usize]) -> f64 {
+        match (inner.start, inner.end) {
+            (Bound::Const(a), Bound::Const(b)) => (b - a).max(0) as f64,
+            (Bound::Arg(n), _) | (_, Bound::Arg(n)) => {
+                ranges.get(n as usize / 2).copied().unwrap_or(1) as f64
+            }
+        }
+    }
+    body(kernel, &kernel.body, ranges)
+}
+
+fn place_text(place: &Place) -> String {
+    match place {
+        Place::Input(n) => format!("input {n}"),
+        Place::Output(n) => format!("output {n}"),
+        Place::Arena(offset) => format!("arena {offset}"),
+        Place::Constant(_) => "constant".to_string(),
+        Place::Status => "status".to_string(),
+    }
+}
+
+fn size_text(bytes: usize) -> String {
+    if bytes >= 1 << 20 {
+        format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64)
+    } else if bytes >= 1 << 10 {
+        format!("{:.1} KiB", bytes as f64 / 1024.0)
+    } else {
+        format!("{bytes} B")
+    }
+}
+
+fn source(sources: Option<&SourceMap>, span: Span) -> String {
+    match sources {
+        Some(map) if !span.is_none() => {
+            let text: String = map
+                .text(span)
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ");
+            let text: String = text.chars().take(60).collect();
+            format!("  ; {} {text}", map.locate(span))
+        }
+        _ => String::new(),
+    }
+}
+
+fn matrix_text(gemm: &Gemm, m: &crate::plan::Matrix) -> String {
+    let mut out = format!("{}[{}, {}]", m.buffer, m.row_stride, m.col_stride);
+    if m.offset != 0 {
+        let _ = write!(out, " from {}", m.offset);
+    }
+    if gemm.batch > 1 {
+        let _ = write!(out, " each {}", m.batch_stride);
+    }
+    out
+}
+
+/// A plan as text: its steps with their reasons, its buffers and kernels, and what a run costs.
+pub fn describe(plan: &Plan, sources: Option<&SourceMap>) -> String {
+    let mut out = String::new();
+    let mut flops = 0.0;
+    let mut bytes = 0usize;
+    let mut lives: HashMap<BufferRef, (usize, usize)> = HashMap::new();
+    let _ = writeln!(out, "plan {}: {} steps", plan.name, plan.steps.len());
+    for (at, step) in plan.steps.iter().enumerate() {
+        let mut touched = 0;
+        for buffer in buffers_of(&step.kind) {
+            let life = lives.entry(buffer).or_insert((at, at));
+            life.1 = at;
+            let ty = &plan.buffers[buffer].ty;
+            touched += ty.len() * ty.elem.bytes();
+        }
+        bytes += touched;
+        let (text, own) = match &step.kind {
+            StepKind::Kernel {
+                kernel,
+                buffers,
+                parallel,
+            } => {
+                let k = &plan.kernels[*kernel];
+                let range = parallel.map_or(1, |(extent, _)| extent);
+                let shared = match parallel {
+                    Some((extent, grain)) => format!(", {extent} in parts of {grain}"),
+                    None => String::new(),
+                };
+                let list: Vec<String> = buffers.iter().map(ToString::to_string).collect();
+                (
+                    format!("{kernel} {} ({}){shared}", k.name, list.join(", ")),
+                    kernel_flops(k, &[range]),
+                )
+            }
+            StepKind::Gemm(gemm) => {
+                let batch = if gemm.batch > 1 {
+                    format!("{} x ", gemm.batch)
+                } else {
+                    String::new()
+                };
+                let mut own = 2.0 * (gemm.batch * gemm.m * gemm.n * gemm.k) as f64;
+                let end = match &gemm.epilogue {
+                    None => format!("-> {}", gemm.c.buffer),
+                    Some((kernel, buffers)) => {
+                        let k = &plan.kernels[*kernel];
+                        own += kernel_flops(k, &[gemm.m, gemm.n]);
+                        let list: Vec<String> = buffers.iter().map(ToString::to_string).collect();
+                        format!("then {kernel} {} ({})", k.name, list.join(", "))
+                    }
+                };
+                (
+                    format!(
+                        "product {batch}{} x {} x {} of {} and {} {end}",
+                        gemm.m,
+                        gemm.n,
+                        gemm.k,
+                        matrix_text(gemm, &gemm.a),
+                        matrix_text(gemm, &gemm.b),
+                    ),
+                    own,
+                )
+            }
+            StepKind::Copy { from, to } => (format!("copy {from} -> {to}"), 0.0),
+            StepKind::ArgSort { from, to, len } => {
+                (format!("argsort {from} -> {to}, rows of {len}"), 0.0)
+            }
+            StepKind::Guard { buffer } => (format!("guard {buffer}"), 0.0),
+        };
+        flops += own;
+        let _ = writeln!(out, "{at:4}  {text}{}", source(sources, step.span));
+        let _ = writeln!(
+            out,
+            "        {}; {:.3} Mflop, {}",
+            step.reason,
+            own / 1e6,
+            size_text(touched)
+        );
+    }
+    let _ = writeln!(out, "buffers:");
+    for (id, buffer) in &plan.buffers {
+        let life = lives
+            .get(&id)
+            .map_or("unused".to_string(), |(a, b)| format!("steps {a}..={b}"));
+        let _ = writeln!(
+            out,
+            "  {id}: {} {}, {}, {life}",
+            buffer.ty,
+            size_text(buffer.ty.len() * buffer.ty.elem.bytes()),
+            place_text(&buffer.place),
+        );
+    }
+    for &(result, input) in &plan.aliases {
+        let _ = writeln!(out, "  result {result} lives in input {input}");
+    }
+    let _ = writeln!(
+        out,
+        "arena {}; {:.3} Mflop and {} touched in each run",
+        size_text(plan.arena_bytes),
+        flops / 1e6,
+        size_text(bytes)
+    );
+    out
+}
+
+/// The texts of all kernels of a plan.
+pub fn print_kernels(plan: &Plan) -> String {
+    let mut out = String::new();
+    for (id, kernel) in &plan.kernels {
+        let _ = writeln!(out, "{id}: estimated {:.0} cycles", tidy::cost(kernel));
+        out.push_str(&print_kernel(kernel));
+    }
+    out
+}

@@ -1,0 +1,549 @@
+//! From nodes to a plan: which results overwrite inputs in place, the order of the steps, and
+//! the plan's buffers.
+//!
+//! The order keeps memory low, checks guards as soon as their values are there, and writes an
+//! input's memory only after all guards and all other readers of that input. Where that is
+//! impossible the result is computed elsewhere and copied at the end.
+
+use crate::contract::Prepared;
+use crate::emit::Bind;
+use crate::fuse::{Groups, Node, Work};
+use crate::internal;
+use crate::kernel::{Built, in_place};
+use crate::lir::Kernel;
+use crate::place::{Lifetime, place};
+use crate::plan::{BufferRef, Gemm, KernelRef, Matrix, Place, Plan, PlanBuffer, Step, StepKind};
+use aec_ir::{Def, Function, Op, Type, Value};
+use aec_runtime::Elem;
+use aec_syntax::{Diagnostic, Span};
+use cranelift_entity::PrimaryMap;
+use std::collections::{HashMap, HashSet};
+
+/// A task to be ordered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Task {
+    /// A node.
+    Node(usize),
+    /// A guard.
+    Guard(usize),
+    /// The copy of a result (its index) to the input that it aliases.
+    CopyBack(usize),
+}
+
+struct Scheduler<'a> {
+    prepared: &'a Prepared,
+    nodes: Vec<Node>,
+    tasks: Vec<Task>,
+    /// For each task, those that must come before.
+    before: Vec<HashSet<usize>>,
+    owner: HashMap<Value, usize>,
+    /// Result index to param index, for results computed in the input's memory.
+    in_input: HashMap<usize, usize>,
+}
+
+/// Makes the plan of a function's nodes.
+pub fn schedule(f: &Function, prepared: &Prepared, groups: Groups) -> Result<Plan, Diagnostic> {
+    let nodes = groups.nodes;
+    let mut s = Scheduler {
+        prepared,
+        tasks: (0..nodes.len()).map(Task::Node).collect(),
+        before: vec![HashSet::new(); nodes.len()],
+        owner: HashMap::new(),
+        in_input: HashMap::new(),
+        nodes,
+    };
+    for (at, node) in s.nodes.iter().enumerate() {
+        for &v in &node.stores {
+            s.owner.insert(v, at);
+        }
+    }
+    for at in 0..s.nodes.len() {
+        for v in s.nodes[at].loads.clone() {
+            if let Some(&owner) = s.owner.get(&v)
+                && owner != at
+            {
+                s.before[at].insert(owner);
+            }
+        }
+    }
+    for index in 0..prepared.f.guards.len() {
+        let v = prepared.f.guards[index].value;
+        let before = s.owner.get(&v).copied().into_iter().collect();
+        s.tasks.push(Task::Guard(index));
+        s.before.push(before);
+    }
+    for &(param, result) in &f.aliases {
+        s.alias(param, result);
+    }
+    let order = s.order()?;
+    s.plan(f, &order)
+}
+
+impl Scheduler<'_> {
+    fn guards(&self) -> Vec<usize> {
+        (0..self.tasks.len())
+            .filter(|&t| matches!(self.tasks[t], Task::Guard(_)))
+            .collect()
+    }
+
+    /// Tasks that read a value's memory.
+    fn readers(&self, v: Value) -> Vec<usize> {
+        (0..self.tasks.len())
+            .filter(|&t| match self.tasks[t] {
+                Task::Node(at) => self.nodes[at].loads.contains(&v),
+                Task::Guard(index) => self.prepared.f.guards[index].value == v,
+                Task::CopyBack(_) => false,
+            })
+            .collect()
+    }
+
+    /// Puts a result in a param's memory, or a copy at the end.
+    fn alias(&mut self, param: usize, result: usize) {
+        let f = &self.prepared.f;
+        let (p, v) = (f.params[param], f.results[result]);
+        let writer = self.owner.get(&v).copied();
+        let readers = self.readers(p);
+        if let Some(writer) = writer
+            && self.fits_in_place(writer, p, v)
+        {
+            let mut needed: HashSet<usize> = self.guards().into_iter().collect();
+            needed.extend(readers.iter().copied().filter(|&t| t != writer));
+            let saved = self.before[writer].clone();
+            self.before[writer].extend(needed);
+            if self.reaches(writer) {
+                self.before[writer] = saved;
+            } else {
+                self.in_input.insert(result, param);
+                return;
+            }
+        }
+        let mut before: HashSet<usize> = readers.into_iter().collect();
+        before.extend(self.guards());
+        before.extend(writer);
+        before.extend(0..self.nodes.len());
+        self.tasks.push(Task::CopyBack(result));
+        self.before.push(before);
+    }
+
+    fn fits_in_place(&self, writer: usize, p: Value, v: Value) -> bool {
+        let node = &self.nodes[writer];
+        if !node.loads.contains(&p) {
+            return true;
+        }
+        match &node.work {
+            Work::Kernels(built) => match built.as_slice() {
+                [one] => in_place(one, p, v),
+                _ => false,
+            },
+            Work::Product {
+                product, epilogue, ..
+            } => {
+                product.a.value != p
+                    && product.b.value != p
+                    && epilogue.as_ref().is_some_and(|built| in_place(built, p, v))
+            }
+            Work::ArgSort(_) => false,
+        }
+    }
+
+    /// Whether a task must come before itself.
+    fn reaches(&self, from: usize) -> bool {
+        let mut seen = vec![false; self.tasks.len()];
+        let mut work: Vec<usize> = self.before[from].iter().copied().collect();
+        while let Some(at) = work.pop() {
+            if at == from {
+                return true;
+            }
+            if !std::mem::replace(&mut seen[at], true) {
+                work.extend(self.before[at].iter().copied());
+            }
+        }
+        false
+    }
+
+    /// Bytes of a value that lives in the arena, 0 of others.
+    fn arena_bytes(&self, v: Value) -> usize {
+        let f = &self.prepared.f;
+        let is_result = f.results.contains(&v);
+        let is_inst = matches!(f.values[v].def, Def::Result(inst, _)
+            if !matches!(f.insts[inst].op, Op::Dense(_)));
+        if is_inst && !is_result {
+            f.ty(v).len() * f.ty(v).elem.bytes()
+        } else {
+            0
+        }
+    }
+
+    /// Topological order that takes what frees the most memory first, guards before all.
+    fn order(&self) -> Result<Vec<usize>, Diagnostic> {
+        let count = self.tasks.len();
+        let mut waiting: Vec<usize> = self.before.iter().map(HashSet::len).collect();
+        let mut after: Vec<Vec<usize>> = vec![Vec::new(); count];
+        for (at, before) in self.before.iter().enumerate() {
+            for &b in before {
+                after[b].push(at);
+            }
+        }
+        let mut readers_left: HashMap<Value, usize> = HashMap::new();
+        for node in &self.nodes {
+            for &v in &node.loads {
+                *readers_left.entry(v).or_default() += 1;
+            }
+        }
+        let mut ready: Vec<usize> = (0..count).filter(|&t| waiting[t] == 0).collect();
+        let mut order = Vec::with_capacity(count);
+        while !ready.is_empty() {
+            let key = |&t: &usize| -> (i64, usize) {
+                match self.tasks[t] {
+                    Task::Guard(_) => (i64::MIN, t),
+                    Task::CopyBack(_) => (i64::MAX, t),
+                    Task::Node(at) => {
+                        let node = &self.nodes[at];
+                        let made: usize = node.stores.iter().map(|&v| self.arena_bytes(v)).sum();
+                        let freed: usize = node
+                            .loads
+                            .iter()
+                            .filter(|v| readers_left[*v] == 1)
+                            .map(|&v| self.arena_bytes(v))
+                            .sum();
+                        (made as i64 - freed as i64, t)
+                    }
+                }
+            };
+            let best = (0..ready.len())
+                .min_by_key(|&i| key(&ready[i]))
+                .unwrap_or(0);
+            let task = ready.swap_remove(best);
+            order.push(task);
+            if let Task::Node(at) = self.tasks[task] {
+                for v in &self.nodes[at].loads {
+                    if let Some(left) = readers_left.get_mut(v) {
+                        *left -= 1;
+                    }
+                }
+            }
+            for &next in &after[task] {
+                waiting[next] -= 1;
+                if waiting[next] == 0 {
+                    ready.push(next);
+                }
+            }
+        }
+        if order.len() < count {
+            return Err(internal(
+                Span::NONE,
+                "the steps of a plan need one another".to_string(),
+            ));
+        }
+        Ok(order)
+    }
+
+    fn plan(&self, original: &Function, order: &[usize]) -> Result<Plan, Diagnostic> {
+        let f = &self.prepared.f;
+        let mut b = Builder {
+            plan: Plan {
+                name: f.name.clone(),
+                inputs: f.params.iter().map(|&v| f.ty(v).clone()).collect(),
+                outputs: f.results.iter().map(|&v| f.ty(v).clone()).collect(),
+                aliases: original
+                    .aliases
+                    .iter()
+                    .map(|&(param, result)| (result, param))
+                    .collect(),
+                buffers: PrimaryMap::new(),
+                kernels: PrimaryMap::new(),
+                steps: Vec::new(),
+                arena_bytes: 0,
+                checks: self.prepared.check_infos.clone(),
+            },
+            of_value: HashMap::new(),
+            status: None,
+            nowhere: None,
+        };
+        for (index, &v) in f.params.iter().enumerate() {
+            b.add(v, f.ty(v), Place::Input(index as u32));
+        }
+        let copied: HashSet<usize> = self
+            .tasks
+            .iter()
+            .filter_map(|task| match task {
+                Task::CopyBack(result) => Some(*result),
+                Task::Node(_) | Task::Guard(_) => None,
+            })
+            .collect();
+        for (index, &v) in f.results.iter().enumerate() {
+            let place = match self.in_input.get(&index) {
+                Some(&param) => Place::Input(param as u32),
+                None if copied.contains(&index) => Place::Arena(0),
+                None => Place::Output(index as u32),
+            };
+            b.add(v, f.ty(v), place);
+        }
+        for &inst in &f.order {
+            let data = &f.insts[inst];
+            if let Op::Dense(tensor) = &data.op {
+                let v = data.results[0];
+                b.add(v, f.ty(v), Place::Constant(tensor.clone()));
+            }
+        }
+        for node in &self.nodes {
+            for &v in &node.stores {
+                if !b.of_value.contains_key(&v) {
+                    b.add(v, f.ty(v), Place::Arena(0));
+                }
+            }
+        }
+        for &task in order {
+            match self.tasks[task] {
+                Task::Node(at) => self.steps(&mut b, &self.nodes[at])?,
+                Task::Guard(index) => {
+                    let guard = f.guards[index];
+                    let buffer = b.get(guard.value)?;
+                    b.step(
+                        StepKind::Guard { buffer },
+                        guard.span,
+                        "stops the run before inputs are overwritten".to_string(),
+                    );
+                }
+                Task::CopyBack(result) => {
+                    let from = b.get(f.results[result])?;
+                    let param = original
+                        .aliases
+                        .iter()
+                        .find(|alias| alias.1 == result)
+                        .map_or(0, |alias| alias.0);
+                    let to = b.get(f.params[param])?;
+                    b.step(
+                        StepKind::Copy { from, to },
+                        Span::NONE,
+                        "the input is still read while the result is computed".to_string(),
+                    );
+                }
+            }
+        }
+        b.place_arena();
+        Ok(b.plan)
+    }
+
+    fn steps(&self, b: &mut Builder, node: &Node) -> Result<(), Diagnostic> {
+        match &node.work {
+            Work::Kernels(kernels) => {
+                for built in kernels {
+                    let buffers = self.bind(b, built, None)?;
+                    let kernel = b.kernel(&built.kernel);
+                    b.step(
+                        StepKind::Kernel {
+                            kernel,
+                            buffers,
+                            parallel: built.parallel,
+                        },
+                        node.span,
+                        node.reason.clone(),
+                    );
+                }
+            }
+            Work::Product {
+                value,
+                product,
+                epilogue,
+            } => {
+                let matrix = |b: &mut Builder, o: &crate::contract::Operand| {
+                    Ok::<Matrix, Diagnostic>(Matrix {
+                        buffer: b.get(o.value)?,
+                        offset: o.offset,
+                        row_stride: o.row_stride,
+                        col_stride: o.col_stride,
+                        batch_stride: o.batch_stride,
+                    })
+                };
+                let a_matrix = matrix(b, &product.a)?;
+                let b_matrix = matrix(b, &product.b)?;
+                let (c, epilogue) = match epilogue {
+                    None => (b.get(*value)?, None),
+                    Some(built) => {
+                        let buffers = self.bind(b, built, Some(*value))?;
+                        (b.nowhere(), Some((b.kernel(&built.kernel), buffers)))
+                    }
+                };
+                b.step(
+                    StepKind::Gemm(Gemm {
+                        batch: product.batch,
+                        m: product.m,
+                        n: product.n,
+                        k: product.k,
+                        a: a_matrix,
+                        b: b_matrix,
+                        c: Matrix {
+                            buffer: c,
+                            offset: 0,
+                            row_stride: product.row_stride,
+                            col_stride: 1,
+                            batch_stride: product.batch_stride,
+                        },
+                        accumulate: false,
+                        epilogue,
+                    }),
+                    node.span,
+                    node.reason.clone(),
+                );
+            }
+            Work::ArgSort(inst) => {
+                let data = &self.prepared.f.insts[*inst];
+                let from = b.get(data.operands[0])?;
+                let to = b.get(data.results[0])?;
+                let len = self.prepared.f.dims(data.operands[0]).last().copied();
+                b.step(
+                    StepKind::ArgSort {
+                        from,
+                        to,
+                        len: len.unwrap_or(1),
+                    },
+                    node.span,
+                    node.reason.clone(),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// The buffers of a kernel; of a tile kernel those after the tile.
+    fn bind(
+        &self,
+        b: &mut Builder,
+        built: &Built,
+        tile: Option<Value>,
+    ) -> Result<Vec<BufferRef>, Diagnostic> {
+        let skip = usize::from(tile.is_some());
+        built.binds[skip..]
+            .iter()
+            .map(|bind| match bind {
+                Bind::Value(v) => b.get(*v),
+                Bind::Status => Ok(b.status()),
+            })
+            .collect()
+    }
+}
+
+struct Builder {
+    plan: Plan,
+    of_value: HashMap<Value, BufferRef>,
+    status: Option<BufferRef>,
+    nowhere: Option<BufferRef>,
+}
+
+impl Builder {
+    fn add(&mut self, v: Value, ty: &Type, place: Place) {
+        let buffer = self.plan.buffers.push(PlanBuffer {
+            ty: ty.clone(),
+            place,
+        });
+        self.of_value.insert(v, buffer);
+    }
+
+    fn get(&self, v: Value) -> Result<BufferRef, Diagnostic> {
+        self.of_value
+            .get(&v)
+            .copied()
+            .ok_or_else(|| internal(Span::NONE, format!("{v} is read but never stored")))
+    }
+
+    fn status(&mut self) -> BufferRef {
+        let plan = &mut self.plan;
+        *self.status.get_or_insert_with(|| {
+            plan.buffers.push(PlanBuffer {
+                ty: Type::new(Elem::I64, &[2]),
+                place: Place::Status,
+            })
+        })
+    }
+
+    /// What the result of a product that lives in its tiles only is bound to.
+    fn nowhere(&mut self) -> BufferRef {
+        let plan = &mut self.plan;
+        *self.nowhere.get_or_insert_with(|| {
+            plan.buffers.push(PlanBuffer {
+                ty: Type::new(Elem::F32, &[0]),
+                place: Place::Arena(0),
+            })
+        })
+    }
+
+    fn step(&mut self, kind: StepKind, span: Span, reason: String) {
+        self.plan.steps.push(Step { kind, span, reason });
+    }
+
+    /// The kernel's id; equal code is kept once.
+    fn kernel(&mut self, kernel: &Kernel) -> KernelRef {
+        for (id, old) in &self.plan.kernels {
+            if same_code(old, kernel) {
+                return id;
+            }
+        }
+        self.plan.kernels.push(kernel.clone())
+    }
+
+    fn place_arena(&mut self) {
+        let plan = &mut self.plan;
+        let mut lives: HashMap<BufferRef, (usize, usize)> = HashMap::new();
+        for (at, step) in plan.steps.iter().enumerate() {
+            for buffer in buffers_of(&step.kind) {
+                if matches!(plan.buffers[buffer].place, Place::Arena(_))
+                    && Some(buffer) != self.nowhere
+                {
+                    let life = lives.entry(buffer).or_insert((at, at));
+                    life.1 = at;
+                }
+            }
+        }
+        let mut ids: Vec<BufferRef> = lives.keys().copied().collect();
+        ids.sort();
+        let lifetimes: Vec<Lifetime> = ids
+            .iter()
+            .map(|id| {
+                let ty = &plan.buffers[*id].ty;
+                Lifetime {
+                    bytes: ty.len() * ty.elem.bytes(),
+                    first: lives[id].0,
+                    last: lives[id].1,
+                }
+            })
+            .collect();
+        let (offsets, top) = place(&lifetimes);
+        for (id, offset) in ids.iter().zip(offsets) {
+            plan.buffers[*id].place = Place::Arena(offset);
+        }
+        plan.arena_bytes = top;
+    }
+}
+
+/// All buffers that a step touches.
+pub fn buffers_of(kind: &StepKind) -> Vec<BufferRef> {
+    match kind {
+        StepKind::Kernel { buffers, .. } => buffers.clone(),
+        StepKind::Gemm(gemm) => {
+            let mut out = vec![gemm.a.buffer, gemm.b.buffer];
+            match &gemm.epilogue {
+                Some((_, buffers)) => out.extend(buffers.iter().copied()),
+                None => out.push(gemm.c.buffer),
+            }
+            out
+        }
+        StepKind::Copy { from, to } | StepKind::ArgSort { from, to, .. } => vec![*from, *to],
+        StepKind::Guard { buffer } => vec![*buffer],
+    }
+}
+
+/// Whether two kernels do the same; names do not matter.
+fn same_code(a: &Kernel, b: &Kernel) -> bool {
+    a.arg_count == b.arg_count
+        && a.values.len() == b.values.len()
+        && a.buffers.len() == b.buffers.len()
+        && a.vars.len() == b.vars.len()
+        && a.buffers
+            .values()
+            .zip(b.buffers.values())
+            .all(|(x, y)| x.elem == y.elem && x.access == y.access)
+        && a.body == b.body
+        && a.accs == b.accs
+        && a.values == b.values
+}

@@ -1,0 +1,393 @@
+//! What is done to a kernel once it is emitted: dead values go, adjacent loops that walk
+//! memory as one become one, and its cost is estimated so that variants can be compared.
+
+use crate::lir::{Acc, AccOp, Affine, Bound, Kernel, Loop, Stmt, Val, ValKind, Var};
+use crate::nest::operands;
+use aec_runtime::Elem;
+use cranelift_entity::{EntitySet, SecondaryMap};
+
+/// Calls `visit` on each statement, outer ones first.
+pub fn for_each_stmt<'k>(body: &'k [Stmt], visit: &mut impl FnMut(&'k Stmt)) {
+    for stmt in body {
+        visit(stmt);
+        if let Stmt::Loop(inner) = stmt {
+            for_each_stmt(&inner.body, visit);
+        }
+    }
+}
+
+/// Calls `visit` on each statement to change it, outer ones first.
+pub fn for_each_stmt_mut(body: &mut [Stmt], visit: &mut impl FnMut(&mut Stmt)) {
+    for stmt in body {
+        visit(stmt);
+        if let Stmt::Loop(inner) = stmt {
+            for_each_stmt_mut(&mut inner.body, visit);
+        }
+    }
+}
+
+/// Removes values that nothing uses, and numbers the rest in order of appearance.
+pub fn eliminate_dead(kernel: &mut Kernel) {
+    eliminate_dead_keeping_vars(kernel);
+    renumber(kernel);
+}
+
+/// Removes values that nothing uses; all numbers stay.
+pub fn eliminate_dead_keeping_vars(kernel: &mut Kernel) {
+    let mut live: EntitySet<Val> = EntitySet::with_capacity(kernel.values.len());
+    let mut roots: Vec<Val> = Vec::new();
+    for_each_stmt(&kernel.body, &mut |stmt| match stmt {
+        Stmt::Loop(_) | Stmt::Let(_) | Stmt::Init(_) => {}
+        Stmt::Store { value, .. } | Stmt::Accumulate(_, value) => roots.push(*value),
+        Stmt::StoreAt { value, at, .. } => roots.extend([*value, *at]),
+        Stmt::Check { ok, detail, .. } => roots.extend([*ok, *detail]),
+    });
+    while let Some(val) = roots.pop() {
+        if live.insert(val) {
+            roots.extend(operands(&kernel.values[val].kind));
+        }
+    }
+    sweep(&mut kernel.body, &live);
+}
+
+fn sweep(body: &mut Vec<Stmt>, live: &EntitySet<Val>) {
+    body.retain_mut(|stmt| match stmt {
+        Stmt::Let(val) => live.contains(*val),
+        Stmt::Loop(inner) => {
+            sweep(&mut inner.body, live);
+            !inner.body.is_empty()
+        }
+        Stmt::Store { .. }
+        | Stmt::StoreAt { .. }
+        | Stmt::Init(_)
+        | Stmt::Accumulate(..)
+        | Stmt::Check { .. } => true,
+    });
+}
+
+/// Numbers values, variables and accumulators in order of appearance, so that kernels that do
+/// the same compare equal.
+fn renumber(kernel: &mut Kernel) {
+    let mut vals: SecondaryMap<Val, Val> = SecondaryMap::with_default(Val::from_u32(0));
+    let mut vars: SecondaryMap<Var, Var> = SecondaryMap::with_default(Var::from_u32(0));
+    let mut accs = SecondaryMap::with_default(Acc::from_u32(0));
+    let old_values = std::mem::take(&mut kernel.values);
+    let old_accs = std::mem::take(&mut kernel.accs);
+    kernel.vars.clear();
+    let mut body = std::mem::take(&mut kernel.body);
+    for_each_stmt_mut(&mut body, &mut |stmt| match stmt {
+        Stmt::Loop(inner) => {
+            vars[inner.var] = kernel.vars.push(crate::lir::VarData);
+            inner.var = vars[inner.var];
+        }
+        Stmt::Let(val) => {
+            let mut data = old_values[*val].clone();
+            for operand in operands_mut(&mut data.kind) {
+                *operand = vals[*operand];
+            }
+            if let Some(index) = affine_mut(&mut data.kind) {
+                rename_affine(index, &vars);
+            }
+            if let ValKind::AccRead(acc) = &mut data.kind {
+                *acc = accs[*acc];
+            }
+            vals[*val] = kernel.values.push(data);
+            *val = vals[*val];
+        }
+        Stmt::Store { index, value, .. } => {
+            rename_affine(index, &vars);
+            *value = vals[*value];
+        }
+        Stmt::StoreAt {
+            index, at, value, ..
+        } => {
+            rename_affine(index, &vars);
+            *value = vals[*value];
+            *at = vals[*at];
+        }
+        Stmt::Init(acc) => {
+            accs[*acc] = kernel.accs.push(old_accs[*acc]);
+            *acc = accs[*acc];
+        }
+        Stmt::Accumulate(acc, value) => {
+            *acc = accs[*acc];
+            *value = vals[*value];
+        }
+        Stmt::Check { ok, detail, .. } => {
+            *ok = vals[*ok];
+            *detail = vals[*detail];
+        }
+    });
+    kernel.body = body;
+}
+
+fn rename_affine(index: &mut Affine, vars: &SecondaryMap<Var, Var>) {
+    for (var, _) in &mut index.vars {
+        *var = vars[*var];
+    }
+    index.vars.sort();
+}
+
+fn operands_mut(kind: &mut ValKind) -> Vec<&mut Val> {
+    match kind {
+        ValKind::Float(_)
+        | ValKind::Int(_)
+        | ValKind::Bool(_)
+        | ValKind::Index(_)
+        | ValKind::Load { .. }
+        | ValKind::AccRead(_) => vec![],
+        ValKind::LoadAt { at, .. } => vec![at],
+        ValKind::Unary(_, a)
+        | ValKind::Convert(a)
+        | ValKind::Bitcast(a)
+        | ValKind::DrawKey(a, _) => vec![a],
+        ValKind::Binary(_, a, b) | ValKind::Compare(_, a, b) => vec![a, b],
+        ValKind::Fma(a, b, c) | ValKind::Select(a, b, c) => vec![a, b, c],
+        ValKind::Draw {
+            key,
+            inner,
+            example,
+            step,
+            ..
+        } => vec![key, inner, example, step],
+    }
+}
+
+/// The affine index in a value, if it has one.
+pub fn affine_mut(kind: &mut ValKind) -> Option<&mut Affine> {
+    match kind {
+        ValKind::Index(index)
+        | ValKind::Load { index, .. }
+        | ValKind::LoadAt { index, .. }
+        | ValKind::Draw { element: index, .. } => Some(index),
+        ValKind::Float(_)
+        | ValKind::Int(_)
+        | ValKind::Bool(_)
+        | ValKind::Unary(..)
+        | ValKind::Binary(..)
+        | ValKind::Fma(..)
+        | ValKind::Compare(..)
+        | ValKind::Select(..)
+        | ValKind::Convert(_)
+        | ValKind::Bitcast(_)
+        | ValKind::AccRead(_)
+        | ValKind::DrawKey(..) => None,
+    }
+}
+
+/// The affine index in a value, if it has one.
+pub fn affine(kind: &ValKind) -> Option<&Affine> {
+    match kind {
+        ValKind::Index(index)
+        | ValKind::Load { index, .. }
+        | ValKind::LoadAt { index, .. }
+        | ValKind::Draw { element: index, .. } => Some(index),
+        ValKind::Float(_)
+        | ValKind::Int(_)
+        | ValKind::Bool(_)
+        | ValKind::Unary(..)
+        | ValKind::Binary(..)
+        | ValKind::Fma(..)
+        | ValKind::Compare(..)
+        | ValKind::Select(..)
+        | ValKind::Convert(_)
+        | ValKind::Bitcast(_)
+        | ValKind::AccRead(_)
+        | ValKind::DrawKey(..) => None,
+    }
+}
+
+/// Coefficient of a variable.
+pub fn coefficient(index: &Affine, var: Var) -> i64 {
+    index
+        .vars
+        .iter()
+        .find(|&&(v, _)| v == var)
+        .map_or(0, |&(_, c)| c)
+}
+
+/// Merges a loop with the only loop in it wherever every index walks both as one.
+/// `may_merge` can forbid a pair (outer, inner).
+pub fn collapse(kernel: &mut Kernel, may_merge: &dyn Fn(Var, Var) -> bool) {
+    let mut body = std::mem::take(&mut kernel.body);
+    collapse_body(kernel, &mut body, may_merge);
+    kernel.body = body;
+}
+
+fn collapse_body(kernel: &mut Kernel, body: &mut [Stmt], may_merge: &dyn Fn(Var, Var) -> bool) {
+    for stmt in body {
+        let Stmt::Loop(outer) = stmt else { continue };
+        collapse_body(kernel, &mut outer.body, may_merge);
+        while let Some(merged) = merge(kernel, outer, may_merge) {
+            *outer = merged;
+        }
+    }
+}
+
+fn merge(kernel: &mut Kernel, outer: &mut Loop, may: &dyn Fn(Var, Var) -> bool) -> Option<Loop> {
+    let [Stmt::Loop(inner)] = outer.body.as_slice() else {
+        return None;
+    };
+    let (Bound::Const(0), Bound::Const(rows)) = (outer.start, outer.end) else {
+        return None;
+    };
+    let (Bound::Const(0), Bound::Const(columns)) = (inner.start, inner.end) else {
+        return None;
+    };
+    if outer.lanes || !may(outer.var, inner.var) {
+        return None;
+    }
+    let fits =
+        |index: &Affine| coefficient(index, outer.var) == columns * coefficient(index, inner.var);
+    let mut ok = true;
+    let mut vals = Vec::new();
+    for_each_stmt(&inner.body, &mut |stmt| match stmt {
+        Stmt::Let(val) => {
+            if let Some(index) = affine(&kernel.values[*val].kind) {
+                ok &= fits(index);
+                vals.push(*val);
+            }
+        }
+        Stmt::Store { index, .. } | Stmt::StoreAt { index, .. } => ok &= fits(index),
+        Stmt::Loop(_) | Stmt::Init(_) | Stmt::Accumulate(..) | Stmt::Check { .. } => {}
+    });
+    if !ok {
+        return None;
+    }
+    let outer_var = outer.var;
+    let drop_outer = |index: &mut Affine| index.vars.retain(|(v, _)| *v != outer_var);
+    for val in vals {
+        if let Some(index) = affine_mut(&mut kernel.values[val].kind) {
+            drop_outer(index);
+        }
+    }
+    let mut inner = inner.clone();
+    inner.end = Bound::Const(rows * columns);
+    for_each_stmt_mut(&mut inner.body, &mut |stmt| match stmt {
+        Stmt::Store { index, .. } | Stmt::StoreAt { index, .. } => drop_outer(index),
+        Stmt::Loop(_)
+        | Stmt::Let(_)
+        | Stmt::Init(_)
+        | Stmt::Accumulate(..)
+        | Stmt::Check { .. } => {}
+    });
+    Some(inner)
+}
+
+/// Estimated cost of one run in cycles on 16 lanes, for comparing variants of a kernel.
+pub fn cost(kernel: &Kernel) -> f64 {
+    cost_body(kernel, &kernel.body, None, 1.0)
+}
+
+/// Weight of a wide type in a lane loop.
+fn width(elem: Elem) -> f64 {
+    match elem {
+        Elem::F32 | Elem::I32 | Elem::Bool => 1.0,
+        Elem::F64 | Elem::I64 => 2.0,
+    }
+}
+
+/// `lanes`: the lane loop's variable and how many iterations one vector serves.
+fn cost_body(kernel: &Kernel, body: &[Stmt], lanes: Option<(Var, f64)>, trips: f64) -> f64 {
+    let mut total = 0.0;
+    let per = lanes.map_or(1.0, |(_, per)| per);
+    let memory = |index: &Affine, elem: Elem| match lanes {
+        None => 1.0,
+        Some((var, per)) => match coefficient(index, var) {
+            0 => 1.0,
+            1 => width(elem),
+            _ => 2.0 * per,
+        },
+    };
+    for stmt in body {
+        total += match stmt {
+            Stmt::Loop(inner) => {
+                let (Bound::Const(start), Bound::Const(end)) = (inner.start, inner.end) else {
+                    continue;
+                };
+                let count = (end - start).max(0) as f64;
+                if inner.lanes {
+                    // The tail runs one by one.
+                    let whole = (count / 16.0).floor();
+                    let rest = count - 16.0 * whole;
+                    let steps = whole + rest;
+                    let per = if steps > 0.0 { count / steps } else { 1.0 };
+                    let inner_cost = cost_body(kernel, &inner.body, Some((inner.var, per)), steps);
+                    4.0 + steps * 2.0 + inner_cost + 12.0 * fed_from_outside(inner).len() as f64
+                } else {
+                    let inner_cost = cost_body(kernel, &inner.body, lanes, count);
+                    2.0 + count + inner_cost
+                }
+            }
+            Stmt::Let(val) => {
+                let data = &kernel.values[*val];
+                match &data.kind {
+                    ValKind::Float(_) | ValKind::Int(_) | ValKind::Bool(_) => 0.0,
+                    ValKind::Index(_) => 1.0,
+                    ValKind::Load { index, .. } => memory(index, data.elem),
+                    ValKind::LoadAt { .. } => 2.0 * per,
+                    ValKind::Draw { .. } => 30.0,
+                    ValKind::DrawKey(..) => 10.0,
+                    ValKind::Binary(op, ..) => match op {
+                        crate::lir::LirBinary::Div => 8.0 * width(data.elem),
+                        crate::lir::LirBinary::FloorDiv | crate::lir::LirBinary::FloorMod => {
+                            20.0 * per
+                        }
+                        crate::lir::LirBinary::Add
+                        | crate::lir::LirBinary::Sub
+                        | crate::lir::LirBinary::Mul
+                        | crate::lir::LirBinary::Min
+                        | crate::lir::LirBinary::Max
+                        | crate::lir::LirBinary::And
+                        | crate::lir::LirBinary::Or
+                        | crate::lir::LirBinary::Xor
+                        | crate::lir::LirBinary::Shl
+                        | crate::lir::LirBinary::ShrLogical
+                        | crate::lir::LirBinary::ShrArithmetic => width(data.elem),
+                    },
+                    ValKind::Unary(crate::lir::LirUnary::Sqrt, _) => 8.0 * width(data.elem),
+                    ValKind::Unary(..)
+                    | ValKind::Fma(..)
+                    | ValKind::Compare(..)
+                    | ValKind::Select(..)
+                    | ValKind::Convert(_)
+                    | ValKind::Bitcast(_)
+                    | ValKind::AccRead(_) => width(data.elem),
+                }
+            }
+            Stmt::Store { index, buffer, .. } => memory(index, kernel.buffers[*buffer].elem),
+            Stmt::StoreAt { .. } => 2.0 * per,
+            Stmt::Init(_) => 1.0,
+            Stmt::Accumulate(acc, _) => {
+                // Max and min keep NaN, at a price.
+                match kernel.accs[*acc].op {
+                    AccOp::Sum => 4.0,
+                    AccOp::Max | AccOp::Min | AccOp::All | AccOp::Any => 5.0,
+                }
+            }
+            Stmt::Check { .. } => 3.0 * per,
+        };
+    }
+    total * trips
+}
+
+/// Accumulators that a loop feeds but does not set.
+pub fn fed_from_outside(inner: &Loop) -> Vec<Acc> {
+    let mut fed: Vec<Acc> = Vec::new();
+    let mut own: Vec<Acc> = Vec::new();
+    for_each_stmt(&inner.body, &mut |stmt| match stmt {
+        Stmt::Accumulate(acc, _) => {
+            if !fed.contains(acc) {
+                fed.push(*acc);
+            }
+        }
+        Stmt::Init(acc) => own.push(*acc),
+        Stmt::Loop(_)
+        | Stmt::Let(_)
+        | Stmt::Store { .. }
+        | Stmt::StoreAt { .. }
+        | Stmt::Check { .. } => {}
+    });
+    fed.retain(|acc| !own.contains(acc));
+    fed
+}

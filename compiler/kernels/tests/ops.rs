@@ -1,0 +1,517 @@
+//! Each op, fused and unfused, against the interpreter.
+
+mod common;
+
+use aec_ir::{
+    Binary, Comparison, Contract, Distribution, Factor, Function, Literal, Op, Reduction, Type,
+    Unary,
+};
+use aec_kernels::eval::{Stopped, run_plan};
+use aec_runtime::{Elem, Tensor};
+use aec_syntax::Span;
+use common::{check, check_with, planned, sample};
+use smallvec::smallvec;
+
+const S: Span = Span::NONE;
+
+fn ty(elem: Elem, dims: &[usize]) -> Type {
+    Type::new(elem, dims)
+}
+
+#[test]
+fn unary_ops() {
+    for elem in [Elem::F32, Elem::F64] {
+        for op in Unary::ALL {
+            if op == Unary::Not {
+                continue;
+            }
+            let mut f = Function::new(op.name());
+            let x = f.param(ty(elem, &[5, 7]), "x");
+            let positive = matches!(op, Unary::Log | Unary::Sqrt | Unary::Log1p);
+            let x = if positive {
+                f.unary(Unary::Abs, x, S)
+            } else {
+                x
+            };
+            let y = f.unary(op, x, S);
+            let z = f.binary(Binary::Add, y, x, S);
+            f.results = vec![y, z];
+            check(&f);
+        }
+    }
+}
+
+#[test]
+fn binary_ops_and_comparisons() {
+    for elem in [Elem::F32, Elem::F64, Elem::I32, Elem::I64] {
+        for op in Binary::ALL {
+            let logical = matches!(op, Binary::And | Binary::Or);
+            let only_float = matches!(op, Binary::Div | Binary::Pow);
+            let only_int = matches!(op, Binary::Mul | Binary::FloorDiv);
+            if logical || (only_float && elem.is_int()) || (only_int && elem.is_float()) {
+                continue;
+            }
+            let mut f = Function::new(op.name());
+            let a = f.param(ty(elem, &[40]), "a");
+            let b = f.param(ty(elem, &[40]), "b");
+            let a = if op == Binary::Pow {
+                f.unary(Unary::Abs, a, S)
+            } else {
+                a
+            };
+            let y = f.binary(op, a, b, S);
+            f.results = vec![y];
+            check(&f);
+        }
+        for op in Comparison::ALL {
+            let mut f = Function::new(op.name());
+            let a = f.param(ty(elem, &[40]), "a");
+            let b = f.param(ty(elem, &[40]), "b");
+            let c = f.compare(op, a, b, S);
+            let d = f.select(c, b, a, S);
+            f.results = vec![c, d];
+            check(&f);
+        }
+    }
+}
+
+#[test]
+fn bools() {
+    let mut f = Function::new("bools");
+    let a = f.param(ty(Elem::Bool, &[33]), "a");
+    let b = f.param(ty(Elem::Bool, &[33]), "b");
+    let mut results = vec![
+        f.binary(Binary::And, a, b, S),
+        f.binary(Binary::Or, a, b, S),
+        f.unary(Unary::Not, a, S),
+    ];
+    for op in Comparison::ALL {
+        results.push(f.compare(op, a, b, S));
+    }
+    results.push(f.convert(a, Elem::F32, S));
+    results.push(f.convert(a, Elem::I64, S));
+    for op in [Reduction::All, Reduction::Any] {
+        let axes = smallvec![0];
+        results.push(f.push1(Op::Reduce { op, axes }, &[a], Type::scalar(Elem::Bool), S));
+    }
+    f.results = results;
+    check(&f);
+}
+
+#[test]
+fn extreme_numbers() {
+    let x = [
+        f32::NAN,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        0.0,
+        1e30,
+        -1e30,
+        200.0,
+        -200.0,
+        2.5,
+        -0.5,
+    ];
+    let n = x.len();
+    let mut f = Function::new("extreme");
+    let a = f.param(ty(Elem::F32, &[n]), "a");
+    let b = f.push1(
+        Op::Reverse { axes: smallvec![0] },
+        &[a],
+        ty(Elem::F32, &[n]),
+        S,
+    );
+    let mut results = Vec::new();
+    for op in [
+        Unary::Exp,
+        Unary::Log,
+        Unary::Tanh,
+        Unary::Logistic,
+        Unary::Erf,
+        Unary::Expm1,
+        Unary::Log1p,
+        Unary::Sqrt,
+        Unary::Abs,
+    ] {
+        results.push(f.unary(op, a, S));
+    }
+    for op in [Binary::Min, Binary::Max] {
+        results.push(f.binary(op, a, b, S));
+    }
+    let zero = f.number(0.0, ty(Elem::F32, &[n]), S);
+    results.push(f.binary(Binary::Max, a, zero, S));
+    results.push(f.binary(Binary::Min, zero, a, S));
+    results.push(f.convert(a, Elem::I32, S));
+    results.push(f.convert(a, Elem::I64, S));
+    for op in [Reduction::Max, Reduction::Min] {
+        let axes = smallvec![0];
+        results.push(f.push1(Op::Reduce { op, axes }, &[a], Type::scalar(Elem::F32), S));
+        results.push(f.push1(
+            Op::ArgReduce { op, axis: 0 },
+            &[a],
+            Type::scalar(Elem::I64),
+            S,
+        ));
+    }
+    f.results = results;
+    check_with(&f, &[Tensor::f32(&[n], x.to_vec())]);
+}
+
+#[test]
+fn contractions() {
+    for elem in [Elem::F32, Elem::F64] {
+        let mut f = Function::new("contract");
+        let a = f.param(ty(elem, &[9, 20]), "a");
+        let b = f.param(ty(elem, &[20, 33]), "b");
+        let v = f.param(ty(elem, &[20]), "v");
+        let w = f.param(ty(elem, &[9]), "w");
+        let square = f.param(ty(elem, &[20, 20]), "s");
+        let q = f.param(ty(elem, &[3, 5, 2, 8]), "q");
+        let k = f.param(ty(elem, &[3, 7, 2, 8]), "k");
+        f.results = vec![
+            f.contract(&[(a, &[0, 1]), (b, &[1, 2])], &[0, 2], &[], 1.0, S),
+            f.contract(&[(a, &[0, 1]), (b, &[1, 2])], &[2, 0], &[], 0.5, S),
+            f.contract(&[(a, &[0, 1]), (v, &[1])], &[0], &[], 1.0, S),
+            f.contract(&[(w, &[0]), (a, &[0, 1])], &[1], &[], 2.0, S),
+            f.contract(&[(w, &[0]), (v, &[1])], &[0, 1], &[], 1.0, S),
+            f.contract(&[(v, &[0]), (v, &[0])], &[], &[], 1.0, S),
+            f.contract(&[(a, &[0, 1]), (v, &[1])], &[0, 1], &[], 1.0, S),
+            f.contract(&[(square, &[0, 0])], &[0], &[], 1.0, S),
+            f.contract(&[(square, &[0, 0])], &[], &[], 1.0, S),
+            f.contract(
+                &[(q, &[0, 1, 3, 4]), (k, &[0, 2, 3, 4])],
+                &[0, 3, 1, 2],
+                &[],
+                1.0,
+                S,
+            ),
+            f.contract(
+                &[(q, &[0, 1, 3, 4]), (k, &[0, 2, 3, 4])],
+                &[0, 1, 3, 2],
+                &[],
+                1.0,
+                S,
+            ),
+            f.contract(&[(a, &[0, 1])], &[1, 2, 0], &[(2, 3)], 1.0, S),
+            f.contract(&[(a, &[0, 1]), (b, &[2, 3])], &[0], &[], 1.0, S),
+            f.contract(&[], &[0, 1], &[(0, 2), (1, 3)], 1.0, S),
+            f.sum(a, &[0], S),
+            f.sum(a, &[1], S),
+            f.sum(a, &[0, 1], S),
+            f.sum(q, &[1, 3], S),
+        ];
+        // The empty product is f32.
+        if elem == Elem::F64 {
+            f.results.remove(13);
+        }
+        check(&f);
+    }
+}
+
+#[test]
+fn powers_and_deltas() {
+    let mut f = Function::new("deltas");
+    let a = f.param(ty(Elem::F64, &[6, 5]), "a");
+    let v = f.param(ty(Elem::F64, &[6]), "v");
+    let contract =
+        |labels: &[&[u8]], powers: &[u32], deltas: &[(u8, u8)], out: &[u8], sizes: &[usize]| {
+            Op::Contract(Contract {
+                factors: labels
+                    .iter()
+                    .zip(powers)
+                    .map(|(l, &power)| Factor {
+                        labels: l.iter().copied().collect(),
+                        power,
+                    })
+                    .collect(),
+                deltas: deltas.to_vec(),
+                out: out.iter().copied().collect(),
+                coefficient: 1.5,
+                sizes: sizes.to_vec(),
+            })
+        };
+    let diagonal = f.push1(
+        contract(&[&[0]], &[1], &[(0, 1)], &[0, 1], &[6, 6]),
+        &[v],
+        ty(Elem::F64, &[6, 6]),
+        S,
+    );
+    let squares = f.push1(
+        contract(&[&[0, 1], &[0]], &[2, 3], &[], &[1], &[6, 5]),
+        &[a, v],
+        ty(Elem::F64, &[5]),
+        S,
+    );
+    let renamed = f.push1(
+        contract(&[&[0, 1], &[2]], &[1, 1], &[(0, 2)], &[1], &[6, 5, 6]),
+        &[a, v],
+        ty(Elem::F64, &[5]),
+        S,
+    );
+    let big = f.push1(
+        contract(&[&[0, 1], &[0, 2]], &[2, 1], &[], &[1, 2], &[6, 5, 5]),
+        &[a, a],
+        ty(Elem::F64, &[5, 5]),
+        S,
+    );
+    f.results = vec![diagonal, squares, renamed, big];
+    check(&f);
+}
+
+#[test]
+fn movement() {
+    let mut f = Function::new("movement");
+    let x = f.param(ty(Elem::F32, &[4, 6, 5]), "x");
+    let e = f.unary(Unary::Exp, x, S);
+    let flat = f.reshape(e, &[4, 30], S);
+    let ragged = f.reshape(x, &[5, 24], S);
+    let third = f.reshape(x, &[3, 40], S);
+    let doubled = f.binary(Binary::Add, flat, flat, S);
+    let shifted = f.binary(Binary::Add, ragged, ragged, S);
+    let t = f.permute(x, &[2, 0, 1], S);
+    let t2 = f.binary(Binary::Add, t, t, S);
+    let slice = f.push1(
+        Op::Slice {
+            start: vec![1, 0, 1],
+            limit: vec![4, 6, 5],
+            stride: vec![2, 3, 2],
+        },
+        &[e],
+        ty(Elem::F32, &[2, 2, 2]),
+        S,
+    );
+    let reverse = f.push1(
+        Op::Reverse {
+            axes: smallvec![0, 2],
+        },
+        &[slice],
+        ty(Elem::F32, &[2, 2, 2]),
+        S,
+    );
+    let minus = f.number(-7.0, Type::scalar(Elem::F32), S);
+    let pad = f.push1(
+        Op::Pad {
+            low: vec![1, 0, 2],
+            high: vec![0, 3, 1],
+            interior: vec![0, 1, 2],
+        },
+        &[reverse, minus],
+        ty(Elem::F32, &[3, 6, 7]),
+        S,
+    );
+    let concat = f.push1(
+        Op::Concat { axis: 1 },
+        &[slice, reverse, slice],
+        ty(Elem::F32, &[2, 6, 2]),
+        S,
+    );
+    let iota = f.push1(Op::Iota { axis: 1 }, &[], ty(Elem::I64, &[4, 6]), S);
+    let iota_f = f.convert(iota, Elem::F32, S);
+    let stop = f.push1(Op::Stop, &[x], ty(Elem::F32, &[4, 6, 5]), S);
+    f.results = vec![
+        flat, ragged, third, doubled, shifted, t, t2, slice, reverse, pad, concat, iota, iota_f,
+        stop, x, x,
+    ];
+    check(&f);
+}
+
+#[test]
+fn reductions_and_scans() {
+    for dims in [[5usize, 40], [40, 5], [17, 33]] {
+        let mut f = Function::new("reductions");
+        let x = f.param(ty(Elem::F32, &dims), "x");
+        let y = f.unary(Unary::Sin, x, S);
+        let mut results = Vec::new();
+        for op in [Reduction::Max, Reduction::Min] {
+            for axis in [0, 1] {
+                let out = ty(Elem::F32, &[dims[1 - axis]]);
+                let axes = smallvec![axis];
+                results.push(f.push1(Op::Reduce { op, axes }, &[y], out, S));
+                let out = ty(Elem::I64, &[dims[1 - axis]]);
+                results.push(f.push1(Op::ArgReduce { op, axis }, &[y], out, S));
+            }
+            let axes = smallvec![0, 1];
+            results.push(f.push1(Op::Reduce { op, axes }, &[y], Type::scalar(Elem::F32), S));
+        }
+        for axis in [0, 1] {
+            for reverse in [false, true] {
+                let out = ty(Elem::F32, &dims);
+                results.push(f.push1(Op::CumSum { axis, reverse }, &[y], out, S));
+            }
+        }
+        let out = ty(Elem::I64, &dims);
+        results.push(f.push1(Op::ArgSort, &[y], out, S));
+        f.results = results;
+        check(&f);
+    }
+}
+
+#[test]
+fn long_sums_have_two_stages() {
+    let mut f = Function::new("long");
+    let x = f.param(ty(Elem::F32, &[20_000]), "x");
+    let m = f.param(ty(Elem::F32, &[120, 130]), "m");
+    let s = f.sum(x, &[0], S);
+    let t = f.sum(m, &[0, 1], S);
+    let square = f.multiply(m, m, S);
+    let u = f.sum(square, &[0, 1], S);
+    let axes = smallvec![0, 1];
+    let op = Reduction::Max;
+    let top = f.push1(Op::Reduce { op, axes }, &[m], Type::scalar(Elem::F32), S);
+    f.results = vec![s, t, u, top];
+    let plan = check(&f);
+    assert!(plan.steps.len() <= 8, "{}", plan.steps.len());
+}
+
+#[test]
+fn gather_and_scatter() {
+    let mut f = Function::new("gather");
+    let x = f.param(ty(Elem::F32, &[3, 8]), "x");
+    let y = f.param(ty(Elem::F32, &[4, 3, 2]), "y");
+    let rows = f.param(ty(Elem::I64, &[6]), "rows");
+    let each = f.param(ty(Elem::I64, &[4, 5]), "each");
+    let e = f.unary(Unary::Exp, x, S);
+    let a = f.push1(
+        Op::Gather { batch: 0 },
+        &[e, rows],
+        ty(Elem::F32, &[6, 8]),
+        S,
+    );
+    let b = f.push1(
+        Op::Gather { batch: 1 },
+        &[y, each],
+        ty(Elem::F32, &[4, 5, 2]),
+        S,
+    );
+    let t = f.permute(x, &[1, 0], S);
+    let c = f.push1(
+        Op::Gather { batch: 0 },
+        &[t, rows],
+        ty(Elem::F32, &[6, 3]),
+        S,
+    );
+    let doubled = f.binary(Binary::Add, a, a, S);
+    let back = f.push1(
+        Op::ScatterAdd { batch: 0 },
+        &[rows, doubled],
+        ty(Elem::F32, &[3, 8]),
+        S,
+    );
+    let back2 = f.push1(
+        Op::ScatterAdd { batch: 1 },
+        &[each, b],
+        ty(Elem::F32, &[4, 3, 2]),
+        S,
+    );
+    let row = f.sum(a, &[1], S);
+    let count = f.push1(
+        Op::ScatterAdd { batch: 0 },
+        &[rows, row],
+        ty(Elem::F32, &[3]),
+        S,
+    );
+    f.results = vec![a, b, c, doubled, back, back2, count];
+    check(&f);
+    // An index out of range is reported, with the index.
+    let plan = planned(&f, true);
+    let mut inputs: Vec<Tensor> = f
+        .params
+        .iter()
+        .enumerate()
+        .map(|(at, &p)| sample(f.ty(p), at as u64 + 1))
+        .collect();
+    inputs[2] = Tensor::i64(&[6], vec![0, 1, 2, 9, -4, 0]);
+    let Err(Stopped::Check(code, detail)) = run_plan(&plan, &inputs) else {
+        panic!("the index 9 went through");
+    };
+    assert!(detail == 9 || detail == -4, "{detail}");
+    let message = &plan.checks[code as usize - 1].message;
+    assert!(message.contains("axis of size"), "{message}");
+}
+
+#[test]
+fn draws() {
+    for elem in [Elem::F32, Elem::F64] {
+        let mut f = Function::new("draws");
+        let seed = f.param(Type::scalar(Elem::I64), "seed");
+        let step = f.param(Type::scalar(Elem::I64), "step");
+        let example = f.param(ty(Elem::I64, &[6]), "example");
+        let inner = f.param(ty(Elem::I64, &[6]), "inner");
+        let mut draw = |distribution, operands: &[aec_ir::Value], batch, dims: &[usize]| {
+            let op = Op::Draw {
+                distribution,
+                site: 77,
+                batch,
+                radices: vec![5; operands.len().saturating_sub(3)],
+            };
+            f.push1(op, operands, ty(elem, dims), S)
+        };
+        let a = draw(Distribution::Normal, &[seed, step, example], 1, &[6, 40]);
+        let b = draw(
+            Distribution::Uniform,
+            &[seed, step, example, inner, inner],
+            1,
+            &[6],
+        );
+        let c = draw(Distribution::Normal, &[seed, step], 0, &[3, 5]);
+        let shifted = f.binary(Binary::Add, a, a, S);
+        let total = f.sum(a, &[0], S);
+        f.results = vec![b, c, shifted, total];
+        check(&f);
+    }
+}
+
+#[test]
+fn conversions() {
+    let mut f = Function::new("convert");
+    let x = f.param(ty(Elem::F64, &[20]), "x");
+    let i = f.param(ty(Elem::I64, &[20]), "i");
+    f.results = vec![
+        f.convert(x, Elem::F32, S),
+        f.convert(x, Elem::I32, S),
+        f.convert(x, Elem::Bool, S),
+        f.convert(i, Elem::F64, S),
+        f.convert(i, Elem::I32, S),
+        f.convert(i, Elem::Bool, S),
+    ];
+    check(&f);
+}
+
+#[test]
+fn softmax_rows_are_one_kernel() {
+    let mut f = Function::new("softmax");
+    let x = f.param(ty(Elem::F32, &[12, 40]), "x");
+    let axes = smallvec![1];
+    let op = Reduction::Max;
+    let top = f.push1(Op::Reduce { op, axes }, &[x], ty(Elem::F32, &[12]), S);
+    let wide = f.contract(&[(top, &[0])], &[0, 1], &[(1, 40)], 1.0, S);
+    let shifted = f.binary(Binary::Sub, x, wide, S);
+    let e = f.unary(Unary::Exp, shifted, S);
+    let sum = f.sum(e, &[1], S);
+    let sums = f.contract(&[(sum, &[0])], &[0, 1], &[(1, 40)], 1.0, S);
+    let y = f.binary(Binary::Div, e, sums, S);
+    let log = f.unary(Unary::Log, sum, S);
+    f.results = vec![y, log];
+    let plan = check(&f);
+    assert_eq!(plan.steps.len(), 1);
+    assert_eq!(plan.arena_bytes, 0);
+}
+
+#[test]
+fn constants_and_empty_tensors() {
+    let mut f = Function::new("constants");
+    let x = f.param(ty(Elem::F32, &[0, 4]), "x");
+    let y = f.param(ty(Elem::F32, &[4, 6]), "y");
+    let dense = f.push1(
+        Op::Dense(std::sync::Arc::new(Tensor::f32(&[3], vec![1.0, 2.0, 3.0]))),
+        &[],
+        ty(Elem::F32, &[3]),
+        S,
+    );
+    let c = f.constant(Literal::Int(4), ty(Elem::I32, &[2, 2]), S);
+    let z = f.contract(&[(x, &[0, 1]), (y, &[1, 2])], &[0, 2], &[], 1.0, S);
+    let none = f.sum(x, &[0, 1], S);
+    let nothing = f.contract(&[(x, &[0, 1]), (x, &[0, 2])], &[1, 2], &[], 1.0, S);
+    f.results = vec![dense, c, z, none, nothing, dense];
+    check(&f);
+}
