@@ -66,13 +66,23 @@ fn blocks(name: &str, text: &str) -> Vec<Block> {
 fn judge(block: &Block, folder: &Path) -> Option<String> {
     let script = folder.join("block.ae");
     fs::write(&script, &block.code).unwrap();
-    let done = Command::new(env!("CARGO_BIN_EXE_aec")).arg("run").arg(&script).current_dir(folder).output().unwrap();
-    let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    let done = Command::new(env!("CARGO_BIN_EXE_aec"))
+        .arg("run")
+        .arg(&script)
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    let (out, err) = (
+        String::from_utf8_lossy(&done.stdout),
+        String::from_utf8_lossy(&done.stderr),
+    );
     match (&block.fails, done.status.code()) {
         (Some(code), Some(1)) if err.contains(&format!("error[{code}]")) => None,
         (Some(code), _) => Some(format!("it was to fail with {code}:\n{out}{err}")),
         (None, Some(0)) => match &block.output {
-            Some(expected) if *expected != out => Some(format!("expected\n{expected}\nit printed\n{out}")),
+            Some(expected) if *expected != out => {
+                Some(format!("expected\n{expected}\nit printed\n{out}"))
+            }
             Some(_) | None => None,
         },
         (None, _) => Some(format!("it failed:\n{out}{err}")),
@@ -84,11 +94,18 @@ fn blocks_of_the_reference_run() {
     let folder = std::env::temp_dir().join(format!("aec-docs-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
     let mut pages = vec![root().join("README.md")];
-    pages.extend(fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path()));
+    pages.extend(
+        fs::read_dir(root().join("docs"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path()),
+    );
     pages.sort();
     let mut count = 0;
     let mut problems = Vec::new();
-    for page in pages.iter().filter(|page| page.extension().is_some_and(|kind| kind == "md")) {
+    for page in pages
+        .iter()
+        .filter(|page| page.extension().is_some_and(|kind| kind == "md"))
+    {
         let name = page.file_name().unwrap().to_string_lossy().into_owned();
         for block in blocks(&name, &fs::read_to_string(page).unwrap()) {
             count += 1;
@@ -107,7 +124,13 @@ fn blocks_are_cut_out_of_markdown() {
     let page = "text\n```ae\nprint 1\n```\n\n```text\n1\n```\n```sh\nls\n```\n```ae fails E0301\nx\n```\nbetween\n```text\nno\n```\n";
     let found = blocks("page.md", page);
     assert_eq!(found.len(), 2);
-    assert_eq!((found[0].code.as_str(), found[0].output.as_deref()), ("print 1\n", Some("1\n")));
-    assert_eq!((found[1].fails.as_deref(), found[1].output.as_deref()), (Some("E0301"), None));
+    assert_eq!(
+        (found[0].code.as_str(), found[0].output.as_deref()),
+        ("print 1\n", Some("1\n"))
+    );
+    assert_eq!(
+        (found[1].fails.as_deref(), found[1].output.as_deref()),
+        (Some("E0301"), None)
+    );
     assert_eq!(found[1].place, "page.md:12");
 }

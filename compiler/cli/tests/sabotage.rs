@@ -9,24 +9,70 @@ use std::thread;
 
 /// Row, text in it, the fault that takes its place.
 const FAULTS: &[(&str, &str, &str)] = &[
-    ("A1_vanilla", "e3(relu(e2(relu(e1(x)))))", "e3(e2(stop(e1(x))))"),
-    ("A2_sigmoid", "bce(decoder(encoder(v)), v)", "bce(decoder(stop(encoder(v))), v)"),
-    ("A3_tied", "sigmoid(W' @ h + c)", "sigmoid(stop(W)' @ h + c)"),
+    (
+        "A1_vanilla",
+        "e3(relu(e2(relu(e1(x)))))",
+        "e3(e2(stop(e1(x))))",
+    ),
+    (
+        "A2_sigmoid",
+        "bce(decoder(encoder(v)), v)",
+        "bce(decoder(stop(encoder(v))), v)",
+    ),
+    (
+        "A3_tied",
+        "sigmoid(W' @ h + c)",
+        "sigmoid(stop(W)' @ h + c)",
+    ),
     ("A6_gaussian", "l2(f, v) / (2 * s^2)", "l2(f, v) / s^2"),
-    ("A7_binomial", "-> real = bce(f, v)", "-> real = bce(f, v) / n"),
-    ("A12_layers", "nn.Mlp([K, 64, 128, D], last = sigmoid)", "nn.Mlp([K, D], last = sigmoid)"),
-    ("A14_training", "epochs = 20, seed = 1 }\nlet c", "epochs = 20, seed = 4 }\nlet c"),
+    (
+        "A7_binomial",
+        "-> real = bce(f, v)",
+        "-> real = bce(f, v) / n",
+    ),
+    (
+        "A12_layers",
+        "nn.Mlp([K, 64, 128, D], last = sigmoid)",
+        "nn.Mlp([K, D], last = sigmoid)",
+    ),
+    (
+        "A14_training",
+        "epochs = 20, seed = 1 }\nlet c",
+        "epochs = 20, seed = 4 }\nlet c",
+    ),
     ("C1_gaussian_noise", "noise.gaussian(x, sigma)))", "x))"),
     ("C2_zeroing", "noise.zero(x, p)))", "x))"),
-    ("C3_any_corruption", "encoder(corrupt(x))), x)", "encoder(x)), x)"),
-    ("I2_encoder", "exp(encoder(x).logvar / 2)", "encoder(x).logvar / 2"),
-    ("I3_kl", "kl_normal(mu, 2 * log(sigma))", "kl_normal(mu, log(sigma))"),
-    ("I5_reparameterisation", "normal(q.mu, q.sigma)", "normal(q.mu, stop(q.sigma))"),
-    ("I8_vae_digits", "kl = kl_normal(q.mu, q.logvar))", "kl = 0 * kl_normal(q.mu, q.logvar))"),
+    (
+        "C3_any_corruption",
+        "encoder(corrupt(x))), x)",
+        "encoder(x)), x)",
+    ),
+    (
+        "I2_encoder",
+        "exp(encoder(x).logvar / 2)",
+        "encoder(x).logvar / 2",
+    ),
+    (
+        "I3_kl",
+        "kl_normal(mu, 2 * log(sigma))",
+        "kl_normal(mu, log(sigma))",
+    ),
+    (
+        "I5_reparameterisation",
+        "normal(q.mu, q.sigma)",
+        "normal(q.mu, stop(q.sigma))",
+    ),
+    (
+        "I8_vae_digits",
+        "kl = kl_normal(q.mu, q.logvar))",
+        "kl = 0 * kl_normal(q.mu, q.logvar))",
+    ),
 ];
 
 fn judge(row: &str, text: &str, fault: &str, folder: &Path) -> Option<String> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/rows").join(format!("{row}.ae"));
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/rows")
+        .join(format!("{row}.ae"));
     let source = fs::read_to_string(file).unwrap();
     if source.matches(text).count() != 1 {
         return Some(format!("{row}: `{text}` is to stand in it once"));
@@ -39,7 +85,10 @@ fn judge(row: &str, text: &str, fault: &str, folder: &Path) -> Option<String> {
         .current_dir(folder)
         .output()
         .unwrap();
-    let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    let (out, err) = (
+        String::from_utf8_lossy(&done.stdout),
+        String::from_utf8_lossy(&done.stderr),
+    );
     match done.status.code() {
         Some(0) => Some(format!("{row} does not notice `{fault}`:\n{out}")),
         Some(1) if err.contains("assert") => None,
@@ -57,14 +106,19 @@ fn every_row_notices_a_fault() {
             .map(|_| {
                 scope.spawn(|| {
                     let mut problems = Vec::new();
-                    while let Some((row, text, fault)) = FAULTS.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    while let Some((row, text, fault)) =
+                        FAULTS.get(next.fetch_add(1, Ordering::Relaxed))
+                    {
                         problems.extend(judge(row, text, fault, &folder));
                     }
                     problems
                 })
             })
             .collect();
-        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+        workers
+            .into_iter()
+            .flat_map(|worker| worker.join().unwrap())
+            .collect()
     });
     fs::remove_dir_all(&folder).unwrap();
     assert!(problems.is_empty(), "{}", problems.join("\n"));

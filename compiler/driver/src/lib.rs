@@ -1,1 +1,24 @@
-//! placeholder until its first commit.
+//! The pipeline, sessions, the embedded library and the execution of scripts.
+//!
+//! Invariants: effects happen here and nowhere above in the pipeline; only the caller's `out`
+//! and standard error are written to; what a run prints follows from the script, its files and
+//! the seed alone, not from the number of threads.
+
+pub mod compare;
+mod effects;
+pub mod exec;
+pub mod format;
+mod names;
+pub mod pipeline;
+mod progress;
+mod run;
+pub mod session;
+mod settings;
+pub mod show;
+pub mod stdlib;
+pub mod testing;
+mod train;
+mod trainlog;
+
+pub use run::{Ended, Outcome, has_errors};
+pub use session::{Options, Session};

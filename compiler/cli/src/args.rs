@@ -1,0 +1,108 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// The compiler and REPL of `.ae`, a small tensor language for autoencoders.
+#[derive(Parser, Debug)]
+#[command(
+    name = "aec",
+    disable_version_flag = true,
+    arg_required_else_help = true
+)]
+#[command(
+    after_help = "Exit codes: 0 well, 1 the program or a test failed, 2 wrong use or a bug of ours, \
+                        130 ended by Ctrl-C, 141 nobody read the output."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run a script
+    Run {
+        /// The script
+        file: PathBuf,
+        #[command(flatten)]
+        options: RunOptions,
+        #[command(flatten)]
+        child: ChildOptions,
+        /// Show where the time went, on standard error
+        #[arg(long)]
+        timings: bool,
+    },
+    /// Check scripts without running them or opening their data
+    Check {
+        /// The scripts
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// `real` and `[n]` are f64
+        #[arg(long)]
+        f64: bool,
+    },
+    /// Run the tests in files and folders
+    Test {
+        /// Files and folders [default: the current folder]
+        paths: Vec<PathBuf>,
+        /// Rewrite the golden files (.out, .err) with what comes now
+        #[arg(long)]
+        bless: bool,
+        /// Also run files that say they take minutes
+        #[arg(long)]
+        slow: bool,
+        /// Relative tolerance of numbers in files that state none
+        #[arg(long, value_name = "T")]
+        tolerance: Option<f64>,
+    },
+    /// Show what a script becomes at a stage
+    Show {
+        /// ast, tir, tir:PASS, tir:all, plan, kernels, lir, clif or asm
+        stage: String,
+        /// The script
+        file: PathBuf,
+        #[command(flatten)]
+        options: RunOptions,
+    },
+    /// Type and run, line by line
+    Repl {
+        #[command(flatten)]
+        options: RunOptions,
+    },
+    /// Print the version
+    Version,
+}
+
+/// Choices of a run.
+#[derive(Args, Debug, Clone)]
+pub struct RunOptions {
+    /// Threads to compute with; results do not depend on it [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Seed of the script's draws
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub seed: u64,
+    /// Run the slow reference interpreter instead of compiled code
+    #[arg(long)]
+    pub interpret: bool,
+    /// `real` and `[n]` are f64
+    #[arg(long)]
+    pub f64: bool,
+}
+
+/// How `aec test` starts a run.
+#[derive(Args, Debug, Clone)]
+pub struct ChildOptions {
+    /// How messages name the script
+    #[arg(long, hide = true)]
+    pub name: Option<String>,
+    /// A further folder to look for data in
+    #[arg(long, hide = true)]
+    pub look_in: Vec<PathBuf>,
+    /// Run the test blocks and write their results to this file
+    #[arg(long, hide = true)]
+    pub report: Option<PathBuf>,
+}

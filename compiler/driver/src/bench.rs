@@ -1,0 +1,120 @@
+//! Timing the steps of a training, for `aec bench`. The clock only records; what is done with the
+//! times is decided when the run is over.
+
+use std::cell::RefCell;
+use std::time::{Duration, Instant};
+
+/// Steps that are run at least and at most.
+const LEAST: usize = 40;
+const MOST: usize = 3000;
+/// Steps before this time, and at least so many, warm up and do not count.
+const WARM_UP: Duration = Duration::from_millis(500);
+const WARM_UP_STEPS: usize = 5;
+
+/// Records every step of the first training of a script.
+#[derive(Debug)]
+pub struct BenchClock {
+    budget: Duration,
+    steps: Option<usize>,
+    record: RefCell<Record>,
+}
+
+#[derive(Debug, Default)]
+struct Record {
+    first: Option<Instant>,
+    times: Vec<Duration>,
+    losses: Vec<f64>,
+}
+
+/// What was measured.
+#[derive(Clone, PartialEq, Debug)]
+pub struct BenchFigures {
+    /// When the first step ended.
+    pub first_step: Instant,
+    /// Times of the steps that count, ascending, in microseconds.
+    pub steps_us: Vec<f64>,
+    /// The loss of the first step and of the tenth.
+    pub losses: (f64, f64),
+}
+
+impl BenchFigures {
+    /// The time that a share of the steps stayed below, in microseconds.
+    pub fn quantile_us(&self, share: f64) -> f64 {
+        let last = self.steps_us.len().saturating_sub(1);
+        self.steps_us.get((share * self.steps_us.len() as f64) as usize).or(self.steps_us.get(last)).copied().unwrap_or(0.0)
+    }
+}
+
+impl BenchClock {
+    /// A clock for so many timed steps, or as many as fit the budget.
+    pub fn new(budget: Duration, steps: Option<usize>) -> BenchClock {
+        BenchClock { budget, steps, record: RefCell::default() }
+    }
+
+    /// How many steps the training is to have.
+    pub(crate) fn most(&self) -> usize {
+        self.steps.unwrap_or(MOST) + 1 + MOST
+    }
+
+    /// Notes a step; true when no more are wanted.
+    pub(crate) fn step(&self, time: Duration, loss: f64) -> bool {
+        let mut record = self.record.borrow_mut();
+        let first = *record.first.get_or_insert_with(Instant::now);
+        record.times.push(time);
+        record.losses.push(loss);
+        let warm = warm_up(&record.times);
+        let timed = record.times.len() - warm;
+        match self.steps {
+            Some(steps) => timed >= steps && first.elapsed() >= WARM_UP.min(self.budget),
+            None => timed >= LEAST && (timed >= MOST || first.elapsed() >= WARM_UP + self.budget),
+        }
+    }
+
+    /// What was measured, if a training ran.
+    pub fn figures(&self) -> Option<BenchFigures> {
+        let record = self.record.borrow();
+        let first_step = record.first?;
+        let mut steps_us: Vec<f64> =
+            record.times[warm_up(&record.times)..].iter().map(|time| time.as_secs_f64() * 1e6).collect();
+        steps_us.sort_by(f64::total_cmp);
+        let losses = (*record.losses.first()?, *record.losses.get(9).or(record.losses.last())?);
+        Some(BenchFigures { first_step, steps_us, losses })
+    }
+}
+
+/// How many of the steps warm up: the first, and what follows until time and number are reached.
+fn warm_up(times: &[Duration]) -> usize {
+    let mut spent = Duration::ZERO;
+    for (at, time) in times.iter().enumerate().skip(1) {
+        spent += *time;
+        if at >= WARM_UP_STEPS && (spent >= WARM_UP || at >= 200) {
+            return at + 1;
+        }
+    }
+    times.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warm_up_is_left_out_and_the_rest_sorted() {
+        let clock = BenchClock::new(Duration::ZERO, Some(3));
+        let mut done = false;
+        for at in 0..9 {
+            assert!(!done, "asked for step {at}");
+            done = clock.step(Duration::from_millis(if at < 6 { 200 } else { 10 - at }), at as f64);
+        }
+        assert!(done);
+        let figures = clock.figures().unwrap();
+        assert_eq!(figures.steps_us, [2000.0, 3000.0, 4000.0]);
+        assert_eq!(figures.losses, (0.0, 8.0));
+        assert_eq!(figures.quantile_us(0.5), 3000.0);
+    }
+
+    #[test]
+    fn a_script_without_training_has_no_figures() {
+        assert_eq!(BenchClock::new(Duration::ZERO, None).figures(), None);
+    }
+}

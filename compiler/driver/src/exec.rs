@@ -1,0 +1,389 @@
+//! Programs ready to run, and instances of them that keep their memory between runs. Two back
+//! ends answer alike: compiled code and the reference interpreter.
+
+use crate::session::Result;
+use aec_codegen::{Executable, RunError};
+use aec_ir::interpret::{InterpretError, Precision, interpret};
+use aec_ir::rewrite::for_each_function;
+use aec_ir::{Function, Guard};
+use aec_runtime::gemm::Isa;
+use aec_runtime::pool::Pool;
+use aec_runtime::{Data, Tensor};
+use aec_syntax::{Diagnostic, Span};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Why a run gave no result.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Failure {
+    /// A guarded value was not finite; nothing was written.
+    NotFinite {
+        /// The script text to blame.
+        span: Span,
+    },
+    /// A check failed, such as an index out of range.
+    Check {
+        /// The script text to blame.
+        span: Span,
+        /// What is wrong.
+        message: String,
+    },
+    /// A rule of our own was broken.
+    Internal(String),
+}
+
+impl Failure {
+    /// As a message to the user; `span` is the statement.
+    pub fn diagnostic(self, span: Span) -> Box<Diagnostic> {
+        let at = |inner: Span| if inner.is_none() { span } else { inner };
+        Box::new(match self {
+            Failure::NotFinite { span: inner } => {
+                Diagnostic::error("E0801", at(inner), "the loss is not a finite number")
+            }
+            Failure::Check {
+                span: inner,
+                message,
+            } => Diagnostic::error("E0802", at(inner), message),
+            Failure::Internal(message) => {
+                Diagnostic::error("E0999", span, format!("this is a bug in aec: {message}"))
+            }
+        })
+    }
+}
+
+/// A program: what one TIR function became.
+pub struct Program {
+    /// The function as it was traced.
+    traced: Function,
+    /// For a program out of the cache: the one it was compiled for, of the same structure but
+    /// with the spans of another place.
+    compiled_for: Option<Rc<Program>>,
+    code: Rc<Code>,
+    pool: Arc<Pool>,
+}
+
+enum Code {
+    Interpreted(Function),
+    Compiled {
+        executable: Arc<Executable>,
+        /// Memory of the last single run, if it was small enough to keep.
+        idle: RefCell<Option<aec_codegen::Instance>>,
+    },
+}
+
+/// Instances of up to so many bytes are kept between single runs; larger ones take their inputs
+/// where they are and are freed.
+const KEEP: usize = 1 << 20;
+
+impl Program {
+    /// A program that the interpreter runs.
+    pub(crate) fn interpreted(traced: Function, function: Function, pool: Arc<Pool>) -> Program {
+        Program {
+            traced,
+            compiled_for: None,
+            code: Rc::new(Code::Interpreted(function)),
+            pool,
+        }
+    }
+
+    /// A program of machine code.
+    pub(crate) fn compiled(
+        traced: Function,
+        executable: Arc<Executable>,
+        pool: Arc<Pool>,
+    ) -> Program {
+        let idle = RefCell::new(None);
+        Program {
+            traced,
+            compiled_for: None,
+            code: Rc::new(Code::Compiled { executable, idle }),
+            pool,
+        }
+    }
+
+    /// The same code for a function of the same structure that stands elsewhere in the script.
+    pub(crate) fn at(self: &Rc<Program>, traced: Function) -> Program {
+        Program {
+            traced,
+            compiled_for: Some(self.clone()),
+            code: self.code.clone(),
+            pool: self.pool.clone(),
+        }
+    }
+
+    /// Puts a failure of shared code where this function stands in the script.
+    fn relocate(&self, failure: Failure) -> Failure {
+        let Some(original) = &self.compiled_for else {
+            return failure;
+        };
+        let place = |span: Span| {
+            let spans = |f: &Function| {
+                let mut all = Vec::new();
+                for_each_function(f, &mut |f| {
+                    all.extend(f.order.iter().map(|&inst| f.insts[inst].span));
+                    all.extend(f.guards.iter().map(|guard| guard.span));
+                });
+                all
+            };
+            let (old, new) = (spans(&original.traced), spans(&self.traced));
+            let at = old.iter().position(|&known| known == span);
+            at.and_then(|at| new.get(at)).copied().unwrap_or(span)
+        };
+        match failure {
+            Failure::NotFinite { span } => Failure::NotFinite { span: place(span) },
+            Failure::Check { span, message } => Failure::Check {
+                span: place(span),
+                message,
+            },
+            Failure::Internal(message) => Failure::Internal(message),
+        }
+    }
+
+    /// Runs once on tensors in memory.
+    pub fn run(&self, inputs: &[Arc<Tensor>], span: Span) -> Result<Vec<Arc<Tensor>>> {
+        let outputs = match &*self.code {
+            Code::Interpreted(function) => {
+                let inputs: Vec<Tensor> = inputs.iter().map(|input| (**input).clone()).collect();
+                run_interpreter(function, &inputs)
+            }
+            Code::Compiled { executable, idle } => self.run_compiled(executable, idle, inputs),
+        };
+        match outputs {
+            Ok(outputs) => Ok(outputs.into_iter().map(Arc::new).collect()),
+            Err(failure) => Err(self.relocate(failure).diagnostic(span)),
+        }
+    }
+
+    fn run_compiled(
+        &self,
+        executable: &Arc<Executable>,
+        idle: &RefCell<Option<aec_codegen::Instance>>,
+        inputs: &[Arc<Tensor>],
+    ) -> std::result::Result<Vec<Tensor>, Failure> {
+        let kept = idle.borrow_mut().take();
+        let mut instance = kept.unwrap_or_else(|| {
+            aec_codegen::Instance::new(executable.clone(), self.pool.clone(), Isa::best())
+        });
+        let keep = instance.memory_bytes() <= KEEP;
+        let written = &executable.plan().aliases;
+        for (at, tensor) in inputs.iter().enumerate() {
+            if keep || written.iter().any(|&(_, input)| input == at) {
+                instance.set_input(at, tensor);
+            } else {
+                instance.bind_input(at, tensor.clone());
+            }
+        }
+        instance.run().map_err(failure)?;
+        let outputs = (0..executable.plan().outputs.len())
+            .map(|at| instance.output(at))
+            .collect();
+        if keep {
+            *idle.borrow_mut() = Some(instance);
+        }
+        Ok(outputs)
+    }
+
+    /// Memory for repeated runs, on the given threads or those of the session.
+    pub fn instance(self: &Rc<Program>, pool: Option<Arc<Pool>>) -> Instance {
+        let memory = match &*self.code {
+            Code::Interpreted(_) => {
+                let zeros = |values: &[aec_ir::Value]| -> Vec<Tensor> {
+                    let zero =
+                        |&value| Tensor::zeros(self.traced.ty(value).elem, self.traced.dims(value));
+                    values.iter().map(zero).collect()
+                };
+                Memory::Interpreted {
+                    inputs: zeros(&self.traced.params),
+                    outputs: zeros(&self.traced.results),
+                }
+            }
+            Code::Compiled { executable, .. } => Memory::Compiled(aec_codegen::Instance::new(
+                executable.clone(),
+                pool.unwrap_or_else(|| self.pool.clone()),
+                Isa::best(),
+            )),
+        };
+        Instance {
+            program: self.clone(),
+            memory,
+        }
+    }
+}
+
+/// A program with its inputs and outputs in memory. After a run, an output that is aliased to an
+/// input is found in that input.
+pub struct Instance {
+    program: Rc<Program>,
+    memory: Memory,
+}
+
+enum Memory {
+    Interpreted {
+        inputs: Vec<Tensor>,
+        outputs: Vec<Tensor>,
+    },
+    Compiled(aec_codegen::Instance),
+}
+
+impl Instance {
+    /// Runs on what the inputs hold.
+    pub fn run(&mut self) -> std::result::Result<(), Failure> {
+        let result = match (&mut self.memory, &*self.program.code) {
+            (Memory::Compiled(instance), _) => instance.run().map_err(failure),
+            (Memory::Interpreted { inputs, outputs }, Code::Interpreted(function)) => {
+                run_interpreter(function, inputs).map(|results| {
+                    *outputs = results;
+                    for &(param, result) in &self.program.traced.aliases {
+                        inputs[param] = outputs[result].clone();
+                    }
+                })
+            }
+            (Memory::Interpreted { .. }, Code::Compiled { .. }) => {
+                Err(Failure::Internal("an instance of another program".into()))
+            }
+        };
+        result.map_err(|failure| self.program.relocate(failure))
+    }
+
+    /// What an input holds.
+    pub fn input(&self, at: usize) -> Tensor {
+        match &self.memory {
+            Memory::Interpreted { inputs, .. } => inputs[at].clone(),
+            Memory::Compiled(instance) => instance.input(at),
+        }
+    }
+
+    /// Fills an input.
+    pub fn set_input(&mut self, at: usize, tensor: &Tensor) {
+        match &mut self.memory {
+            Memory::Interpreted { inputs, .. } => inputs[at] = tensor.clone(),
+            Memory::Compiled(instance) => instance.set_input(at, tensor),
+        }
+    }
+
+    /// Fills an input with an int.
+    pub fn set_int(&mut self, at: usize, value: i64) {
+        self.set_ints(at, &[], std::iter::once(value));
+    }
+
+    /// Fills an i64 input.
+    pub fn set_ints(&mut self, at: usize, dims: &[usize], values: impl Iterator<Item = i64>) {
+        match &mut self.memory {
+            Memory::Interpreted { inputs, .. } => inputs[at] = Tensor::i64(dims, values.collect()),
+            Memory::Compiled(instance) => {
+                let slots = instance
+                    .input_bytes_mut(at)
+                    .chunks_exact_mut(size_of::<i64>());
+                for (slot, value) in slots.zip(values) {
+                    slot.copy_from_slice(&value.to_ne_bytes());
+                }
+            }
+        }
+    }
+
+    /// Fills an input with rows of `from` (its first axis), one for each of `rows`.
+    pub fn set_rows(&mut self, at: usize, from: &Tensor, rows: &[usize]) {
+        match &mut self.memory {
+            Memory::Interpreted { inputs, .. } => gather_rows(from, rows, &mut inputs[at]),
+            Memory::Compiled(instance) => {
+                let bytes: &[u8] = match from.data() {
+                    Data::F32(values) => bytemuck::cast_slice(values),
+                    Data::F64(values) => bytemuck::cast_slice(values),
+                    Data::I32(values) => bytemuck::cast_slice(values),
+                    Data::I64(values) => bytemuck::cast_slice(values),
+                    Data::Bool(values) => values,
+                };
+                copy_rows(bytes, rows, instance.input_bytes_mut(at));
+            }
+        }
+    }
+
+    /// The first element of an output.
+    pub fn output_scalar(&self, at: usize) -> f64 {
+        match &self.memory {
+            Memory::Interpreted { outputs, .. } => outputs[at].get_f64(0),
+            Memory::Compiled(instance) => instance.output_scalar(at),
+        }
+    }
+}
+
+fn failure(error: RunError) -> Failure {
+    match error {
+        RunError::NotFinite { span, .. } => Failure::NotFinite { span },
+        RunError::Check { span, message } => Failure::Check { span, message },
+        RunError::Codegen(error) => Failure::Internal(error.to_string()),
+    }
+}
+
+/// Evaluates a function and then its guards.
+fn run_interpreter(
+    function: &Function,
+    inputs: &[Tensor],
+) -> std::result::Result<Vec<Tensor>, Failure> {
+    let mut guarded = function.clone();
+    guarded
+        .results
+        .extend(function.guards.iter().map(|guard| guard.value));
+    let interpreted = interpret(&guarded, inputs, Precision::AsTyped);
+    let mut results = interpreted.map_err(|error| match error {
+        InterpretError::OutOfRange { index, size, span } => Failure::Check {
+            span,
+            message: format!("index {index} is out of range for an axis of size {size}"),
+        },
+        InterpretError::Invalid(_)
+        | InterpretError::Inputs(_)
+        | InterpretError::Derivative { .. } => Failure::Internal(error.to_string()),
+    })?;
+    let values = results.split_off(function.results.len());
+    let bad: Option<&Guard> = function
+        .guards
+        .iter()
+        .zip(&values)
+        .find(|(_, value)| !(0..value.len()).all(|at| value.get_f64(at).is_finite()))
+        .map(|(guard, _)| guard);
+    match bad {
+        Some(guard) => Err(Failure::NotFinite { span: guard.span }),
+        None => Ok(results),
+    }
+}
+
+/// Copies rows of `from` (its first axis) into `to`, one for each of `rows`.
+pub fn gather_rows(from: &Tensor, rows: &[usize], to: &mut Tensor) {
+    match (from.data(), to.data_mut()) {
+        (Data::F32(from), Data::F32(to)) => copy_rows(from, rows, to),
+        (Data::F64(from), Data::F64(to)) => copy_rows(from, rows, to),
+        (Data::I32(from), Data::I32(to)) => copy_rows(from, rows, to),
+        (Data::I64(from), Data::I64(to)) => copy_rows(from, rows, to),
+        (Data::Bool(from), Data::Bool(to)) => copy_rows(from, rows, to),
+        _ => debug_assert!(false, "element types differ"),
+    }
+}
+
+fn copy_rows<T: Copy>(from: &[T], rows: &[usize], to: &mut [T]) {
+    if rows.is_empty() || to.is_empty() {
+        return;
+    }
+    let width = to.len() / rows.len();
+    for (&row, slot) in rows.iter().zip(to.chunks_exact_mut(width)) {
+        slot.copy_from_slice(&from[row * width..][..width]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aec_runtime::Elem;
+
+    #[test]
+    fn rows_are_gathered_in_order() {
+        let from = Tensor::f32(&[3, 2], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        let mut to = Tensor::zeros(Elem::F32, &[2, 2]);
+        gather_rows(&from, &[2, 0], &mut to);
+        assert_eq!(to, Tensor::f32(&[2, 2], vec![5.0, 6.0, 1.0, 2.0]));
+        let scalars = Tensor::i64(&[3], vec![7, 8, 9]);
+        let mut one = Tensor::zeros(Elem::I64, &[1]);
+        gather_rows(&scalars, &[1], &mut one);
+        assert_eq!(one, Tensor::i64(&[1], vec![8]));
+    }
+}

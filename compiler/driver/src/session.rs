@@ -1,0 +1,264 @@
+//! A session: one elaborator, and the world that answers it. The world owns what outlives a
+//! statement: compiled programs, the output, and whether the user wants to stop.
+
+use crate::pipeline::Compiler;
+use crate::{effects, format, stdlib, train};
+use aec_runtime::{Elem, Tensor, interrupt};
+use aec_syntax::ast::{Ident, Item, ItemKind};
+use aec_syntax::{Diagnostic, SourceMap, Span};
+use aec_types::{EffectArgs, Elaborator, Host, TrainRequest, Value};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// What elaboration and running give, or why they can't.
+pub type Result<T> = std::result::Result<T, Box<Diagnostic>>;
+
+/// Choices of the command line.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Threads that kernels run on; 0 takes all cores. Results do not depend on it.
+    pub threads: usize,
+    /// Run the reference interpreter instead of compiled code.
+    pub interpret: bool,
+    /// Root of the script's draws.
+    pub seed: u64,
+    /// What `real` and `[n]` mean.
+    pub float: Elem,
+    /// Folders in which files to be read are looked for after the current one; `use` looks in
+    /// the first.
+    pub look_in: Vec<PathBuf>,
+    /// Whether to show progress on standard error.
+    pub progress: bool,
+    /// Compile trainings without running them, and leave files alone (for `aec show`).
+    pub dry: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            threads: 0,
+            interpret: false,
+            seed: 0,
+            float: Elem::F32,
+            look_in: Vec::new(),
+            progress: false,
+            dry: false,
+        }
+    }
+}
+
+/// Why a run ends that is nobody's error.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stop {
+    /// Ctrl-C.
+    Interrupted,
+    /// Nobody reads standard output any more.
+    ClosedPipe,
+}
+
+/// The world around an elaborator.
+pub struct World {
+    /// Choices of the command line.
+    pub options: Options,
+    /// Compiles and keeps programs.
+    pub compiler: Compiler,
+    out: RefCell<Box<dyn Write>>,
+    stop: Cell<Option<Stop>>,
+    /// A training was interrupted: what follows may still save, but not train.
+    training_interrupted: Cell<bool>,
+    sources: OnceCell<Rc<RefCell<SourceMap>>>,
+}
+
+impl World {
+    /// Why the run was stopped, if it was.
+    pub fn stopped(&self) -> Option<Stop> {
+        self.stop
+            .get()
+            .or(self.training_interrupted.get().then_some(Stop::Interrupted))
+    }
+
+    /// Notes why the run stops; the error is what unwinds the script.
+    pub fn stop(&self, stop: Stop, span: Span) -> Box<Diagnostic> {
+        self.stop.set(Some(stop));
+        let message = match stop {
+            Stop::Interrupted => "interrupted",
+            Stop::ClosedPipe => "nobody reads the output any more",
+        };
+        Box::new(Diagnostic::error("E0891", span, message))
+    }
+
+    /// Takes the user's wish to stop, if there is one.
+    pub fn take_interrupt(&self) -> bool {
+        let requested = interrupt::requested();
+        if requested {
+            interrupt::clear();
+        }
+        requested
+    }
+
+    /// Notes that a training was interrupted and its weights kept.
+    pub fn note_interrupted_training(&self) {
+        self.training_interrupted.set(true);
+    }
+
+    /// Forgets that anything was interrupted (the REPL goes on).
+    pub fn forget_stop(&self) {
+        self.stop.set(None);
+        self.training_interrupted.set(false);
+        interrupt::clear();
+    }
+
+    /// Writes to standard output.
+    pub fn write(&self, text: &str, span: Span) -> Result<()> {
+        let mut out = self.out.borrow_mut();
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                Err(self.stop(Stop::ClosedPipe, span))
+            }
+            Err(error) => Err(Box::new(Diagnostic::error(
+                "E0892",
+                span,
+                format!("cannot write to standard output: {error}"),
+            ))),
+        }
+    }
+
+    /// The file that a script names for reading: as given, else beside the script and so on.
+    pub fn find_file(&self, name: &str) -> PathBuf {
+        let path = Path::new(name);
+        if path.is_absolute() || path.exists() {
+            return path.to_path_buf();
+        }
+        self.options
+            .look_in
+            .iter()
+            .map(|folder| folder.join(path))
+            .find(|path| path.exists())
+            .unwrap_or_else(|| path.to_path_buf())
+    }
+
+    /// `file:line:column` of a span.
+    pub fn locate(&self, span: Span) -> String {
+        match self.sources.get() {
+            Some(sources) => sources.borrow().locate(span),
+            None => String::new(),
+        }
+    }
+}
+
+impl Host for World {
+    fn run(
+        &self,
+        function: aec_ir::Function,
+        inputs: Vec<Arc<Tensor>>,
+        span: Span,
+    ) -> Result<Vec<Arc<Tensor>>> {
+        let program = self.compiler.compile(function, span)?;
+        program.run(&inputs, span)
+    }
+
+    fn effect(
+        &self,
+        elaborator: &mut Elaborator,
+        name: &str,
+        args: EffectArgs,
+        span: Span,
+    ) -> Result<Value> {
+        effects::perform(self, elaborator, name, &args, span)
+    }
+
+    fn format(&self, value: &Value, spec: Option<&str>, span: Span) -> Result<String> {
+        format::with_spec(value, spec)
+            .map_err(|message| Box::new(Diagnostic::error("E0815", span, message)))
+    }
+
+    fn print(&self, _elaborator: &mut Elaborator, values: &[Value], span: Span) -> Result<()> {
+        let mut line = values
+            .iter()
+            .map(format::display)
+            .collect::<Vec<_>>()
+            .join(" ");
+        line.push('\n');
+        self.write(&line, span)
+    }
+
+    fn train(&self, elaborator: &mut Elaborator, request: TrainRequest) -> Result<Value> {
+        if self.training_interrupted.get() {
+            return Err(self.stop(Stop::Interrupted, request.span));
+        }
+        train::train(self, elaborator, &request)
+    }
+
+    fn module(&self, path: &str) -> Option<(String, String)> {
+        stdlib::find(path, self.options.look_in.first().map(PathBuf::as_path))
+    }
+
+    fn check_interrupt(&self) -> Result<()> {
+        if self.take_interrupt() {
+            return Err(self.stop(Stop::Interrupted, Span::NONE));
+        }
+        Ok(())
+    }
+}
+
+/// An elaborator with its world.
+pub struct Session {
+    /// The world.
+    pub world: Rc<World>,
+    /// The elaborator.
+    pub elaborator: Elaborator,
+    /// What is wrong with the embedded library: nothing, in a sound build.
+    pub faults: Vec<Diagnostic>,
+}
+
+/// Under this name, which no script can write, every script holds the module `optim`, where
+/// `train` finds its default optimizer.
+pub(crate) const OPTIMIZERS: &str = "optim of train";
+
+impl Session {
+    /// A session that prints to `out`. It stops on Ctrl-C if [`interrupt::install`] was called.
+    pub fn new(options: Options, out: Box<dyn Write>) -> Session {
+        let (float, seed) = (options.float, options.seed);
+        let world = Rc::new(World {
+            compiler: Compiler::new(options.threads, options.interpret),
+            options,
+            out: RefCell::new(out),
+            stop: Cell::new(None),
+            training_interrupted: Cell::new(false),
+            sources: OnceCell::new(),
+        });
+        let mut elaborator = Elaborator::new(world.clone(), aec_types::Options { float, seed });
+        let _ = world.sources.set(elaborator.sources());
+        let ident = |name: &str| Ident {
+            name: name.into(),
+            span: Span::NONE,
+        };
+        let kind = ItemKind::Use {
+            path: vec![ident("optim")],
+            alias: Some(ident(OPTIMIZERS)),
+        };
+        let faults = elaborator.library_faults().to_vec();
+        let faults = match elaborator.run_item(&Item {
+            kind,
+            span: Span::NONE,
+            doc: None,
+        }) {
+            Ok(_) => faults,
+            Err(fault) => faults.into_iter().chain([*fault]).collect(),
+        };
+        Session {
+            world,
+            elaborator,
+            faults,
+        }
+    }
+
+    /// All source text of the session.
+    pub fn sources(&self) -> Rc<RefCell<SourceMap>> {
+        self.elaborator.sources()
+    }
+}
