@@ -9,6 +9,8 @@ use cranelift_codegen::settings::{self, Configurable};
 pub(crate) struct Features {
     /// Vector operands in memory need not be aligned.
     pub unaligned_operands: bool,
+    /// There are 512-bit registers, and Cranelift emits the instructions that `widen` knows.
+    pub wide: bool,
 }
 
 /// The machine this process runs on, with all its instruction sets.
@@ -36,11 +38,16 @@ pub(crate) fn native(verify: bool) -> Result<OwnedTargetIsa, CodegenError> {
 
 /// What of `isa` matters to the emitter.
 pub(crate) fn features(isa: &OwnedTargetIsa) -> Features {
-    let x86_without_avx = isa
-        .isa_flags()
-        .iter()
-        .any(|flag| flag.name == "has_avx" && flag.as_bool() == Some(false));
+    let has = |name: &str| {
+        isa.isa_flags()
+            .iter()
+            .find(|flag| flag.name == name)
+            .and_then(|flag| flag.as_bool())
+    };
     Features {
-        unaligned_operands: !x86_without_avx,
+        unaligned_operands: has("has_avx") != Some(false),
+        wide: ["has_avx2", "has_fma", "has_avx512f", "has_avx512dq"]
+            .iter()
+            .all(|name| has(name) == Some(true)),
     }
 }

@@ -4,6 +4,7 @@
 
 use crate::emit::{self, Extern, Target};
 use crate::isa::{self, Features};
+use crate::widen::{ALIGNMENT, widen};
 use aec_kernels::lir::{Kernel, ValKind};
 use aec_runtime::philox;
 use cranelift_codegen::Context;
@@ -94,6 +95,7 @@ impl Code {
         let mut compiler = Compiler {
             module: JITModule::new(builder),
             features,
+            options,
             externs: Vec::new(),
             context: Context::new(),
             builder: FunctionBuilderContext::new(),
@@ -127,6 +129,7 @@ impl Code {
 struct Compiler {
     module: JITModule,
     features: Features,
+    options: CodegenOptions,
     externs: Vec<(Extern, FuncId)>,
     context: Context,
     builder: FunctionBuilderContext,
@@ -154,36 +157,24 @@ impl Compiler {
     }
 
     fn kernel(&mut self, at: usize, kernel: &Kernel) -> Result<FuncId, CodegenError> {
-        let call_conv = self.module.isa().default_call_conv();
-        self.context.clear();
-        self.context.func = empty(at, call_conv);
-        let frontend = self.module.isa().frontend_config();
-        let (module, externs) = (&mut self.module, &self.externs);
-        emit::emit_kernel(
-            kernel,
-            &mut self.context.func,
-            &mut self.builder,
-            Target {
-                features: self.features,
-                frontend,
-                import: &mut |func, which| {
-                    let (_, id) = externs[which as usize];
-                    module.declare_func_in_func(id, func)
-                },
-            },
-        );
         let name = format!("aec:{}#{at}", kernel.name);
+        let call_conv = self.module.isa().default_call_conv();
         let id = self
             .module
-            .declare_function(&name, Linkage::Local, &self.context.func.signature)
+            .declare_function(&name, Linkage::Local, &emit::kernel_signature(call_conv))
             .map_err(describe)?;
-        self.context
-            .compile(self.module.isa(), &mut Default::default())
-            .map_err(|error| CodegenError(format!("kernel {}: {:?}", kernel.name, error.inner)))?;
-        let code = self
-            .context
-            .compiled_code()
-            .ok_or_else(|| CodegenError("no code".to_owned()))?;
+        if self.options.wide && self.features.wide && emit::can_widen(kernel) {
+            let slot_bytes = self.compile(at, kernel, true)?;
+            let code = self.context.compiled_code().ok_or_else(no_code)?;
+            if let Ok(bytes) = widen(code.code_buffer(), slot_bytes) {
+                self.module
+                    .define_function_bytes(id, ALIGNMENT, &bytes, &[])
+                    .map_err(describe)?;
+                return Ok(id);
+            }
+        }
+        self.compile(at, kernel, false)?;
+        let code = self.context.compiled_code().ok_or_else(no_code)?;
         let alignment = code.buffer.alignment;
         let relocs: Vec<ModuleReloc> = code
             .buffer
@@ -196,6 +187,65 @@ impl Compiler {
             .map_err(describe)?;
         Ok(id)
     }
+
+    /// Compiles into `context`; returns the size of explicit stack slots.
+    fn compile(&mut self, at: usize, kernel: &Kernel, wide: bool) -> Result<u32, CodegenError> {
+        let call_conv = self.module.isa().default_call_conv();
+        self.context.clear();
+        self.context.func = empty(at, call_conv);
+        let frontend = self.module.isa().frontend_config();
+        let (module, externs) = (&mut self.module, &self.externs);
+        let slot_bytes = emit::emit_kernel(
+            kernel,
+            &mut self.context.func,
+            &mut self.builder,
+            Target {
+                features: self.features,
+                frontend,
+                wide,
+                import: &mut |func, which| {
+                    let (_, id) = externs[which as usize];
+                    module.declare_func_in_func(id, func)
+                },
+            },
+        );
+        self.context
+            .compile(self.module.isa(), &mut Default::default())
+            .map_err(|error| CodegenError(format!("kernel {}: {:?}", kernel.name, error.inner)))?;
+        Ok(slot_bytes)
+    }
+}
+
+fn no_code() -> CodegenError {
+    CodegenError("no code".to_owned())
+}
+
+/// Why a kernel is not compiled to 512-bit code, or nothing if it is.
+pub fn why_narrow(kernel: &Kernel) -> Result<(), String> {
+    let isa = isa::native(true).map_err(|error| error.0)?;
+    if !isa::features(&isa).wide {
+        return Err("this machine has no AVX-512".to_owned());
+    }
+    if !emit::can_widen(kernel) {
+        return Err("values of 64 bits, draws, checks or scattered places".to_owned());
+    }
+    let mut context = Context::new();
+    context.func = empty(0, isa.default_call_conv());
+    let slot_bytes = emit::emit_kernel(
+        kernel,
+        &mut context.func,
+        &mut FunctionBuilderContext::new(),
+        Target {
+            features: isa::features(&isa),
+            frontend: isa.frontend_config(),
+            wide: true,
+            import: &mut |_, which| panic!("{which:?} is called by a wide kernel"),
+        },
+    );
+    let code = context
+        .compile(isa.as_ref(), &mut Default::default())
+        .map_err(|error| format!("{:?}", error.inner))?;
+    widen(code.code_buffer(), slot_bytes).map(|_| ())
 }
 
 fn empty(at: usize, call_conv: CallConv) -> Function {
@@ -218,6 +268,7 @@ pub fn kernel_text(kernel: &Kernel, options: CodegenOptions) -> Result<KernelTex
         Target {
             features: isa::features(&isa),
             frontend: isa.frontend_config(),
+            wide: options.wide && emit::can_widen(kernel),
             import: &mut |func, which| {
                 use cranelift_codegen::ir::{ExtFuncData, ExternalName, UserExternalName};
                 let name = func.declare_imported_user_function(UserExternalName {

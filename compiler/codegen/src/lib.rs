@@ -11,6 +11,7 @@ mod isa;
 mod jit;
 mod memory;
 mod sort;
+mod widen;
 
 pub use execute::{Executable, Instance, RunError, run_kernel, run_once};
-pub use jit::{CodegenError, CodegenOptions, KernelFn, KernelText, kernel_text};
+pub use jit::{CodegenError, CodegenOptions, KernelFn, KernelText, kernel_text, why_narrow};

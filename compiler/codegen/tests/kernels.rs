@@ -1,7 +1,7 @@
 //! Machine code against the loop IR evaluator, bit for bit, on random kernels: every operation
 //! and type, lane loops of all lengths, accumulators in all placements.
 
-use aec_codegen::{CodegenOptions, run_kernel};
+use aec_codegen::{CodegenOptions, run_kernel, why_narrow};
 use aec_kernels::eval;
 use aec_kernels::lir::{
     Acc, AccData, AccOp, Access, Affine, Bound, Buffer, BufferId, Comparison, Distribution, Kernel,
@@ -86,6 +86,8 @@ struct Builder {
     used: [i64; 5],
     in_lanes: bool,
     draws: bool,
+    /// Only what 512-bit code may have: lanes of 32 bits, side by side in memory.
+    wide: bool,
 }
 
 fn input(elem: Elem) -> BufferId {
@@ -134,6 +136,25 @@ impl Builder {
             used: [0; 5],
             in_lanes: false,
             draws: false,
+            wide: false,
+        }
+    }
+
+    fn elem(&mut self) -> Elem {
+        if self.wide {
+            self.rng
+                .pick(&[Elem::F32, Elem::F32, Elem::F32, Elem::I32, Elem::Bool])
+        } else {
+            self.rng.pick(&ELEMS)
+        }
+    }
+
+    /// Not `Bool`.
+    fn number(&mut self) -> Elem {
+        if self.wide {
+            self.rng.pick(&[Elem::F32, Elem::I32])
+        } else {
+            self.rng.pick(&ELEMS[..4])
         }
     }
 
@@ -192,18 +213,27 @@ impl Builder {
         ]);
         let elem = match op {
             AccOp::All | AccOp::Any => Elem::Bool,
-            AccOp::Sum | AccOp::Max | AccOp::Min => self.rng.pick(&ELEMS[..4]),
+            AccOp::Sum | AccOp::Max | AccOp::Min => self.number(),
         };
         self.acc(op, elem)
     }
 
     fn index(&mut self) -> Affine {
+        self.index_with(true)
+    }
+
+    /// An index; `lanes`: it may differ between lanes.
+    fn index_with(&mut self, may_differ: bool) -> Affine {
         let mut index = Affine {
             base: MIDDLE + self.rng.below(50) as i64,
             ..Affine::default()
         };
         for (var, lanes) in self.vars.clone() {
-            let coefficient = if lanes {
+            let coefficient = if lanes && !may_differ {
+                0
+            } else if lanes && self.wide {
+                self.rng.pick(&[1, 1, 1, 0])
+            } else if lanes {
                 self.rng.pick(&[1, 1, 1, 1, 0, 2, -1, 3])
             } else {
                 self.rng.pick(&[0, 1, 7, 16, -2])
@@ -226,9 +256,19 @@ impl Builder {
             base: self.used[at],
             ..Affine::default()
         };
-        for (var, lanes) in self.vars.clone().into_iter().rev() {
+        let mut vars = self.vars.clone();
+        vars.reverse();
+        if self.wide {
+            // The lane variable has coefficient 1.
+            vars.sort_by_key(|&(_, lanes)| !lanes);
+        }
+        for (var, lanes) in vars {
             if lanes {
-                let coefficient = self.rng.pick(&[1, 1, 1, 2, -1]);
+                let coefficient = if self.wide {
+                    1
+                } else {
+                    self.rng.pick(&[1, 1, 1, 2, -1])
+                };
                 index
                     .vars
                     .push((var, coefficient * if stretch == 1 { 1 } else { stretch }));
@@ -277,6 +317,10 @@ impl Builder {
             (0, Elem::I32) => ValKind::Int(i64::from(self.rng.int() as i32)),
             (0, Elem::I64) => ValKind::Int(self.rng.int()),
             (0, Elem::Bool) => ValKind::Bool(self.rng.below(2) == 0),
+            (_, Elem::Bool) if self.wide => ValKind::Load {
+                buffer: input(elem),
+                index: self.index_with(false),
+            },
             (1, Elem::I64) => ValKind::Index(self.index()),
             (2, _) => {
                 let at = self.small_index();
@@ -298,7 +342,7 @@ impl Builder {
 
     /// An I64 in 0..8.
     fn small_index(&mut self) -> Val {
-        let index = self.index();
+        let index = self.index_with(!self.wide);
         self.let_(
             ValKind::Load {
                 buffer: small(),
@@ -354,7 +398,7 @@ impl Builder {
 
     /// A new value made of others.
     fn operation(&mut self) -> Val {
-        let elem = self.rng.pick(&ELEMS);
+        let elem = self.elem();
         let kind = match self.rng.below(9) {
             0 if elem.is_float() => {
                 let op = self.rng.pick(&[
@@ -395,7 +439,7 @@ impl Builder {
                 ValKind::Fma(self.operand(elem), self.operand(elem), self.operand(elem))
             }
             4 if elem == Elem::Bool => {
-                let of = self.rng.pick(&ELEMS[..4]);
+                let of = self.number();
                 let op = self.rng.pick(&Comparison::ALL);
                 ValKind::Compare(op, self.operand(of), self.operand(of))
             }
@@ -405,7 +449,7 @@ impl Builder {
                 self.operand(elem),
             ),
             6 | 7 => {
-                let from = self.rng.pick(&ELEMS);
+                let from = self.elem();
                 ValKind::Convert(self.operand(from))
             }
             8 => self.bitcast(elem),
@@ -430,6 +474,10 @@ impl Builder {
             LirBinary::FloorDiv,
             LirBinary::FloorMod,
         ]);
+        let op = match op {
+            LirBinary::FloorDiv | LirBinary::FloorMod if self.wide => LirBinary::Xor,
+            op => op,
+        };
         let x = self.operand(elem);
         let y = match op {
             LirBinary::Shl | LirBinary::ShrLogical | LirBinary::ShrArithmetic => {
@@ -455,7 +503,13 @@ impl Builder {
         };
         let x = self.operand(from);
         if !from.is_float() {
-            return ValKind::Bitcast(x);
+            // Denormals are taken as 0 by some instructions only.
+            let float = self.let_(ValKind::Bitcast(x), elem);
+            let size = self.let_(ValKind::Unary(LirUnary::Abs, float), elem);
+            let least = self.let_(ValKind::Float(1e-30), elem);
+            let ok = ValKind::Compare(Comparison::Gt, size, least);
+            let ok = self.let_(ok, Elem::Bool);
+            return ValKind::Select(ok, float, least);
         }
         // The bits of a NaN are not fixed.
         let ok = self.let_(ValKind::Compare(Comparison::Eq, x, x), Elem::Bool);
@@ -482,7 +536,11 @@ impl Builder {
 
     fn store_some(&mut self, count: usize) {
         for _ in 0..count {
-            let elem = self.rng.pick(&ELEMS);
+            let elem = if self.wide {
+                self.number()
+            } else {
+                self.elem()
+            };
             let value = self.operand(elem);
             self.store(value);
         }
@@ -521,10 +579,13 @@ impl Builder {
                 b.feed(acc);
             }
             for acc in own {
+                if b.wide && b.kernel.accs[acc].elem == Elem::Bool {
+                    continue;
+                }
                 b.read(acc);
             }
             b.store_some(3);
-            if b.rng.below(3) == 0 {
+            if !b.wide && b.rng.below(3) == 0 {
                 let ok = b.operand(Elem::Bool);
                 let detail = b.operand(Elem::I64);
                 b.push(Stmt::Check {
@@ -539,9 +600,10 @@ impl Builder {
 }
 
 /// A kernel with a lane loop over `start .. start + length`, and its buffers.
-fn random_kernel(seed: u64, start: i64, length: i64) -> (Kernel, Vec<Data>) {
+fn random_kernel(seed: u64, start: i64, length: i64, wide: bool) -> (Kernel, Vec<Data>) {
     let mut b = Builder::new(seed);
-    b.draws = seed.is_multiple_of(3);
+    b.wide = wide;
+    b.draws = !wide && seed.is_multiple_of(3);
     b.operations(3);
     let (from, to) = if b.rng.below(2) == 0 {
         (Bound::Const(start), Bound::Const(start + length))
@@ -642,13 +704,20 @@ fn options() -> CodegenOptions {
     }
 }
 
+fn wide_options() -> CodegenOptions {
+    CodegenOptions {
+        verify: true,
+        wide: true,
+    }
+}
+
 #[test]
 fn random_kernels_of_all_lengths() {
     for length in 0..71 {
         for turn in 0..6 {
             let seed = (length * 100 + turn) as u64;
             let start = [0, 3][turn as usize % 2];
-            let (kernel, buffers) = random_kernel(seed, start, length);
+            let (kernel, buffers) = random_kernel(seed, start, length, false);
             let args = [start, start + length];
             compare(&kernel, &buffers, &args, options(), &format!("seed {seed}"));
         }
@@ -658,7 +727,7 @@ fn random_kernels_of_all_lengths() {
 #[test]
 fn backward_ranges_do_nothing() {
     for seed in 0..20 {
-        let (kernel, buffers) = random_kernel(seed, 40, -30);
+        let (kernel, buffers) = random_kernel(seed, 40, -30, false);
         compare(
             &kernel,
             &buffers,
@@ -666,5 +735,35 @@ fn backward_ranges_do_nothing() {
             options(),
             &format!("seed {seed}"),
         );
+    }
+}
+
+/// 512-bit code where the machine has it; the narrow code of the same kernels beside it.
+#[test]
+fn wide_kernels_have_the_same_bits() {
+    let (mut wide, mut narrow) = (0, Vec::new());
+    for length in 0..71 {
+        for turn in 0..6 {
+            let seed = 1_000_000 + (length * 100 + turn) as u64;
+            let start = [0, 3][turn as usize % 2];
+            let (kernel, buffers) = random_kernel(seed, start, length, true);
+            match why_narrow(&kernel) {
+                Ok(()) => wide += 1,
+                Err(reason) => narrow.push(reason),
+            }
+            let args = [start, start + length];
+            let what = format!("wide seed {seed}");
+            compare(&kernel, &buffers, &args, wide_options(), &what);
+            if turn == 0 {
+                compare(&kernel, &buffers, &args, options(), &what);
+            }
+        }
+    }
+    narrow.sort();
+    narrow.dedup();
+    println!("{wide} wide; narrow: {narrow:#?}");
+    let (kernel, _) = random_kernel(1_000_000, 0, 64, true);
+    if why_narrow(&kernel) != Err("this machine has no AVX-512".to_owned()) {
+        assert!(wide > 250, "only {wide} are wide: {narrow:#?}");
     }
 }

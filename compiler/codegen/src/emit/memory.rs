@@ -207,7 +207,7 @@ impl Emitter<'_, '_, '_> {
         }
         let ty = reg_type(elem);
         let regs = match elem {
-            Elem::F32 | Elem::I32 | Elem::F64 | Elem::I64 => (0..count / ty.lane_count())
+            Elem::F32 | Elem::I32 | Elem::F64 | Elem::I64 => (0..self.reg_count(elem, count))
                 .map(|at| {
                     let offset = place.offset + 16 * at as i32;
                     self.b.ins().load(ty, self.flags, place.base, offset)
@@ -350,7 +350,7 @@ impl Emitter<'_, '_, '_> {
     pub(crate) fn unspill(&mut self, elem: Elem, slot: StackSlot, lanes: u32) -> Group {
         let base = self.b.ins().stack_addr(types::I64, slot, 0);
         let ty = reg_type(elem);
-        let regs = (0..lanes / ty.lane_count())
+        let regs = (0..self.reg_count(elem, lanes))
             .map(|at| {
                 let flags = MemFlagsData::trusted();
                 self.b.ins().load(ty, flags, base, 16 * at as i32)

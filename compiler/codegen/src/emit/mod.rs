@@ -12,7 +12,11 @@
 mod memory;
 mod scalar;
 mod vector;
+mod wide;
 
+pub(crate) use wide::can_widen;
+
+use self::memory::reg_type;
 use crate::isa::Features;
 use aec_kernels::lir::{
     Acc, AccOp, Affine, Bound, BufferId, Kernel, Loop, Stmt, Val, ValKind, Var,
@@ -94,17 +98,20 @@ pub(crate) struct Target<'a> {
     pub features: Features,
     /// Of the ABI.
     pub frontend: TargetFrontendConfig,
+    /// Emit for `widen`: one register stands for 16 lanes. Only where [`can_widen`] allows it.
+    pub wide: bool,
     /// Imports a runtime function.
     pub import: &'a mut dyn FnMut(&mut Function, Extern) -> FuncRef,
 }
 
-/// Fills `func` (its signature set, its body empty) with the kernel's code.
+/// Fills `func` (its signature set, its body empty) with the kernel's code. Returns the size of
+/// its explicit stack slots in bytes.
 pub(crate) fn emit_kernel(
     kernel: &Kernel,
     func: &mut Function,
     context: &mut FunctionBuilderContext,
     target: Target<'_>,
-) {
+) -> u32 {
     let mut builder = FunctionBuilder::new(func, context);
     let entry = builder.create_block();
     builder.append_block_params_for_function_params(entry);
@@ -147,10 +154,13 @@ pub(crate) fn emit_kernel(
         lanes: None,
         tail_lane: None,
         slots: Vec::new(),
+        wide: target.wide,
+        slot_bytes: 0,
     };
     emitter.body(&kernel.body);
     emitter.b.ins().return_(&[]);
     emitter.b.finalize(target.frontend);
+    emitter.slot_bytes
 }
 
 /// A value in the code.
@@ -208,6 +218,10 @@ pub(crate) struct Emitter<'f, 'k, 'i> {
     tail_lane: Option<Value>,
     /// Stack slots that are free to be used for a moment, by size.
     slots: Vec<(u32, StackSlot)>,
+    /// See [`Target::wide`].
+    wide: bool,
+    /// Size of all stack slots so far.
+    slot_bytes: u32,
 }
 
 impl Emitter<'_, '_, '_> {
@@ -287,7 +301,11 @@ impl Emitter<'_, '_, '_> {
 
     fn lane_loop(&mut self, inner: &Loop) {
         let fed = fed_from_outside(&inner.body);
-        let lanes = lanes_of(self.kernel, inner, &fed);
+        let lanes = if self.wide {
+            LANES
+        } else {
+            lanes_of(self.kernel, inner, &fed)
+        };
         let trip = match (inner.start, inner.end) {
             (Bound::Const(start), Bound::Const(end)) => Some((end - start).max(0)),
             _ => None,
@@ -328,7 +346,8 @@ impl Emitter<'_, '_, '_> {
             let elem = self.kernel.accs[acc].elem;
             groups.push(self.group_of_vars(elem, vars));
         }
-        if has_tail {
+        let mut trees: Vec<Vec<Value>> = Vec::new();
+        if has_tail || self.wide {
             let mut slots = Vec::with_capacity(fed.len());
             for (&acc, group) in fed.iter().zip(&groups) {
                 let slot = self.lane_slot(group.elem);
@@ -336,18 +355,28 @@ impl Emitter<'_, '_, '_> {
                 self.accs[acc] = AccState::Slot(slot);
                 slots.push(slot);
             }
-            self.count(done, end, 1, |this, at| {
-                let lane = this.b.ins().isub(at, done);
-                let outer_lane = this.tail_lane.replace(lane);
-                this.with_var(inner.var, at, |this| this.body(&inner.body));
-                this.tail_lane = outer_lane;
-            });
+            if has_tail {
+                self.count(done, end, 1, |this, at| {
+                    let lane = this.b.ins().isub(at, done);
+                    let outer_lane = this.tail_lane.replace(lane);
+                    this.with_var(inner.var, at, |this| this.body(&inner.body));
+                    this.tail_lane = outer_lane;
+                });
+            }
             for (group, slot) in groups.iter_mut().zip(slots) {
-                *group = self.unspill(group.elem, slot, LANES);
+                if self.wide {
+                    trees.push(self.slot_lanes(group.elem, slot));
+                } else {
+                    *group = self.unspill(group.elem, slot, LANES);
+                }
             }
         }
-        for ((&acc, before), group) in fed.iter().zip(outer).zip(groups) {
-            let tree = self.tree(self.kernel.accs[acc].op, group);
+        for (at, ((&acc, before), group)) in fed.iter().zip(outer).zip(groups).enumerate() {
+            let op = self.kernel.accs[acc].op;
+            let tree = match trees.get(at) {
+                Some(lanes) => self.lane_tree(op, group.elem, lanes.clone()),
+                None => self.tree(op, group),
+            };
             self.accs[acc] = before;
             self.accumulate_scalar(acc, tree);
         }
@@ -454,7 +483,21 @@ impl Emitter<'_, '_, '_> {
             let high = group.regs.split_off_half();
             group = self.combine_groups(op, &group, &Group { elem, regs: high });
         }
-        let mut lanes = self.lanes_of_reg(elem, group.regs[0]);
+        let lanes = self.lanes_of_reg(elem, group.regs[0]);
+        self.lane_tree(op, elem, lanes)
+    }
+
+    /// All 16 lanes in a slot as scalars.
+    fn slot_lanes(&mut self, elem: Elem, slot: StackSlot) -> Vec<Value> {
+        let base = self.b.ins().stack_addr(types::I64, slot, 0);
+        let stride = slot_stride(elem) as i32;
+        (0..LANES as i32)
+            .map(|lane| self.load_lane(elem, base, lane * stride))
+            .collect()
+    }
+
+    /// The fixed tree over scalars.
+    fn lane_tree(&mut self, op: AccOp, elem: Elem, mut lanes: Vec<Value>) -> Value {
         while lanes.len() > 1 {
             let half = lanes.len() / 2;
             for at in 0..half {
@@ -489,6 +532,7 @@ impl Emitter<'_, '_, '_> {
     /// A stack slot for 16 lanes of `elem` (`Bool` as I32 masks), not shared.
     fn lane_slot(&mut self, elem: Elem) -> StackSlot {
         let bytes = LANES * slot_stride(elem) as u32;
+        self.slot_bytes += bytes;
         self.b
             .create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, bytes, 4))
     }
@@ -502,6 +546,15 @@ impl Emitter<'_, '_, '_> {
         let slot = self.lane_slot(elem);
         self.slots.push((key, slot));
         slot
+    }
+
+    /// Registers of a group.
+    fn reg_count(&self, elem: Elem, lanes: u32) -> u32 {
+        if self.wide {
+            1
+        } else {
+            lanes / reg_type(elem).lane_count()
+        }
     }
 
     /// The coefficient of the lane variable; 0 outside lane loops.

@@ -19,7 +19,8 @@ impl Emitter<'_, '_, '_> {
             Elem::F32 | Elem::F64 | Elem::I32 | Elem::I64 => value,
         };
         let reg = self.b.ins().splat(ty, value);
-        let regs = std::iter::repeat_n(reg, (lanes / ty.lane_count()) as usize).collect();
+        let count = self.reg_count(elem, lanes) as usize;
+        let regs = std::iter::repeat_n(reg, count).collect();
         Group { elem, regs }
     }
 

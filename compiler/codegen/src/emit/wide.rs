@@ -1,0 +1,143 @@
+//! Which kernels may be emitted in wide form, where one register stands for 16 lanes.
+//!
+//! Wide code is written with 128-bit operations on addresses that step by 64 bytes; `widen`
+//! then makes every packed instruction a 512-bit one. So all that differs between lanes must be
+//! 32 bits wide and every operation on it lane-wise, with nothing taken out of a register but by
+//! whole stores.
+
+use super::walk;
+use aec_kernels::lir::{Affine, Kernel, LirBinary, Loop, Stmt, Val, ValKind, Var};
+use aec_runtime::Elem;
+use cranelift_entity::EntitySet;
+
+/// Whether the kernel has a lane loop and all its lane loops can be wide.
+pub(crate) fn can_widen(kernel: &Kernel) -> bool {
+    let mut loops: Vec<&Loop> = Vec::new();
+    let mut calls = false;
+    walk(&kernel.body, &mut |stmt| match stmt {
+        Stmt::Loop(inner) if inner.lanes => loops.push(inner),
+        Stmt::Check { .. } => calls = true,
+        Stmt::Let(val) => {
+            calls |= matches!(
+                kernel.values[*val].kind,
+                ValKind::Draw { .. } | ValKind::DrawKey(..)
+            );
+        }
+        Stmt::Loop(_)
+        | Stmt::Store { .. }
+        | Stmt::StoreAt { .. }
+        | Stmt::Init(_)
+        | Stmt::Accumulate(..) => {}
+    });
+    // 512-bit registers do not survive calls.
+    !calls && !loops.is_empty() && loops.iter().all(|inner| lanes_widen(kernel, inner))
+}
+
+fn lanes_widen(kernel: &Kernel, inner: &Loop) -> bool {
+    // Values that differ between lanes, and accumulators that are set inside.
+    let mut differs: EntitySet<Val> = EntitySet::new();
+    let mut accs = Vec::new();
+    let mut fine = true;
+    walk(&inner.body, &mut |stmt| {
+        fine &= match stmt {
+            Stmt::Loop(_) => true,
+            Stmt::Let(val) => {
+                let (ok, lanes) = value(kernel, *val, inner.var, &differs, &accs);
+                if lanes {
+                    differs.insert(*val);
+                }
+                ok
+            }
+            Stmt::Store { buffer, index, .. } => {
+                step(index, inner.var) == 1 && narrow(kernel.buffers[*buffer].elem)
+            }
+            Stmt::StoreAt {
+                buffer, index, at, ..
+            } => {
+                !differs.contains(*at)
+                    && step(index, inner.var) == 1
+                    && narrow(kernel.buffers[*buffer].elem)
+            }
+            Stmt::Init(acc) => {
+                accs.push(*acc);
+                narrow(kernel.accs[*acc].elem)
+            }
+            Stmt::Accumulate(acc, _) => {
+                narrow(kernel.accs[*acc].elem) || kernel.accs[*acc].elem == Elem::Bool
+            }
+            Stmt::Check { .. } => false,
+        };
+    });
+    fine
+}
+
+/// Whether the value can be wide, and whether it differs between lanes.
+fn value(
+    kernel: &Kernel,
+    val: Val,
+    var: Var,
+    differs: &EntitySet<Val>,
+    accs: &[aec_kernels::lir::Acc],
+) -> (bool, bool) {
+    let data = &kernel.values[val];
+    let any = |vals: &[Val]| vals.iter().any(|&val| differs.contains(val));
+    let wide_type = narrow(data.elem) || data.elem == Elem::Bool;
+    let operands_wide = |vals: &[Val]| {
+        vals.iter().all(|&val| {
+            let elem = kernel.values[val].elem;
+            narrow(elem) || elem == Elem::Bool
+        })
+    };
+    let of = |vals: &[Val], ok: bool| {
+        let lanes = any(vals);
+        (!lanes || ok && wide_type && operands_wide(vals), lanes)
+    };
+    match &data.kind {
+        ValKind::Float(_) | ValKind::Int(_) | ValKind::Bool(_) => (true, false),
+        ValKind::Index(index) => {
+            let lanes = step(index, var) != 0;
+            (!lanes, lanes)
+        }
+        ValKind::Load { index, .. } => match step(index, var) {
+            0 => (true, false),
+            step => (step == 1 && narrow(data.elem), true),
+        },
+        ValKind::LoadAt { index, at, .. } => match step(index, var) {
+            0 => (!differs.contains(*at), differs.contains(*at)),
+            step => (
+                step == 1 && narrow(data.elem) && !differs.contains(*at),
+                true,
+            ),
+        },
+        ValKind::Unary(_, x) => of(&[*x], true),
+        ValKind::Binary(op, x, y) => {
+            let shifts = matches!(
+                op,
+                LirBinary::Shl | LirBinary::ShrLogical | LirBinary::ShrArithmetic
+            );
+            let divides = matches!(op, LirBinary::FloorDiv | LirBinary::FloorMod);
+            let constant = matches!(kernel.values[*y].kind, ValKind::Int(_));
+            of(&[*x, *y], !divides && (!shifts || constant))
+        }
+        ValKind::Fma(x, y, z) => of(&[*x, *y, *z], true),
+        ValKind::Compare(_, x, y) => of(&[*x, *y], true),
+        ValKind::Select(c, x, y) => of(&[*c, *x, *y], true),
+        ValKind::Convert(x) | ValKind::Bitcast(x) => of(&[*x], true),
+        ValKind::AccRead(acc) => (true, accs.contains(acc)),
+        ValKind::DrawKey(..) | ValKind::Draw { .. } => (false, true),
+    }
+}
+
+fn step(index: &Affine, var: Var) -> i64 {
+    index
+        .vars
+        .iter()
+        .filter(|(of, _)| *of == var)
+        .map(|&(_, coefficient)| coefficient)
+        .sum()
+}
+
+/// Whether an element is 32 bits in memory.
+fn narrow(elem: Elem) -> bool {
+    matches!(elem, Elem::F32 | Elem::I32)
+}
