@@ -216,7 +216,12 @@ mod tests {
     use super::*;
 
     fn check(from: &[usize], to: &[usize]) {
-        let vars: Vec<Coord> = (0..to.len() as u32).map(Coord::var).collect();
+        // An axis of one entry has the coordinate 0.
+        let coord = |axis: usize| match to[axis] {
+            1 => Coord::constant(0),
+            _ => Coord::var(axis as u32),
+        };
+        let vars: Vec<Coord> = (0..to.len()).map(coord).collect();
         let sizes: Vec<i64> = to.iter().map(|&d| d as i64).collect();
         let got = reshape(from, to, &vars, &|v| sizes[v as usize]);
         let Ok(got) = got else {

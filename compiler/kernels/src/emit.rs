@@ -60,6 +60,8 @@ pub struct Emitter<'a> {
     pub own: SmallVec<[Value; 4]>,
     /// Coordinates of the iteration space.
     pub space: Vec<Coord>,
+    /// Own values that an earlier pass over the row has stored, with the loops of that pass.
+    pub streamed: Vec<(Value, SmallVec<[Var; 2]>)>,
     /// The code.
     pub nest: Nest,
     /// What the buffers are.
@@ -85,6 +87,7 @@ impl<'a> Emitter<'a> {
             stored,
             own: SmallVec::new(),
             space: Vec::new(),
+            streamed: Vec::new(),
             nest: Nest::new(),
             binds: Vec::new(),
             memo: HashMap::new(),
@@ -187,10 +190,7 @@ impl<'a> Emitter<'a> {
         }
         let coords = &key.1;
         let val = if self.own.contains(&v) {
-            if coords[..] != self.space[..coords.len()] {
-                return Err(Fail::Illegal("wanted at another place of the same kernel"));
-            }
-            self.compute(v, coords)?
+            self.own_value(v, coords)?
         } else if self.stored.contains(v) {
             let buffer = self.buffer(Bind::Value(v), false);
             let place = coords::linear(self.f.dims(v), coords);
@@ -199,6 +199,53 @@ impl<'a> Emitter<'a> {
             self.compute(v, coords)?
         };
         self.memo.insert(key, val);
+        Ok(val)
+    }
+
+    /// A value that this kernel computes: at the place of the iteration space, or for a whole
+    /// row in an earlier pass (a reduction's loop), which then stores it for the later ones.
+    fn own_value(&mut self, v: Value, coords: &[Coord]) -> Result<Val, Fail> {
+        if let Some((_, vars)) = self.streamed.iter().find(|(own, _)| *own == v) {
+            if vars.iter().any(|&var| self.nest.is_open(var)) {
+                return Err(Fail::Illegal("wanted at another place of the same row"));
+            }
+            let fixed = coords.len() - vars.len();
+            if coords[..fixed] != self.space[..fixed] {
+                return Err(Fail::Illegal("wanted in another row of the same kernel"));
+            }
+            let buffer = self.buffer(Bind::Value(v), false);
+            let place = coords::linear(self.f.dims(v), coords);
+            return Ok(self.nest.load(buffer, &place));
+        }
+        if coords[..] == self.space[..coords.len()] {
+            return self.compute(v, coords);
+        }
+        let dims = self.f.dims(v);
+        let mut vars: SmallVec<[Var; 2]> = SmallVec::new();
+        for (axis, coord) in coords.iter().enumerate() {
+            if vars.is_empty() && *coord == self.space[axis] {
+                continue;
+            }
+            if dims[axis] == 1 {
+                return Err(Fail::Illegal("wanted at another place of the same kernel"));
+            }
+            let whole = match coord.terms[..] {
+                [(var, 1)] if coord.base == 0 && coord.at.is_empty() => {
+                    let loop_of = self.loop_of(Var::from_u32(var));
+                    let reduced = matches!(loop_of, Some((LoopKey::Reduced(..), _)));
+                    let fresh = !vars.contains(&Var::from_u32(var));
+                    (reduced && fresh && self.nest.extent(var) == dims[axis] as i64).then_some(var)
+                }
+                _ => None,
+            };
+            let Some(var) = whole else {
+                return Err(Fail::Illegal("wanted at another place of the same kernel"));
+            };
+            vars.push(Var::from_u32(var));
+        }
+        let val = self.compute(v, coords)?;
+        self.store(v, coords, val);
+        self.streamed.push((v, vars));
         Ok(val)
     }
 

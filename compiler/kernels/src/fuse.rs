@@ -788,7 +788,11 @@ impl<'a> Graph<'a> {
             ClusterKind::Plain => {
                 let built = make(&cluster.spec)?;
                 Node {
-                    loads: built.loads().collect(),
+                    // What a pass stores for the next one is no input.
+                    loads: built
+                        .loads()
+                        .filter(|v| !built.stores().any(|own| own == *v))
+                        .collect(),
                     stores: built.stores().collect(),
                     reason: reason("nothing to fuse with"),
                     span: first_span(Span::NONE),

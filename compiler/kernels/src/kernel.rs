@@ -306,12 +306,18 @@ fn emit_once(
     }
     // All values before all stores: a store may overwrite what others read at this place.
     let mut stores: Vec<(Value, Vec<Coord>, crate::lir::Val)> = Vec::new();
-    for action in &spec.actions {
+    // Values of the outer axes first: their passes over a row store what later ones load.
+    let mut actions: Vec<&Action> = spec.actions.iter().collect();
+    actions.sort_by_key(|action| match action {
+        Action::Root { value, .. } => f.dims(*value).len(),
+        Action::Place { .. } | Action::Fill { .. } | Action::Scatter(_) | Action::CumSum(_) => 0,
+    });
+    for action in actions {
         match action {
             Action::Root { value, store } => {
                 let coords = e.space[..f.dims(*value).len()].to_vec();
                 let val = e.emit(*value, &coords)?;
-                if *store {
+                if *store && !e.streamed.iter().any(|(v, _)| v == value) {
                     stores.push((*value, coords, val));
                 }
             }

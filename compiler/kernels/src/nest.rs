@@ -155,6 +155,11 @@ impl Nest {
         self.stack.iter().rposition(|frame| frame.id == id)
     }
 
+    /// Whether the loop of a variable is open where code goes now.
+    pub fn is_open(&self, var: Var) -> bool {
+        self.depth_of_frame(self.var_frame[var.index()]).is_some()
+    }
+
     /// Whether a value may be used where code goes now.
     pub fn visible(&self, val: Val) -> bool {
         self.depth_of_frame(self.val_frame[val.index()]).is_some()
