@@ -243,6 +243,10 @@ impl<'a> Emitter<'a> {
             };
             vars.push(Var::from_u32(var));
         }
+        let lane = self.nest.lane_var(self.nest.depth());
+        if lane.is_some_and(|lane| !vars.contains(&lane)) {
+            return Err(Fail::Illegal("a row's pass inside a lane loop"));
+        }
         let val = self.compute(v, coords)?;
         self.store(v, coords, val);
         self.streamed.push((v, vars));

