@@ -36,6 +36,12 @@ impl Elaborator {
                 self.check_item(item, &scope);
             }
         }
+        // Statements first: definitions may use what a script's `let`s bind.
+        for item in &script.items {
+            if !matches!(item.kind, ItemKind::Use { .. }) {
+                self.check_item(item, &scope);
+            }
+        }
         for item in &script.items {
             match &item.kind {
                 ItemKind::Model(def) => {
@@ -50,11 +56,6 @@ impl Elaborator {
                 ItemKind::Stmt(_) | ItemKind::Use { .. } | ItemKind::Test { .. } => {}
             }
         }
-        for item in &script.items {
-            if !matches!(item.kind, ItemKind::Use { .. }) {
-                self.check_item(item, &scope);
-            }
-        }
         let mut found = std::mem::take(&mut self.found);
         (self.phase, self.script, self.modules, self.found) = outer;
         self.frames = frames;
@@ -66,6 +67,7 @@ impl Elaborator {
             seen.push(key);
             new
         });
+        found.sort_by_key(|diagnostic| (diagnostic.span().file, diagnostic.span().start));
         found
     }
 

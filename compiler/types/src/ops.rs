@@ -473,7 +473,11 @@ impl Elaborator {
         {
             let value = base.get_f64(0).powf(exponent);
             let whole = x.ty.elem.is_int() && y.ty.elem.is_int() && exponent >= 0.0;
-            let elem = if whole || x.ty.elem.is_float() { x.ty.elem } else { self.float() };
+            let elem = if whole || x.ty.elem.is_float() {
+                x.ty.elem
+            } else {
+                self.float()
+            };
             return Ok(scalar(value, elem));
         }
         let x = if x.is_static_int() && y.ty.elem.is_float() {

@@ -19,18 +19,31 @@ fn show(value: &Value) -> String {
     match value {
         Value::Tensor(_) => match value.host() {
             Some(host) => {
-                let numbers: Vec<String> =
-                    host.to_f64_vec().iter().map(|v| format!("{}", (v * 1e4).round() / 1e4)).collect();
-                if host.rank() == 0 { numbers.concat() } else { format!("{:?}[{}]", host.dims(), numbers.join(" ")) }
+                let numbers: Vec<String> = host
+                    .to_f64_vec()
+                    .iter()
+                    .map(|v| format!("{}", (v * 1e4).round() / 1e4))
+                    .collect();
+                if host.rank() == 0 {
+                    numbers.concat()
+                } else {
+                    format!("{:?}[{}]", host.dims(), numbers.join(" "))
+                }
             }
             None => "not in memory".into(),
         },
         Value::Str(text) => text.to_string(),
         Value::Tuple(values) | Value::List(values) => {
-            format!("({})", values.iter().map(show).collect::<Vec<_>>().join(", "))
+            format!(
+                "({})",
+                values.iter().map(show).collect::<Vec<_>>().join(", ")
+            )
         }
         Value::Record(fields) => {
-            let fields: Vec<String> = fields.iter().map(|(name, value)| format!("{name} = {}", show(value))).collect();
+            let fields: Vec<String> = fields
+                .iter()
+                .map(|(name, value)| format!("{name} = {}", show(value)))
+                .collect();
             format!("({})", fields.join(", "))
         }
         other => other.describe(),
@@ -38,16 +51,29 @@ fn show(value: &Value) -> String {
 }
 
 impl Host for Bench {
-    fn run(&self, function: aec_ir::Function, inputs: Vec<Arc<Tensor>>, span: Span) -> Result<Vec<Arc<Tensor>>> {
+    fn run(
+        &self,
+        function: aec_ir::Function,
+        inputs: Vec<Arc<Tensor>>,
+        span: Span,
+    ) -> Result<Vec<Arc<Tensor>>> {
         let function = aec_transform::compile_time_passes(function, &mut |_, _| {})?;
         let inputs: Vec<Tensor> = inputs.iter().map(|tensor| (**tensor).clone()).collect();
         match interpret(&function, &inputs, Precision::AsTyped) {
             Ok(results) => Ok(results.into_iter().map(Arc::new).collect()),
-            Err(error) => Err(Box::new(Diagnostic::error("E0600", span, error.to_string()))),
+            Err(error) => Err(Box::new(Diagnostic::error(
+                "E0600",
+                span,
+                error.to_string(),
+            ))),
         }
     }
     fn effect(&self, _: &mut Elaborator, name: &str, _: EffectArgs, span: Span) -> Result<Value> {
-        Err(Box::new(Diagnostic::error("E0601", span, format!("no effect `{name}` in this test"))))
+        Err(Box::new(Diagnostic::error(
+            "E0601",
+            span,
+            format!("no effect `{name}` in this test"),
+        )))
     }
     fn print(&self, _: &mut Elaborator, values: &[Value], _: Span) -> Result<()> {
         let line: Vec<String> = values.iter().map(show).collect();
@@ -62,7 +88,9 @@ impl Host for Bench {
     }
     fn module(&self, path: &str) -> Option<(String, String)> {
         let text = match path {
-            "prelude" => "fn sigmoid(x: [..s]) -> [..s] = logistic(x)\nfn square(x: real) -> real = x * x\n",
+            "prelude" => {
+                "fn sigmoid(x: [..s]) -> [..s] = logistic(x)\nfn square(x: real) -> real = x * x\n"
+            }
             "small" => "let k = 3\nfn twice(x: [..s]) -> [..s] = 2 * x\n",
             _ => return None,
         };
@@ -77,7 +105,11 @@ impl Host for Bench {
 fn run(text: &str) -> String {
     let host = Rc::new(Bench::default());
     let mut elaborator = Elaborator::new(host.clone(), Options::default());
-    assert!(elaborator.library_faults().is_empty(), "{:?}", elaborator.library_faults());
+    assert!(
+        elaborator.library_faults().is_empty(),
+        "{:?}",
+        elaborator.library_faults()
+    );
     let file = elaborator.sources().borrow_mut().add("test.ae", text);
     let (script, mut diagnostics) = aec_syntax::parse_script(file, text);
     if diagnostics.is_empty() {
@@ -85,7 +117,10 @@ fn run(text: &str) -> String {
     }
     if diagnostics.is_empty() {
         let result = elaborator.declare(&script).and_then(|()| {
-            script.items.iter().try_for_each(|item| elaborator.run_item(item).map(|_| ()))
+            script
+                .items
+                .iter()
+                .try_for_each(|item| elaborator.run_item(item).map(|_| ()))
         });
         diagnostics.extend(result.err().map(|diagnostic| *diagnostic));
     }
@@ -94,8 +129,10 @@ fn run(text: &str) -> String {
     }
     let sources = elaborator.sources();
     let sources = sources.borrow();
-    let texts: Vec<String> =
-        diagnostics.iter().map(|d| aec_syntax::render(&sources, d, aec_syntax::Style::PLAIN)).collect();
+    let texts: Vec<String> = diagnostics
+        .iter()
+        .map(|d| aec_syntax::render(&sources, d, aec_syntax::Style::PLAIN))
+        .collect();
     texts.join("\n")
 }
 
@@ -114,19 +151,46 @@ fn fails(text: &str, parts: &[&str]) {
 
 #[test]
 fn arithmetic_and_shapes() {
-    prints("print 1 + 2 * 3, 7 // 2, mod(-7, 3), 2^10, 1 / 4", "7 3 2 1024 0.25");
-    prints("let x = [1.0, 2, 3]\nprint x * 2 + 1, sum(x), mean(x), x @ x", "[3][3 5 7] 6 2 14");
-    prints("let a = [[1, 2], [3, 4.0]]\nprint a', a @ [1.0, 1], a[1, 0], a[:, 1]", "[2, 2][1 3 2 4] [2][3 7] 3 [2][2 4]");
-    prints("let x = [5.0, 6, 7, 8]\nprint x[1..3], x[-1], x[[0, 2]], len(x)", "[2][6 7] 8 [2][5 7] 4");
-    prints("print [i * i for i in 0..4], [[j > i for j in 0..2] for i in 0..2]", "[4][0 1 4 9] [2, 2][0 1 0 0]");
+    prints(
+        "print 1 + 2 * 3, 7 // 2, mod(-7, 3), 2^10, 1 / 4",
+        "7 3 2 1024 0.25",
+    );
+    prints(
+        "let x = [1.0, 2, 3]\nprint x * 2 + 1, sum(x), mean(x), x @ x",
+        "[3][3 5 7] 6 2 14",
+    );
+    prints(
+        "let a = [[1, 2], [3, 4.0]]\nprint a', a @ [1.0, 1], a[1, 0], a[:, 1]",
+        "[2, 2][1 3 2 4] [2][3 7] 3 [2][2 4]",
+    );
+    prints(
+        "let x = [5.0, 6, 7, 8]\nprint x[1..3], x[-1], x[[0, 2]], len(x)",
+        "[2][6 7] 8 [2][5 7] 4",
+    );
+    prints(
+        "print [i * i for i in 0..4], [[j > i for j in 0..2] for i in 0..2]",
+        "[4][0 1 4 9] [2, 2][0 1 0 0]",
+    );
 }
 
 #[test]
 fn functions_records_and_automap() {
-    prints("fn f(x: [n]) -> real = sum(x * x)\nprint f([1.0, 2]), f([[1.0, 2], [3, 4]])", "5 [2][5 25]");
-    prints("fn f(a: real, b: real = 2) = a * b\nprint f(3), f(3, b = 5), [1.0, 2] |> map(f, _)", "6 15 [2][2 4]");
-    prints("let q = (mu = 1.5, n = 2)\nlet (mu = m, n = k) = q\nprint m * k, q.mu, (1, 2).1", "3 1.5 2");
-    prints("fn twice(f, x) = f(f(x))\nlet k = 3.0\nprint twice(fn x -> x * k, 2.0)", "18");
+    prints(
+        "fn f(x: [n]) -> real = sum(x * x)\nprint f([1.0, 2]), f([[1.0, 2], [3, 4]])",
+        "5 [2][5 25]",
+    );
+    prints(
+        "fn f(a: real, b: real = 2) = a * b\nprint f(3), f(3, b = 5), [1.0, 2] |> map(f, _)",
+        "6 15 [2][2 4]",
+    );
+    prints(
+        "let q = (mu = 1.5, n = 2)\nlet (mu = m, n = k) = q\nprint m * k, q.mu, (1, 2).1",
+        "3 1.5 2",
+    );
+    prints(
+        "fn twice(f, x) = f(f(x))\nlet k = 3.0\nprint twice(fn x -> x * k, 2.0)",
+        "18",
+    );
     prints("use small\nprint small.twice([1.0, small.k])", "[2][2 6]");
 }
 
@@ -134,9 +198,18 @@ fn functions_records_and_automap() {
 fn derivatives() {
     prints("print grad(fn x -> x^3)(2.0)", "12");
     prints("print grad(fn x -> sum(x * x))([1.0, 2, 3])", "[3][2 4 6]");
-    prints("let W = [[1.0, 2], [0, -1]]\nprint sum(jacobian(fn x -> sigmoid(W @ x))([0.0, 0])^2)", "0.375");
-    prints("print hessian_vector(fn x -> sum(x^3), )([1.0, 2], [1.0, 0])", "[2][6 0]");
-    prints("print jvp(fn x -> x^2)(3.0, 1.0), vjp(fn x -> 2 * x)([1.0, 1], [3.0, 4])", "(9, 6) [2][6 8]");
+    prints(
+        "let W = [[1.0, 2], [0, -1]]\nprint sum(jacobian(fn x -> sigmoid(W @ x))([0.0, 0])^2)",
+        "0.375",
+    );
+    prints(
+        "print hessian_vector(fn x -> sum(x^3), )([1.0, 2], [1.0, 0])",
+        "[2][6 0]",
+    );
+    prints(
+        "print jvp(fn x -> x^2)(3.0, 1.0), vjp(fn x -> 2 * x)([1.0, 1], [3.0, 4])",
+        "(9, 6) [2][6 8]",
+    );
     prints("print grad(grad(fn x -> x^4))(2.0)", "48");
 }
 
@@ -151,16 +224,41 @@ const TIED: &str = "model Tied(D, H) {
 
 #[test]
 fn models_are_values() {
-    prints(&format!("{TIED}let m = Tied(3, 2)\nlet x = [[1.0, 2, 3], [4, 5, 6]]\nprint shape(m.loss(x)), shape(m.W), m.D"), "(2) (2, 3) 3");
-    prints(&format!("{TIED}let m = Tied(3, 2)\nlet g = grad(fn m -> m.loss([1.0, 2, 3]))(m)\nprint shape(g.W), shape(g.b)"), "(2, 3) (2)");
-    prints(&format!("{TIED}let m = with(Tied(2, 1), W = [[1.0, 0]])\nprint m.encoder([0.0, 5])"), "[1][0.5]");
+    prints(
+        &format!(
+            "{TIED}let m = Tied(3, 2)\nlet x = [[1.0, 2, 3], [4, 5, 6]]\nprint shape(m.loss(x)), shape(m.W), m.D"
+        ),
+        "(2) (2, 3) 3",
+    );
+    prints(
+        &format!(
+            "{TIED}let m = Tied(3, 2)\nlet g = grad(fn m -> m.loss([1.0, 2, 3]))(m)\nprint shape(g.W), shape(g.b)"
+        ),
+        "(2, 3) (2)",
+    );
+    prints(
+        &format!("{TIED}let m = with(Tied(2, 1), W = [[1.0, 0]])\nprint m.encoder([0.0, 5])"),
+        "[1][0.5]",
+    );
 }
 
 #[test]
 fn draws_are_keyed_by_place() {
-    prints("fn f(x: real) -> real {{ let e ~ uniform(0, 1)\n x + e }}\nprint f(0) == f(0)".replace("{{", "{").replace("}}", "}").as_str(), "0");
-    prints("let a: [3] ~ uniform(0, 1)\nlet b: [3] ~ uniform(0, 1)\nprint a == b, all(a > 0 and a < 1)", "[3][0 0 0] 1");
-    prints("let xs = [0.0, 0, 0]\nlet e = map(fn x -> { let n ~ normal(0, 1)\n n + x }, xs)\nprint e[0] != e[1]", "1");
+    prints(
+        "fn f(x: real) -> real {{ let e ~ uniform(0, 1)\n x + e }}\nprint f(0) == f(0)"
+            .replace("{{", "{")
+            .replace("}}", "}")
+            .as_str(),
+        "0",
+    );
+    prints(
+        "let a: [3] ~ uniform(0, 1)\nlet b: [3] ~ uniform(0, 1)\nprint a == b, all(a > 0 and a < 1)",
+        "[3][0 0 0] 1",
+    );
+    prints(
+        "let xs = [0.0, 0, 0]\nlet e = map(fn x -> { let n ~ normal(0, 1)\n n + x }, xs)\nprint e[0] != e[1]",
+        "1",
+    );
 }
 
 #[test]
@@ -170,7 +268,10 @@ fn sizes_that_do_not_fit_are_explained() {
         &["error[E0301]", "`W @ x`", "[H, H]", "[D]"],
     );
     fails("print [1.0, 2] + [1.0, 2, 3]", &["E0301", "2 against 3"]);
-    fails("fn f(x: [n], y: [n]) = x @ y\nprint f([1.0, 2], [1.0])", &["E0301", "declared here"]);
+    fails(
+        "fn f(x: [n], y: [n]) = x @ y\nprint f([1.0, 2], [1.0])",
+        &["E0301", "declared here"],
+    );
     fails("print sigmiod(1.0)", &["E0201", "did you mean `sigmoid`"]);
     fails("let x = ?", &["E0900"]);
 }
