@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use crate::emit::{self, Extern, Target};
+use crate::emit::{self, Extern, Frame, Target};
 use crate::isa::{self, Features};
 use crate::widen::{ALIGNMENT, widen};
 use aec_kernels::lir::{Kernel, ValKind};
@@ -164,9 +164,9 @@ impl Compiler {
             .declare_function(&name, Linkage::Local, &emit::kernel_signature(call_conv))
             .map_err(describe)?;
         if self.options.wide && self.features.wide && emit::can_widen(kernel) {
-            let slot_bytes = self.compile(at, kernel, true)?;
+            let frame = self.compile(at, kernel, true)?;
             let code = self.context.compiled_code().ok_or_else(no_code)?;
-            if let Ok(bytes) = widen(code.code_buffer(), slot_bytes) {
+            if let Ok(bytes) = widen(code.code_buffer(), frame) {
                 self.module
                     .define_function_bytes(id, ALIGNMENT, &bytes, &[])
                     .map_err(describe)?;
@@ -188,14 +188,14 @@ impl Compiler {
         Ok(id)
     }
 
-    /// Compiles into `context`; returns the size of explicit stack slots.
-    fn compile(&mut self, at: usize, kernel: &Kernel, wide: bool) -> Result<u32, CodegenError> {
+    /// Compiles into `context`.
+    fn compile(&mut self, at: usize, kernel: &Kernel, wide: bool) -> Result<Frame, CodegenError> {
         let call_conv = self.module.isa().default_call_conv();
         self.context.clear();
         self.context.func = empty(at, call_conv);
         let frontend = self.module.isa().frontend_config();
         let (module, externs) = (&mut self.module, &self.externs);
-        let slot_bytes = emit::emit_kernel(
+        let frame = emit::emit_kernel(
             kernel,
             &mut self.context.func,
             &mut self.builder,
@@ -212,7 +212,7 @@ impl Compiler {
         self.context
             .compile(self.module.isa(), &mut Default::default())
             .map_err(|error| CodegenError(format!("kernel {}: {:?}", kernel.name, error.inner)))?;
-        Ok(slot_bytes)
+        Ok(frame)
     }
 }
 
@@ -231,7 +231,7 @@ pub fn why_narrow(kernel: &Kernel) -> Result<(), String> {
     }
     let mut context = Context::new();
     context.func = empty(0, isa.default_call_conv());
-    let slot_bytes = emit::emit_kernel(
+    let frame = emit::emit_kernel(
         kernel,
         &mut context.func,
         &mut FunctionBuilderContext::new(),
@@ -245,7 +245,7 @@ pub fn why_narrow(kernel: &Kernel) -> Result<(), String> {
     let code = context
         .compile(isa.as_ref(), &mut Default::default())
         .map_err(|error| format!("{:?}", error.inner))?;
-    widen(code.code_buffer(), slot_bytes).map(|_| ())
+    widen(code.code_buffer(), frame).map(|_| ())
 }
 
 fn empty(at: usize, call_conv: CallConv) -> Function {

@@ -8,6 +8,7 @@
 //! memory. What is not known here is refused, and the kernel is compiled the narrow way: a
 //! refusal costs speed, never bits.
 
+use crate::emit::{Frame, mask_slot};
 use iced_x86::{
     BlockEncoder, BlockEncoderOptions, Code, Decoder, DecoderOptions, FlowControl, Instruction,
     InstructionBlock, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register,
@@ -18,15 +19,21 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 /// is an old instruction's for a branch target.
 const OLD: u64 = 0x1000_0000;
 const NEW: u64 = 0x2000_0000;
-/// `zmm16..zmm31`.
-const SPARE_REGISTERS: usize = 16;
+/// `zmm16..zmm29`.
+const SPARE_REGISTERS: usize = 14;
+/// For a moment.
+const SCRATCH: Register = Register::ZMM30;
+/// In a masked tail, the mask as lanes of 0 and -1.
+const MASK_LANES: Register = Register::ZMM31;
+/// In a masked tail, the mask.
+const MASK: Register = Register::K2;
 
 /// Alignment of widened code, for the constants in it.
 pub(crate) const ALIGNMENT: u64 = 64;
 
-/// Widens the code of a function that makes no calls. `slot_bytes` is the size of its explicit
-/// stack slots, which lie at the bottom of its frame. An error says what is not known.
-pub(crate) fn widen(code: &[u8], slot_bytes: u32) -> Result<Vec<u8>, String> {
+/// Widens the code of a function that makes no calls. An error says what is not known.
+pub(crate) fn widen(code: &[u8], frame: Frame) -> Result<Vec<u8>, String> {
+    let slot_bytes = frame.slot_bytes;
     let (instructions, constants) = decode(code)?;
     let pool = Pool {
         code,
@@ -37,10 +44,15 @@ pub(crate) fn widen(code: &[u8], slot_bytes: u32) -> Result<Vec<u8>, String> {
         slots,
         slot_bytes,
         pool,
+        masked: false,
+        tails: 0,
         out: Vec::with_capacity(instructions.len() + 16),
     };
     for instruction in &instructions {
         widener.instruction(instruction)?;
+    }
+    if widener.masked || widener.tails != frame.tails {
+        return Err("masked tails are not where they should be".to_owned());
     }
     let out = tidy(widener.out);
     assemble(out, &code[constants..], constants)
@@ -217,6 +229,10 @@ struct Widener<'a> {
     slots: HashMap<u64, Slot>,
     slot_bytes: u32,
     pool: Pool<'a>,
+    /// Within a masked tail.
+    masked: bool,
+    /// Masked tails so far.
+    tails: u32,
     out: Vec<Instruction>,
 }
 
@@ -239,6 +255,9 @@ impl Widener<'_> {
             FlowControl::Call | FlowControl::IndirectCall
         ) {
             return Err("a call".to_owned());
+        }
+        if let Some(offset) = self.mask_store(old) {
+            return self.tail(old, offset);
         }
         let vector = (0..old.op_count()).any(|operand| {
             old.op_kind(operand) == OpKind::Register
@@ -271,6 +290,7 @@ impl Widener<'_> {
                 let mut compare =
                     self.wide(old, Code::EVEX_Vcmpps_kr_k1_zmm_zmmm512b32_imm8_sae)?;
                 compare.set_op0_register(Register::K1);
+                compare.set_zeroing_masking(false);
                 self.mask(compare, old);
             }
             Mnemonic::Vpcmpeqd if old.op1_register() == old.op2_register() => {
@@ -293,6 +313,7 @@ impl Widener<'_> {
                 };
                 let mut compare = self.wide(old, code)?;
                 compare.set_op0_register(Register::K1);
+                compare.set_zeroing_masking(false);
                 self.mask(compare, old);
             }
             Mnemonic::Vpblendvb | Mnemonic::Vblendvps => self.blend(old)?,
@@ -330,6 +351,48 @@ impl Widener<'_> {
         Ok(())
     }
 
+    /// Offset in the mask slot of a scalar store to it.
+    fn mask_store(&self, old: &Instruction) -> Option<u64> {
+        let here = old.op0_kind() == OpKind::Memory
+            && old.mnemonic() == Mnemonic::Mov
+            && old.memory_base() == Register::RSP
+            && old.memory_index() == Register::None
+            && self.slot_bytes > 0;
+        let offset = old.memory_displacement64();
+        (here && offset <= mask_slot::END as u64).then_some(offset)
+    }
+
+    /// The beginning or end of a masked tail.
+    fn tail(&mut self, old: &Instruction, offset: u64) -> Result<(), String> {
+        let begins = offset == mask_slot::BEGIN as u64;
+        if begins == self.masked || !begins && offset != mask_slot::END as u64 {
+            return Err("masked tails are not where they should be".to_owned());
+        }
+        self.masked = begins;
+        if !begins {
+            self.tails += 1;
+            self.push(Instruction::with(Code::Nopd), old.ip());
+            return Ok(());
+        }
+        self.push(*old, old.ip());
+        let mut load = make2(Code::VEX_Kmovw_kr_km16, MASK, Register::K0);
+        load.set_op1_kind(OpKind::Memory);
+        load.set_memory_base(Register::RSP);
+        load.set_memory_displ_size(old.memory_displ_size());
+        load.set_memory_displacement64(offset);
+        self.push(load, 0);
+        self.push(make2(Code::EVEX_Vpmovm2d_zmm_kr, MASK_LANES, MASK), 0);
+        Ok(())
+    }
+
+    /// Whether the memory operand is the mask.
+    fn loads_mask(&self, old: &Instruction) -> bool {
+        self.masked
+            && old.memory_base() == Register::RSP
+            && old.memory_index() == Register::None
+            && old.memory_displacement64() == mask_slot::LANES as u64
+    }
+
     /// `k1 -> zmm` after a comparison into k1.
     fn mask(&mut self, compare: Instruction, old: &Instruction) {
         self.push(compare, old.ip());
@@ -348,13 +411,29 @@ impl Widener<'_> {
             Register::K1,
             zmm(old.op3_register()),
         );
-        let mut three = *old;
-        three.set_code(Code::EVEX_Vblendmps_zmm_k1z_zmm_zmmm512b32);
         // The new form has three operands: the mask is a field.
-        let new = self.wide(&three, Code::EVEX_Vblendmps_zmm_k1z_zmm_zmmm512b32)?;
+        let new = self.wide(old, Code::EVEX_Vblendmps_zmm_k1z_zmm_zmmm512b32)?;
         let mut new = without_fourth(&new);
-        new.set_op_mask(Register::K1);
         self.push(to_mask, old.ip());
+        if new.op2_kind() == OpKind::Memory && self.masked && !new.is_broadcast() {
+            // Its mask field is taken, so the tail's mask goes to a load of its own.
+            let mut load = new;
+            load.set_code(Code::EVEX_Vmovups_zmm_k1z_zmmm512);
+            load.set_op0_register(SCRATCH);
+            load.set_op1_kind(OpKind::Memory);
+            load.set_op2_kind(OpKind::Register);
+            load.set_op2_register(Register::None);
+            load.set_op_mask(MASK);
+            load.set_zeroing_masking(true);
+            self.push(load, 0);
+            new = make3(
+                Code::EVEX_Vblendmps_zmm_k1z_zmm_zmmm512b32,
+                new.op0_register(),
+                new.op1_register(),
+                SCRATCH,
+            );
+        }
+        new.set_op_mask(Register::K1);
         self.push(new, 0);
         Ok(())
     }
@@ -433,6 +512,19 @@ impl Widener<'_> {
                     return Err("a constant that differs between lanes".to_owned());
                 }
                 new.set_is_broadcast(true);
+            } else if old.op_kind(operand) == OpKind::Memory && self.loads_mask(old) {
+                new.set_op_kind(operand, OpKind::Register);
+                new.set_op_register(operand, MASK_LANES);
+                new.set_memory_base(Register::None);
+                new.set_memory_displ_size(0);
+                new.set_memory_displacement64(0);
+            } else if old.op_kind(operand) == OpKind::Memory && self.masked {
+                if takes_count(code) {
+                    return Err("a shift count in memory".to_owned());
+                }
+                new.set_op_mask(MASK);
+                // Lanes that are not there become 0; stores and comparisons have no such form.
+                new.set_zeroing_masking(operand != 0);
             }
         }
         Ok(new)

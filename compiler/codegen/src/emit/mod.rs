@@ -104,14 +104,14 @@ pub(crate) struct Target<'a> {
     pub import: &'a mut dyn FnMut(&mut Function, Extern) -> FuncRef,
 }
 
-/// Fills `func` (its signature set, its body empty) with the kernel's code. Returns the size of
-/// its explicit stack slots in bytes.
+/// Fills `func` (its signature set, its body empty) with the kernel's code. Returns what
+/// `widen` must know of it.
 pub(crate) fn emit_kernel(
     kernel: &Kernel,
     func: &mut Function,
     context: &mut FunctionBuilderContext,
     target: Target<'_>,
-) -> u32 {
+) -> Frame {
     let mut builder = FunctionBuilder::new(func, context);
     let entry = builder.create_block();
     builder.append_block_params_for_function_params(entry);
@@ -156,11 +156,20 @@ pub(crate) fn emit_kernel(
         slots: Vec::new(),
         wide: target.wide,
         slot_bytes: 0,
+        mask_slot: None,
+        masked: Vec::new(),
+        tails: 0,
     };
+    if emitter.wide {
+        emitter.mask_slot = Some(emitter.lane_slot(Elem::I32));
+    }
     emitter.body(&kernel.body);
     emitter.b.ins().return_(&[]);
     emitter.b.finalize(target.frontend);
-    emitter.slot_bytes
+    Frame {
+        slot_bytes: emitter.slot_bytes,
+        tails: emitter.tails,
+    }
 }
 
 /// A value in the code.
@@ -222,6 +231,32 @@ pub(crate) struct Emitter<'f, 'k, 'i> {
     wide: bool,
     /// Size of all stack slots so far.
     slot_bytes: u32,
+    /// In wide code: see [`mask_slot`].
+    mask_slot: Option<StackSlot>,
+    /// In a masked tail: the accumulators whose other lanes must not change.
+    masked: Vec<Acc>,
+    /// Number of masked tails.
+    tails: u32,
+}
+
+/// What `widen` must know of a wide function's frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Frame {
+    /// Size of the explicit stack slots, which lie at the bottom of the frame.
+    pub slot_bytes: u32,
+    /// Number of masked tails.
+    pub tails: u32,
+}
+
+/// The first stack slot of wide code, at the stack pointer. Nothing is kept in it: accesses to
+/// it tell `widen` where a masked tail is.
+pub(crate) mod mask_slot {
+    /// A store of the mask (bit per lane) here begins a tail.
+    pub const BEGIN: i32 = 0;
+    /// A store here ends it.
+    pub const END: i32 = 4;
+    /// A load from here is the mask as lanes of 0 and -1.
+    pub const LANES: i32 = 16;
 }
 
 impl Emitter<'_, '_, '_> {
@@ -341,6 +376,9 @@ impl Emitter<'_, '_, '_> {
                 this.lanes = None;
             });
         }
+        if has_tail && self.wide {
+            self.masked_tail(inner, done, end, &fed);
+        }
         let mut groups: Vec<Group> = Vec::with_capacity(fed.len());
         for (&acc, vars) in fed.iter().zip(&partial) {
             let elem = self.kernel.accs[acc].elem;
@@ -355,7 +393,7 @@ impl Emitter<'_, '_, '_> {
                 self.accs[acc] = AccState::Slot(slot);
                 slots.push(slot);
             }
-            if has_tail {
+            if !self.wide {
                 self.count(done, end, 1, |this, at| {
                     let lane = this.b.ins().isub(at, done);
                     let outer_lane = this.tail_lane.replace(lane);
@@ -380,6 +418,50 @@ impl Emitter<'_, '_, '_> {
             self.accs[acc] = before;
             self.accumulate_scalar(acc, tree);
         }
+    }
+
+    /// The last `end - done` lanes of a wide loop, fewer than 16, as one iteration in which the
+    /// other lanes load and store nothing and change no accumulator from outside.
+    fn masked_tail(&mut self, inner: &Loop, done: Value, end: Value, fed: &[Acc]) {
+        let slot = self.mask_slot.expect("a wide kernel has a mask slot");
+        let tail = self.b.create_block();
+        let after = self.b.create_block();
+        let less = self.b.ins().icmp(IntCC::SignedLessThan, done, end);
+        let none: [BlockArg; 0] = [];
+        self.b.ins().brif(less, tail, &none, after, &none);
+        self.b.seal_block(tail);
+        self.b.switch_to_block(tail);
+        let left = self.b.ins().isub(end, done);
+        let left = self.b.ins().ireduce(types::I32, left);
+        let one = self.b.ins().iconst(types::I32, 1);
+        let above = self.b.ins().ishl(one, left);
+        let mask = self.b.ins().iadd_imm_s(above, -1);
+        let base = self.b.ins().stack_addr(types::I64, slot, 0);
+        let flags = MemFlagsData::trusted();
+        self.b.ins().store(flags, mask, base, mask_slot::BEGIN);
+        self.masked = fed.to_vec();
+        self.lanes = Some(LaneLoop {
+            var: inner.var,
+            lanes: LANES,
+        });
+        self.with_var(inner.var, done, |this| this.body(&inner.body));
+        self.lanes = None;
+        self.masked.clear();
+        self.tails += 1;
+        self.b.ins().store(flags, one, base, mask_slot::END);
+        self.b.ins().jump(after, &none);
+        self.b.seal_block(after);
+        self.b.switch_to_block(after);
+    }
+
+    /// In a masked tail: the mask, as I32 lanes of 0 or -1.
+    fn tail_mask(&mut self) -> Value {
+        let slot = self.mask_slot.expect("a wide kernel has a mask slot");
+        let base = self.b.ins().stack_addr(types::I64, slot, 0);
+        let flags = MemFlagsData::trusted();
+        self.b
+            .ins()
+            .load(types::I32X4, flags, base, mask_slot::LANES)
     }
 
     /// A group's lanes in fresh variables.
@@ -441,7 +523,13 @@ impl Emitter<'_, '_, '_> {
                 let data = self.kernel.accs[acc];
                 let group = self.group(val);
                 let before = self.group_of_vars(data.elem, &vars);
-                let after = self.combine_groups(data.op, &before, &group);
+                let mut after = self.combine_groups(data.op, &before, &group);
+                if self.masked.contains(&acc) {
+                    let mask = self.tail_mask();
+                    for (reg, &before) in after.regs.iter_mut().zip(&before.regs) {
+                        *reg = self.blend(data.elem, mask, *reg, before);
+                    }
+                }
                 for (&var, &reg) in vars.iter().zip(&after.regs) {
                     self.b.def_var(var, reg);
                 }

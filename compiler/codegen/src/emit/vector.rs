@@ -124,7 +124,7 @@ impl Emitter<'_, '_, '_> {
     }
 
     /// `x` where the mask (of the same width) is set, else `y`.
-    fn blend(&mut self, elem: Elem, mask: Value, x: Value, y: Value) -> Value {
+    pub(crate) fn blend(&mut self, elem: Elem, mask: Value, x: Value, y: Value) -> Value {
         let mask = self.recast(reg_type(elem), mask);
         self.b.ins().bitselect(mask, x, y)
     }
