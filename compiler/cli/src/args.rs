@@ -72,6 +72,20 @@ pub enum Command {
         #[command(flatten)]
         options: RunOptions,
     },
+    /// Time the steps of a script's first training; one line of JSON
+    #[command(hide = true)]
+    Bench {
+        /// The script
+        file: PathBuf,
+        /// Timed steps [default: as many as fit the budget]
+        #[arg(long, value_name = "N")]
+        steps: Option<usize>,
+        /// Seconds of timed steps
+        #[arg(long, value_name = "S", default_value_t = 2.0)]
+        budget: f64,
+        #[command(flatten)]
+        options: RunOptions,
+    },
     /// Print the version
     Version,
 }

@@ -1,7 +1,7 @@
 //! The commands: each turns arguments into a session and gives an exit code.
 
 use crate::args::{ChildOptions, Cli, Command, RunOptions};
-use crate::{repl, terminal};
+use crate::{bench, repl, terminal};
 use aec_driver::testing::{Invocation, Outcome as Ran, TestOptions, report_line, run_tests};
 use aec_driver::{Ended, Options, Session, has_errors, show};
 use aec_runtime::{Elem, interrupt};
@@ -49,12 +49,18 @@ pub fn run() -> u8 {
             options,
         } => show_stage(&stage, &file, &options),
         Command::Repl { options } => repl::run(session_options(&options, None, &[])),
+        Command::Bench {
+            file,
+            steps,
+            budget,
+            options,
+        } => bench::run(&file, steps, budget, &options),
         Command::Version => print(&format!("aec {}\n", env!("CARGO_PKG_VERSION"))),
     }
 }
 
 /// Writes to standard output; the exit code says whether somebody read it.
-fn print(text: &str) -> u8 {
+pub(crate) fn print(text: &str) -> u8 {
     let mut out = io::stdout();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => 0,
@@ -66,7 +72,11 @@ fn print(text: &str) -> u8 {
     }
 }
 
-fn session_options(options: &RunOptions, file: Option<&Path>, look_in: &[PathBuf]) -> Options {
+pub(crate) fn session_options(
+    options: &RunOptions,
+    file: Option<&Path>,
+    look_in: &[PathBuf],
+) -> Options {
     let folder = file.map(|file| match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
         _ => PathBuf::from("."),
@@ -79,11 +89,12 @@ fn session_options(options: &RunOptions, file: Option<&Path>, look_in: &[PathBuf
         look_in: folder.into_iter().chain(look_in.iter().cloned()).collect(),
         progress: io::stderr().is_terminal(),
         dry: false,
+        bench: None,
     }
 }
 
 /// The text of a script; what cannot be read is wrong use.
-fn read(file: &Path) -> Result<String, u8> {
+pub(crate) fn read(file: &Path) -> Result<String, u8> {
     match fs::read(file) {
         Ok(bytes) => String::from_utf8(bytes).map_err(|_| {
             terminal::say(&format!(

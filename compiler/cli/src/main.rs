@@ -4,6 +4,7 @@
 //! 130 ended by Ctrl-C; 141 nobody read the output (as a shell shows SIGPIPE).
 
 mod args;
+mod bench;
 mod commands;
 mod repl;
 mod terminal;

@@ -41,14 +41,22 @@ impl BenchFigures {
     /// The time that a share of the steps stayed below, in microseconds.
     pub fn quantile_us(&self, share: f64) -> f64 {
         let last = self.steps_us.len().saturating_sub(1);
-        self.steps_us.get((share * self.steps_us.len() as f64) as usize).or(self.steps_us.get(last)).copied().unwrap_or(0.0)
+        self.steps_us
+            .get((share * self.steps_us.len() as f64) as usize)
+            .or(self.steps_us.get(last))
+            .copied()
+            .unwrap_or(0.0)
     }
 }
 
 impl BenchClock {
     /// A clock for so many timed steps, or as many as fit the budget.
     pub fn new(budget: Duration, steps: Option<usize>) -> BenchClock {
-        BenchClock { budget, steps, record: RefCell::default() }
+        BenchClock {
+            budget,
+            steps,
+            record: RefCell::default(),
+        }
     }
 
     /// How many steps the training is to have.
@@ -74,11 +82,20 @@ impl BenchClock {
     pub fn figures(&self) -> Option<BenchFigures> {
         let record = self.record.borrow();
         let first_step = record.first?;
-        let mut steps_us: Vec<f64> =
-            record.times[warm_up(&record.times)..].iter().map(|time| time.as_secs_f64() * 1e6).collect();
+        let mut steps_us: Vec<f64> = record.times[warm_up(&record.times)..]
+            .iter()
+            .map(|time| time.as_secs_f64() * 1e6)
+            .collect();
         steps_us.sort_by(f64::total_cmp);
-        let losses = (*record.losses.first()?, *record.losses.get(9).or(record.losses.last())?);
-        Some(BenchFigures { first_step, steps_us, losses })
+        let losses = (
+            *record.losses.first()?,
+            *record.losses.get(9).or(record.losses.last())?,
+        );
+        Some(BenchFigures {
+            first_step,
+            steps_us,
+            losses,
+        })
     }
 }
 
@@ -104,7 +121,10 @@ mod tests {
         let mut done = false;
         for at in 0..9 {
             assert!(!done, "asked for step {at}");
-            done = clock.step(Duration::from_millis(if at < 6 { 200 } else { 10 - at }), at as f64);
+            done = clock.step(
+                Duration::from_millis(if at < 6 { 200 } else { 10 - at }),
+                at as f64,
+            );
         }
         assert!(done);
         let figures = clock.figures().unwrap();

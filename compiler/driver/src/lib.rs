@@ -4,6 +4,7 @@
 //! and standard error are written to; what a run prints follows from the script, its files and
 //! the seed alone, not from the number of threads.
 
+pub mod bench;
 pub mod compare;
 mod effects;
 pub mod exec;

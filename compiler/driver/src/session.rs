@@ -34,6 +34,8 @@ pub struct Options {
     pub progress: bool,
     /// Compile trainings without running them, and leave files alone (for `aec show`).
     pub dry: bool,
+    /// Times the first training's steps instead of training to the end.
+    pub bench: Option<Rc<crate::bench::BenchClock>>,
 }
 
 impl Default for Options {
@@ -46,6 +48,7 @@ impl Default for Options {
             look_in: Vec::new(),
             progress: false,
             dry: false,
+            bench: None,
         }
     }
 }

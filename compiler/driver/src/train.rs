@@ -13,6 +13,7 @@ use aec_syntax::ast::Name;
 use aec_syntax::{Diagnostic, Span};
 use aec_types::{Elaborator, TrainRequest, Value, leaves, with_leaves};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Inputs of a step between what it keeps and the data: seed, step, indices of the examples.
 const KEYS: usize = 3;
@@ -226,6 +227,11 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
         Length::Epochs(epochs) => (epochs, epochs * per_epoch),
         Length::Steps(steps) => (steps.div_ceil(per_epoch), steps),
     };
+    let bench = world.options.bench.as_deref();
+    let (epochs, total) = match bench {
+        Some(clock) => (clock.most().div_ceil(per_epoch), clock.most()),
+        None => (epochs, total),
+    };
     let mut steps = Steps {
         world,
         request,
@@ -262,12 +268,18 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
             let at = steps.prepare(elaborator, rows.len(), settings.seed)?;
             let (kept, parts) = (steps.kept, steps.parts.len());
             let instance = &mut steps.ready[at].1;
+            let started = Instant::now();
             instance.set_int(kept + 1, done as i64);
             data.fill(rows, instance, kept + 2);
             let ran = world.compiler.timed("run", || instance.run());
             if let Err(failure) = ran {
                 progress.clear();
                 return Err(blame(failure, request, epoch, done, world));
+            }
+            if let Some(clock) = bench
+                && clock.step(started.elapsed(), instance.output_scalar(kept))
+            {
+                return Ok(steps.model());
             }
             let figures = (0..=parts).map(|figure| instance.output_scalar(kept + figure));
             means.add(figures, rows.len() as f64, rows.len());

@@ -1,0 +1,82 @@
+//! `aec bench`: how long a training step takes, for benches/run.py. One line of JSON:
+//! `first_step_s` (of the process, from its start to the end of the first step), `median_us`,
+//! `p10_us`, `p90_us` of the timed steps, `steps`, `loss_1`, `loss_10`, `peak_rss_mb`.
+
+use crate::args::RunOptions;
+use crate::commands::{FAULT, print, read, session_options};
+use crate::terminal;
+use aec_driver::bench::BenchClock;
+use aec_driver::{Ended, Session};
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// Runs the script up to the end of its timed steps.
+pub fn run(file: &Path, steps: Option<usize>, budget: f64, options: &RunOptions) -> u8 {
+    let (here, age) = (Instant::now(), process_age());
+    let text = match read(file) {
+        Ok(text) => text,
+        Err(code) => return code,
+    };
+    let clock = Rc::new(BenchClock::new(
+        Duration::try_from_secs_f64(budget).unwrap_or_default(),
+        steps,
+    ));
+    let mut choices = session_options(options, Some(file), &[]);
+    choices.progress = false;
+    choices.bench = Some(clock.clone());
+    let mut session = Session::new(choices, Box::new(io::stderr()));
+    let outcome = session.run(&file.display().to_string(), &text);
+    terminal::report(&session, &outcome.diagnostics);
+    if outcome.ended != Ended::Well {
+        return outcome.ended.exit_code();
+    }
+    let Some(figures) = clock.figures() else {
+        terminal::say("the script trains nothing");
+        return FAULT;
+    };
+    let first = figures.first_step.duration_since(here).as_secs_f64() + age;
+    print(&format!(
+        "{{\"first_step_s\": {first:.4}, \"median_us\": {:.2}, \"p10_us\": {:.2}, \"p90_us\": {:.2}, \"steps\": {}, \
+         \"loss_1\": {}, \"loss_10\": {}, \"peak_rss_mb\": {:.1}}}\n",
+        figures.quantile_us(0.5),
+        figures.quantile_us(0.1),
+        figures.quantile_us(0.9),
+        figures.steps_us.len(),
+        figures.losses.0,
+        figures.losses.1,
+        peak_memory_mb(),
+    ))
+}
+
+/// Seconds since this process started, in steps of 10 ms; 0 where /proc does not say.
+fn process_age() -> f64 {
+    let start = || -> Option<f64> {
+        let stat = fs::read_to_string("/proc/self/stat").ok()?;
+        let ticks: f64 = stat
+            .rsplit_once(')')?
+            .1
+            .split_whitespace()
+            .nth(19)?
+            .parse()
+            .ok()?;
+        let up: f64 = fs::read_to_string("/proc/uptime")
+            .ok()?
+            .split_whitespace()
+            .next()?
+            .parse()
+            .ok()?;
+        Some(up - ticks / 100.0)
+    };
+    start().unwrap_or(0.0).max(0.0)
+}
+
+/// The most memory that the process ever held, in MB of 2^20 bytes; 0 where /proc does not say.
+fn peak_memory_mb() -> f64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kb = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+    kb.unwrap_or(0.0) / 1024.0
+}
