@@ -266,6 +266,20 @@ impl Preparer {
         if summed_now.iter().all(|&l| c.sizes[usize::from(l)] == 1) {
             return self.push_contract(c, &operands, elem);
         }
+        if elem.is_float() && c.factors.len() > 1 {
+            // What no sum touches comes after the sum.
+            let outer: Vec<bool> = c
+                .factors
+                .iter()
+                .map(|x| !x.labels.iter().any(|l| summed_now.contains(l)))
+                .collect();
+            if outer.contains(&true) {
+                return self.outer_factors(c, &operands, elem, &outer);
+            }
+            if c.factors.len() > 2 && self.is_wide(&c, &operands) {
+                return self.pairwise(c, operands, elem);
+            }
+        }
         if elem.is_float()
             && c.factors.len() == 2
             && let Some(v) = self.product(&mut c, &mut operands, elem)
@@ -273,6 +287,99 @@ impl Preparer {
             return v;
         }
         self.long_sum(c, &operands, elem)
+    }
+
+    /// Sums without the factors that do not vary along the sum, then multiplies by them.
+    fn outer_factors(
+        &mut self,
+        c: Contract,
+        operands: &[Value],
+        elem: Elem,
+        outer: &[bool],
+    ) -> Value {
+        let side = |wanted: bool| -> (Vec<Factor>, SmallVec<[Value; 4]>) {
+            let picked = (0..outer.len()).filter(|&x| outer[x] == wanted);
+            picked.map(|x| (c.factors[x].clone(), operands[x])).unzip()
+        };
+        let (inner_factors, inner_operands) = side(false);
+        let (mut factors, mut all) = side(true);
+        let kept: Labels = c
+            .out
+            .iter()
+            .copied()
+            .filter(|l| inner_factors.iter().any(|x| x.labels.contains(l)))
+            .collect();
+        let inner = Contract {
+            factors: inner_factors,
+            deltas: Vec::new(),
+            out: kept.clone(),
+            coefficient: 1.0,
+            sizes: c.sizes.clone(),
+        };
+        let sum = self.contract(only_used(inner), inner_operands);
+        factors.insert(
+            0,
+            Factor {
+                labels: kept,
+                power: 1,
+            },
+        );
+        all.insert(0, sum);
+        self.push_contract(Contract { factors, ..c }, &all, elem)
+    }
+
+    /// Whether the loops of a contraction run much longer than its largest factor.
+    fn is_wide(&self, c: &Contract, operands: &[Value]) -> bool {
+        let used = |l: &usize| c.factors.iter().any(|x| x.labels.contains(&(*l as Label)));
+        let total: usize = (0..c.sizes.len())
+            .filter(used)
+            .map(|l| c.sizes[l])
+            .product();
+        let most = operands.iter().map(|&x| self.out.f.ty(x).len()).max();
+        total > 4096 && total > 4 * most.unwrap_or(0)
+    }
+
+    /// Contracts the pair of factors with the smallest result first.
+    fn pairwise(&mut self, c: Contract, mut operands: SmallVec<[Value; 4]>, elem: Elem) -> Value {
+        let count = c.factors.len();
+        let kept_of = |p: usize, q: usize| -> Labels {
+            let mut kept = Labels::new();
+            for &l in c.factors[p].labels.iter().chain(&c.factors[q].labels) {
+                let later = c.out.contains(&l)
+                    || (0..count).any(|x| x != p && x != q && c.factors[x].labels.contains(&l));
+                if later && !kept.contains(&l) {
+                    kept.push(l);
+                }
+            }
+            kept
+        };
+        let size = |ls: &Labels| -> usize { ls.iter().map(|&l| c.sizes[usize::from(l)]).product() };
+        let pairs = (0..count).flat_map(|p| (p + 1..count).map(move |q| (p, q)));
+        let best = pairs.min_by_key(|&(p, q)| size(&kept_of(p, q)));
+        let Some((p, q)) = best else {
+            return self.push_contract(c, &operands, elem);
+        };
+        let kept = kept_of(p, q);
+        let first = Contract {
+            factors: vec![c.factors[p].clone(), c.factors[q].clone()],
+            deltas: Vec::new(),
+            out: kept.clone(),
+            coefficient: 1.0,
+            sizes: c.sizes.clone(),
+        };
+        let made = self.contract(
+            only_used(first),
+            SmallVec::from_slice(&[operands[p], operands[q]]),
+        );
+        let mut rest = c;
+        rest.factors.remove(q);
+        operands.remove(q);
+        rest.factors[p] = Factor {
+            labels: kept,
+            power: 1,
+        };
+        operands[p] = made;
+        self.contract(only_used(rest), operands)
     }
 
     /// A sum of loops; a long one in two stages.
@@ -628,13 +735,22 @@ impl Preparer {
                 terms = order.clone();
             }
         }
+        // The contraction takes the copies, which keeps them alive.
+        let mut factors = c.factors.clone();
+        let mut operands: SmallVec<[Value; 4]> = SmallVec::from_slice(operands);
+        let mut copied = |p: &mut Preparer, x: usize, groups: [&Labels; 3]| {
+            let operand = p.copy(c, x, operands[x], groups, elem);
+            operands[x] = operand.value;
+            factors[x].labels = groups.iter().flat_map(|g| g.iter().copied()).collect();
+            operand
+        };
         let a = match matrix(&views[0], &rows, &terms) {
             Some(a) => a,
-            None => self.copy(c, left, operands[left], [&batch, &rows, &terms], elem),
+            None => copied(self, left, [&batch, &rows, &terms]),
         };
         let b = match matrix(&views[1], &terms, &columns) {
             Some(b) => b,
-            None => self.copy(c, right, operands[right], [&batch, &terms, &columns], elem),
+            None => copied(self, right, [&batch, &terms, &columns]),
         };
         let row_stride = layout(&out, &rows).unwrap_or(0);
         let batch_stride = layout(&out, &batch).unwrap_or(0);
@@ -642,13 +758,13 @@ impl Preparer {
         let one = total(&batch) == 1 && batch.is_empty();
         let row_axes = split(&rows);
         let contract = Contract {
-            factors: c.factors.clone(),
+            factors,
             deltas: Vec::new(),
             out: out.clone(),
             coefficient: 1.0,
             sizes: c.sizes.clone(),
         };
-        let v = self.push_contract(contract, operands, elem);
+        let v = self.push_contract(contract, &operands, elem);
         let product = Product {
             batch: total(&batch),
             m: total(&rows),
@@ -774,6 +890,20 @@ impl Preparer {
             .products
             .retain(|v, _| f.def_inst(*v).is_some_and(|inst| live.contains(&inst)));
     }
+}
+
+/// Labels that nothing has left get size 1: what was summed over them is summed elsewhere.
+fn only_used(mut c: Contract) -> Contract {
+    for label in 0..c.sizes.len() {
+        let l = label as Label;
+        let used = c.out.contains(&l)
+            || c.factors.iter().any(|x| x.labels.contains(&l))
+            || c.deltas.iter().any(|&(a, b)| a == l || b == l);
+        if !used {
+            c.sizes[label] = 1;
+        }
+    }
+    c
 }
 
 /// Base, offset, and the step of each label.

@@ -243,8 +243,10 @@ impl<'a> Emitter<'a> {
             };
             vars.push(Var::from_u32(var));
         }
+        // In lanes, each lane must store to places of its own.
         let lane = self.nest.lane_var(self.nest.depth());
-        if lane.is_some_and(|lane| !vars.contains(&lane)) {
+        let distinct = |lane: Var| coords.iter().any(|c| c.coefficient(lane.as_u32()) != 0);
+        if lane.is_some_and(|lane| !distinct(lane)) {
             return Err(Fail::Illegal("a row's pass inside a lane loop"));
         }
         let val = self.compute(v, coords)?;

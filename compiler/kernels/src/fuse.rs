@@ -638,7 +638,11 @@ impl<'a> Graph<'a> {
         loads.dedup();
         loads.retain(|v| !values.contains(v) || self.reads_as_operand(a, *v));
         let mut reasons = x.reasons.clone();
-        reasons.extend(y.reasons.iter().cloned());
+        for reason in &y.reasons {
+            if !reasons.contains(reason) {
+                reasons.push(reason.clone());
+            }
+        }
         let names: Vec<String> = y
             .spec
             .actions
@@ -651,10 +655,13 @@ impl<'a> Graph<'a> {
                 | Action::CumSum(_) => None,
             })
             .collect();
-        if on_product {
-            reasons.push(format!("{} runs on the product's tiles", names.join(", ")));
+        let more = if on_product {
+            format!("{} runs on the product's tiles", names.join(", "))
         } else {
-            reasons.push(format!("{} fused: {reason}", names.join(", ")));
+            format!("{} fused: {reason}", names.join(", "))
+        };
+        if !reasons.contains(&more) {
+            reasons.push(more);
         }
         Some(Cluster {
             spec,

@@ -123,8 +123,8 @@ impl Built {
 struct Strategy {
     /// Order in which the axes' loops nest.
     order: Vec<usize>,
-    /// Whether the innermost of them runs in lanes.
-    space_lanes: bool,
+    /// The axis whose loop runs in lanes.
+    lane_axis: Option<usize>,
     /// Whether reductions outside of it run in lanes.
     reduce_lanes: bool,
 }
@@ -141,9 +141,10 @@ pub fn build(
     spec: &Spec,
 ) -> Result<Built, &'static str> {
     let identity: Vec<usize> = (0..spec.space.len()).collect();
+    let last = spec.space.iter().rposition(|&size| size != 1);
     let plain = Strategy {
         order: identity.clone(),
-        space_lanes: true,
+        lane_axis: last,
         reduce_lanes: true,
     };
     let first = attempt(prepared, stored, spec, &plain);
@@ -172,20 +173,33 @@ pub fn build(
     };
     if reduces || failed {
         let strategy = Strategy {
-            space_lanes: false,
+            lane_axis: None,
             ..plain.clone()
         };
         consider(&mut best, &strategy);
     }
     if failed {
         let strategy = Strategy {
-            space_lanes: false,
+            lane_axis: None,
             reduce_lanes: false,
             ..plain.clone()
         };
         consider(&mut best, &strategy);
     }
-    let last = spec.space.iter().rposition(|&size| size != 1);
+    // Short rows: whole rows side by side in the lanes.
+    let first_axis = spec.space.iter().position(|&size| size != 1);
+    if let Some(axis) = first_axis
+        && axis + 1 < spec.space.len().max(1)
+        && spec.space[axis] >= 16
+        && spec.space[axis + 1..].iter().product::<usize>() <= 64
+    {
+        let strategy = Strategy {
+            lane_axis: Some(axis),
+            reduce_lanes: false,
+            ..plain.clone()
+        };
+        consider(&mut best, &strategy);
+    }
     let short = last.is_some_and(|axis| spec.space[axis] < 16);
     let full_roots = spec.actions.iter().all(|action| match action {
         Action::Root { value, .. } => prepared.f.dims(*value).len() == spec.space.len(),
@@ -201,7 +215,7 @@ pub fn build(
             order.push(axis);
             let strategy = Strategy {
                 order,
-                space_lanes: true,
+                lane_axis: Some(axis),
                 reduce_lanes: true,
             };
             consider(&mut best, &strategy);
@@ -294,12 +308,8 @@ fn emit_once(
     }
     if !own_buffers {
         let mut coords = vec![Coord::default(); spec.space.len()];
-        let innermost = strategy
-            .order
-            .iter()
-            .rposition(|&axis| spec.space[axis] != 1);
-        for (nth, &axis) in strategy.order.iter().enumerate() {
-            let lanes = strategy.space_lanes && Some(nth) == innermost;
+        for &axis in &strategy.order {
+            let lanes = strategy.lane_axis == Some(axis);
             coords[axis] = e.open_axis(LoopKey::Space(axis), spec.space[axis], lanes);
         }
         e.space = coords;

@@ -209,6 +209,44 @@ fn contractions() {
 }
 
 #[test]
+fn attention_scores_and_values() {
+    let mut f = Function::new("attention");
+    let q = f.param(ty(Elem::F32, &[3, 12, 2, 8]), "q");
+    let k = f.param(ty(Elem::F32, &[3, 14, 2, 8]), "k");
+    let v = f.param(ty(Elem::F32, &[3, 14, 2, 8]), "v");
+    let s = f.contract(
+        &[(q, &[0, 1, 3, 4]), (k, &[0, 2, 3, 4])],
+        &[0, 3, 1, 2],
+        &[],
+        0.25,
+        S,
+    );
+    let t = f.unary(Unary::Tanh, s, S);
+    let y = f.contract(
+        &[(t, &[0, 3, 1, 2]), (v, &[0, 2, 3, 4])],
+        &[0, 1, 3, 4],
+        &[],
+        1.0,
+        S,
+    );
+    // Three factors, and one that no sum touches.
+    let a = f.param(ty(Elem::F32, &[30, 20]), "a");
+    let b = f.param(ty(Elem::F32, &[30, 25]), "b");
+    let weight = f.param(ty(Elem::F32, &[30]), "weight");
+    let scalar = f.param(Type::scalar(Elem::F32), "scalar");
+    let w = f.contract(
+        &[(a, &[0, 1]), (b, &[0, 2]), (weight, &[0]), (scalar, &[])],
+        &[1, 2],
+        &[],
+        0.5,
+        S,
+    );
+    f.results = vec![y, w];
+    let plan = check(&f);
+    assert_eq!(common::counts(&plan).1, 3);
+}
+
+#[test]
 fn powers_and_deltas() {
     let mut f = Function::new("deltas");
     let a = f.param(ty(Elem::F64, &[6, 5]), "a");

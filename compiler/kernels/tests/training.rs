@@ -2,7 +2,7 @@
 
 mod common;
 
-use aec_ir::{Binary, Function, Guard, Op, Type, Unary, Value};
+use aec_ir::{Binary, Function, Guard, Type, Unary, Value};
 use aec_kernels::eval::{Stopped, run_plan};
 use aec_kernels::plan::{Place, StepKind};
 use aec_kernels::report;
@@ -273,5 +273,4 @@ fn a_plan_reads_text() {
     }
     let described = report::describe(&planned(&f, true), None);
     assert!(described.contains("arena"), "{described}");
-    let _ = Op::Stop;
 }
