@@ -191,6 +191,9 @@ impl<'a> Emitter<'a> {
         let coords = &key.1;
         let val = if self.own.contains(&v) {
             self.own_value(v, coords)?
+        } else if self.f.ty(v).is_empty() {
+            // Only loops without iterations want it, but a load might move out of them.
+            self.nest.float(0.0, self.f.ty(v).elem)
         } else if self.stored.contains(v) {
             let buffer = self.buffer(Bind::Value(v), false);
             let place = coords::linear(self.f.dims(v), coords);

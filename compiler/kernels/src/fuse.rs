@@ -29,7 +29,7 @@ pub enum Work {
         /// Its form.
         product: Product,
         /// What runs on its tiles; without it the product stores its result.
-        epilogue: Option<Built>,
+        epilogue: Option<Box<Built>>,
     },
     /// A sort.
     ArgSort(Inst),
@@ -811,7 +811,7 @@ impl<'a> Graph<'a> {
                 let epilogue = if cluster.spec.actions.is_empty() {
                     None
                 } else {
-                    Some(make(&cluster.spec)?)
+                    Some(Box::new(make(&cluster.spec)?))
                 };
                 let mut loads = vec![product.a.value, product.b.value];
                 let mut stores = Vec::new();
