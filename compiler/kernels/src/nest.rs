@@ -35,6 +35,7 @@ pub struct Nest {
     val_frame: Vec<u32>,
     var_frame: Vec<u32>,
     var_extent: Vec<i64>,
+    closed: Vec<bool>,
     consed: HashMap<u64, Vec<Val>>,
 }
 
@@ -61,6 +62,7 @@ impl Nest {
             val_frame: Vec::new(),
             var_frame: Vec::new(),
             var_extent: Vec::new(),
+            closed: Vec::new(),
             consed: HashMap::new(),
         }
     }
@@ -81,6 +83,7 @@ impl Nest {
         self.next_frame += 1;
         self.var_frame.push(id);
         self.var_extent.push(end);
+        self.closed.push(false);
         self.stack.push(Frame {
             id,
             var: Some(var),
@@ -96,6 +99,7 @@ impl Nest {
     pub fn close(&mut self) {
         let frame = self.stack.pop().expect("a loop is open");
         let var = frame.var.expect("the kernel itself is not closed");
+        self.closed[var.index()] = true;
         self.body().push(Stmt::Loop(Loop {
             var,
             start: frame.start,
@@ -155,9 +159,9 @@ impl Nest {
         self.stack.iter().rposition(|frame| frame.id == id)
     }
 
-    /// Whether the loop of a variable is open where code goes now.
+    /// Whether the loop of a variable is still open, set aside or not.
     pub fn is_open(&self, var: Var) -> bool {
-        self.depth_of_frame(self.var_frame[var.index()]).is_some()
+        !self.closed[var.index()]
     }
 
     /// Whether a value may be used where code goes now.
