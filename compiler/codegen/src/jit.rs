@@ -4,12 +4,12 @@
 
 use crate::emit::{self, Extern, Frame, Target};
 use crate::isa::{self, Features};
-use crate::widen::{ALIGNMENT, widen};
+use crate::widen::{ALIGNMENT, disassemble, widen};
 use aec_kernels::lir::{Kernel, ValKind};
 use aec_runtime::philox;
 use cranelift_codegen::Context;
-use cranelift_codegen::ir::{Function, UserFuncName};
-use cranelift_codegen::isa::CallConv;
+use cranelift_codegen::ir::{ExtFuncData, ExternalName, Function, UserExternalName, UserFuncName};
+use cranelift_codegen::isa::{CallConv, OwnedTargetIsa};
 use cranelift_entity::EntityRef;
 use cranelift_frontend::FunctionBuilderContext;
 use cranelift_jit::{JITBuilder, JITModule};
@@ -220,6 +220,41 @@ fn no_code() -> CodegenError {
     CodegenError("no code".to_owned())
 }
 
+fn empty(at: usize, call_conv: CallConv) -> Function {
+    Function::with_name_signature(
+        UserFuncName::user(0, at as u32),
+        emit::kernel_signature(call_conv),
+    )
+}
+
+/// The code of one kernel as text: Cranelift's input and the machine code.
+pub fn kernel_text(kernel: &Kernel, options: CodegenOptions) -> Result<KernelText, CodegenError> {
+    let isa = isa::native(options.verify)?;
+    let mut text = KernelText {
+        name: kernel.name.clone(),
+        clif: String::new(),
+        machine: String::new(),
+    };
+    if options.wide && isa::features(&isa).wide && emit::can_widen(kernel) {
+        let (context, clif, frame) = compile_alone(kernel, &isa, true)?;
+        let code = context.compiled_code().ok_or_else(no_code)?;
+        match widen(code.code_buffer(), frame) {
+            Ok(bytes) => {
+                text.clif = format!("; every vector stands for 16 lanes\n{clif}");
+                text.machine = disassemble(&bytes);
+                return Ok(text);
+            }
+            Err(reason) => text.machine = format!("; not widened: {reason}\n"),
+        }
+    }
+    let (context, clif, _) = compile_alone(kernel, &isa, false)?;
+    text.clif = clif;
+    if let Some(vcode) = context.compiled_code().and_then(|code| code.vcode.as_ref()) {
+        text.machine.push_str(vcode);
+    }
+    Ok(text)
+}
+
 /// Why a kernel is not compiled to 512-bit code, or nothing if it is.
 pub fn why_narrow(kernel: &Kernel) -> Result<(), String> {
     let isa = isa::native(true).map_err(|error| error.0)?;
@@ -229,48 +264,29 @@ pub fn why_narrow(kernel: &Kernel) -> Result<(), String> {
     if !emit::can_widen(kernel) {
         return Err("values of 64 bits, draws, checks or scattered places".to_owned());
     }
+    let (context, _, frame) = compile_alone(kernel, &isa, true).map_err(|error| error.0)?;
+    let code = context.compiled_code().ok_or("no code")?;
+    widen(code.code_buffer(), frame).map(|_| ())
+}
+
+/// Compiles one kernel outside of any module. Returns Cranelift's input as text, too.
+fn compile_alone(
+    kernel: &Kernel,
+    isa: &OwnedTargetIsa,
+    wide: bool,
+) -> Result<(Context, String, Frame), CodegenError> {
+    let call_conv = isa.default_call_conv();
     let mut context = Context::new();
-    context.func = empty(0, isa.default_call_conv());
+    context.func = empty(0, call_conv);
     let frame = emit::emit_kernel(
         kernel,
         &mut context.func,
         &mut FunctionBuilderContext::new(),
         Target {
-            features: isa::features(&isa),
+            features: isa::features(isa),
             frontend: isa.frontend_config(),
-            wide: true,
-            import: &mut |_, which| panic!("{which:?} is called by a wide kernel"),
-        },
-    );
-    let code = context
-        .compile(isa.as_ref(), &mut Default::default())
-        .map_err(|error| format!("{:?}", error.inner))?;
-    widen(code.code_buffer(), frame).map(|_| ())
-}
-
-fn empty(at: usize, call_conv: CallConv) -> Function {
-    Function::with_name_signature(
-        UserFuncName::user(0, at as u32),
-        emit::kernel_signature(call_conv),
-    )
-}
-
-/// The code of one kernel as text, before and after Cranelift.
-pub fn kernel_text(kernel: &Kernel, options: CodegenOptions) -> Result<KernelText, CodegenError> {
-    let isa = isa::native(options.verify)?;
-    let mut context = Context::new();
-    context.func = empty(0, isa.default_call_conv());
-    let call_conv = isa.default_call_conv();
-    emit::emit_kernel(
-        kernel,
-        &mut context.func,
-        &mut FunctionBuilderContext::new(),
-        Target {
-            features: isa::features(&isa),
-            frontend: isa.frontend_config(),
-            wide: options.wide && emit::can_widen(kernel),
+            wide,
             import: &mut |func, which| {
-                use cranelift_codegen::ir::{ExtFuncData, ExternalName, UserExternalName};
                 let name = func.declare_imported_user_function(UserExternalName {
                     namespace: 1,
                     index: which as u32,
@@ -287,17 +303,10 @@ pub fn kernel_text(kernel: &Kernel, options: CodegenOptions) -> Result<KernelTex
     );
     let clif = context.func.display().to_string();
     context.set_disasm(true);
-    let machine = context
+    context
         .compile(isa.as_ref(), &mut Default::default())
-        .map_err(|error| CodegenError(format!("kernel {}: {:?}", kernel.name, error.inner)))?
-        .vcode
-        .clone()
-        .unwrap_or_default();
-    Ok(KernelText {
-        name: kernel.name.clone(),
-        clif,
-        machine,
-    })
+        .map_err(|error| CodegenError(format!("kernel {}: {:?}", kernel.name, error.inner)))?;
+    Ok((context, clif, frame))
 }
 
 /// Whether two kernels have the same code: all but names and spans, floats by their bits.

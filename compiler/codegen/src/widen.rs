@@ -10,8 +10,8 @@
 
 use crate::emit::{Frame, mask_slot};
 use iced_x86::{
-    BlockEncoder, BlockEncoderOptions, Code, Decoder, DecoderOptions, FlowControl, Instruction,
-    InstructionBlock, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register,
+    BlockEncoder, BlockEncoderOptions, Code, Decoder, DecoderOptions, FastFormatter, FlowControl,
+    Instruction, InstructionBlock, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -753,6 +753,26 @@ fn packed(code: Code) -> Option<Code> {
         C::VEX_Vfnmsub231ps_xmm_xmm_xmmm128 => C::EVEX_Vfnmsub231ps_zmm_k1z_zmm_zmmm512b32_er,
         _ => return None,
     })
+}
+
+/// Machine code as text, one instruction a line; constants are left out.
+pub(crate) fn disassemble(code: &[u8]) -> String {
+    let mut text = String::new();
+    let mut formatter = FastFormatter::new();
+    formatter.options_mut().set_rip_relative_addresses(true);
+    let Ok((instructions, _)) = decode(code) else {
+        return format!("{} bytes\n", code.len());
+    };
+    for instruction in &instructions {
+        text.push_str(&format!("{:6x}  ", instruction.ip() - OLD));
+        let mut shown = *instruction;
+        if is_branch(instruction) {
+            shown.set_near_branch64(instruction.near_branch_target() - OLD);
+        }
+        formatter.format(&shown, &mut text);
+        text.push('\n');
+    }
+    text
 }
 
 /// Drops what the widening left over: stores of constants to slots that are gone. A branch to a

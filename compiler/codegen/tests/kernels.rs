@@ -585,9 +585,16 @@ impl Builder {
                 b.read(acc);
             }
             b.store_some(3);
-            if !b.wide && b.rng.below(3) == 0 {
-                let ok = b.operand(Elem::Bool);
-                let detail = b.operand(Elem::I64);
+            if b.rng.below(3) == 0 {
+                let (ok, detail) = if b.wide {
+                    // The same for all lanes.
+                    let detail = b.small_index();
+                    let four = b.let_(ValKind::Int(4), Elem::I64);
+                    let ok = ValKind::Compare(Comparison::Lt, detail, four);
+                    (b.let_(ok, Elem::Bool), detail)
+                } else {
+                    (b.operand(Elem::Bool), b.operand(Elem::I64))
+                };
                 b.push(Stmt::Check {
                     ok,
                     status: status(),

@@ -468,30 +468,35 @@ impl Emitter<'_, '_, '_> {
         self.b.ins().brif(holds, after, &none, failing, &none);
         self.b.seal_block(failing);
         self.b.switch_to_block(failing);
-        let (masks, details, lanes) = match ok {
-            Repr::Scalar(_) if self.lanes.is_none() => {
-                // Lane 0 of the mask slot is 0: it failed.
-                let masks = self.scratch(Elem::Bool, 1);
-                let details = self.scratch(Elem::I64, 2);
-                let base = self.b.ins().stack_addr(types::I64, masks, 0);
-                let failed = self.b.ins().iconst(types::I8, 0);
-                self.store_lane(Elem::Bool, failed, base, 0);
-                let detail = self.scalar(detail);
-                let base = self.b.ins().stack_addr(types::I64, details, 0);
-                self.store_lane(Elem::I64, detail, base, 0);
-                (masks, details, 1)
-            }
-            Repr::Scalar(_) | Repr::Lanes(_) => {
-                let masks = self.scratch(Elem::Bool, 1);
-                let details = self.scratch(Elem::I64, 2);
-                let lanes = self.lanes.map_or(1, |lane_loop| lane_loop.lanes);
-                let ok = self.group_of(Elem::Bool, &ok);
-                self.spill(&ok, masks);
-                let detail = self.group(detail);
-                self.spill(&detail, details);
-                (masks, details, lanes)
-            }
+        let same = match (&ok, self.repr(detail)) {
+            (Repr::Scalar(_), Repr::Scalar(detail)) => Some(detail),
+            (Repr::Scalar(_) | Repr::Lanes(_), _) => None,
         };
+        if let Some(detail) = same {
+            // Without a call, so that wide kernels may check, too. The first thread to set the
+            // code sets the detail.
+            let first = self.b.create_block();
+            let flags = MemFlagsData::trusted();
+            let zero = self.b.ins().iconst(types::I64, 0);
+            let code = self.b.ins().iconst(types::I64, code);
+            let before = self.b.ins().atomic_cas(flags, status, zero, code);
+            self.b.set_cold_block(first);
+            self.b.ins().brif(before, after, &none, first, &none);
+            self.b.seal_block(first);
+            self.b.switch_to_block(first);
+            self.b.ins().store(flags, detail, status, 8);
+            self.b.ins().jump(after, &none);
+            self.b.seal_block(after);
+            self.b.switch_to_block(after);
+            return;
+        }
+        let masks = self.scratch(Elem::Bool, 1);
+        let details = self.scratch(Elem::I64, 2);
+        let lanes = self.lanes.map_or(1, |lane_loop| lane_loop.lanes);
+        let ok = self.group_of(Elem::Bool, &ok);
+        self.spill(&ok, masks);
+        let detail = self.group(detail);
+        self.spill(&detail, details);
         let masks = self.b.ins().stack_addr(types::I64, masks, 0);
         let details = self.b.ins().stack_addr(types::I64, details, 0);
         let code = self.b.ins().iconst(types::I64, code);

@@ -16,7 +16,6 @@ pub(crate) fn can_widen(kernel: &Kernel) -> bool {
     let mut calls = false;
     walk(&kernel.body, &mut |stmt| match stmt {
         Stmt::Loop(inner) if inner.lanes => loops.push(inner),
-        Stmt::Check { .. } => calls = true,
         Stmt::Let(val) => {
             calls |= matches!(
                 kernel.values[*val].kind,
@@ -27,6 +26,7 @@ pub(crate) fn can_widen(kernel: &Kernel) -> bool {
         | Stmt::Store { .. }
         | Stmt::StoreAt { .. }
         | Stmt::Init(_)
+        | Stmt::Check { .. }
         | Stmt::Accumulate(..) => {}
     });
     // 512-bit registers do not survive calls.
@@ -65,7 +65,7 @@ fn lanes_widen(kernel: &Kernel, inner: &Loop) -> bool {
             Stmt::Accumulate(acc, _) => {
                 narrow(kernel.accs[*acc].elem) || kernel.accs[*acc].elem == Elem::Bool
             }
-            Stmt::Check { .. } => false,
+            Stmt::Check { ok, detail, .. } => !differs.contains(*ok) && !differs.contains(*detail),
         };
     });
     fine
