@@ -720,13 +720,22 @@ pub(crate) fn call(
             }
             elaborator.elementwise_builtin(op, (a, *a_span), (b, *b_span), span)
         }
+        Action::Derivative(kind) => {
+            let mut args = args;
+            let wrt = args
+                .named
+                .iter()
+                .position(|(name, _)| &*name.name == "wrt")
+                .map(|at| args.named.remove(at));
+            let args = ordered(elaborator, row, args, span)?;
+            elaborator.derivative_of(kind, &args.positional[0].0, wrt, span)
+        }
         Action::Unary(_)
         | Action::Sum { .. }
         | Action::Truth(_)
         | Action::Place(_)
         | Action::Convert(_)
         | Action::Fill(_)
-        | Action::Derivative(_)
         | Action::NotYet => {
             let args = ordered(elaborator, row, args, span)?;
             if unknown(&args) {
@@ -826,8 +835,15 @@ fn simple(elaborator: &mut Elaborator, row: &Row, args: &Args, span: Span) -> Re
         Action::Convert(elem) => {
             let x = elaborator.stack(x, *at)?;
             let tensor = as_tensor(&x, *at, "a number or tensor")?;
-            let elem = elem.unwrap_or(elaborator.float());
-            Ok(Value::Tensor(elaborator.convert(&tensor, elem, span)?))
+            let want = elem.unwrap_or(elaborator.float());
+            let converted = Value::Tensor(elaborator.convert(&tensor, want, span)?);
+            // A float type that is written out is meant: it does not adapt as literals do.
+            let meant = matches!(elem, Some(Elem::F32 | Elem::F64));
+            Ok(if meant {
+                crate::train::concrete_leaves(&converted)
+            } else {
+                converted
+            })
         }
         Action::Fill(constant) => {
             let value = match constant {
@@ -853,8 +869,8 @@ fn simple(elaborator: &mut Elaborator, row: &Row, args: &Args, span: Span) -> Re
             let dims = shape::sizes(elaborator, sizes, sizes_span)?;
             Ok(Value::Tensor(elaborator.filled(&value, dims, span)?))
         }
-        Action::Derivative(kind) => elaborator.derivative_of(kind, x, span),
-        Action::Binary(_)
+        Action::Derivative(_)
+        | Action::Binary(_)
         | Action::Extreme(..)
         | Action::Distribution(_)
         | Action::Effect(_)

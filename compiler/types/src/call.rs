@@ -148,7 +148,40 @@ impl Elaborator {
         });
         let result = self.bind_and_call(callee, args, span);
         self.activations.pop();
-        result
+        result.map_err(|diagnostic| self.blame_caller(diagnostic, callee.name, span))
+    }
+
+    /// An error inside the library points at the script's call first: that is what the user can
+    /// change.
+    fn blame_caller(
+        &self,
+        mut diagnostic: Box<Diagnostic>,
+        name: &str,
+        span: Span,
+    ) -> Box<Diagnostic> {
+        if span.is_none() || !self.in_library(diagnostic.span()) || self.in_library(span) {
+            return diagnostic;
+        }
+        for label in &mut diagnostic.labels {
+            label.primary = false;
+        }
+        let text = format!("in this call of `{name}`");
+        diagnostic.labels.insert(
+            0,
+            aec_syntax::diagnostic::Label {
+                span,
+                text,
+                primary: true,
+            },
+        );
+        diagnostic
+    }
+
+    fn in_library(&self, span: Span) -> bool {
+        self.sources
+            .borrow()
+            .get(span.file)
+            .is_some_and(|file| file.name.starts_with('<'))
     }
 
     /// The call path of a call of `name` from here: the callee's name and its ordinal among the
@@ -193,6 +226,24 @@ impl Elaborator {
                     count(params.len(), "argument")
                 ),
             );
+            if let [
+                Param {
+                    pattern: Pattern::Tuple(parts, _),
+                    ..
+                },
+            ] = params
+                && parts.len() == given
+            {
+                let names: Vec<String> = parts.iter().map(|part| self.text(part.span())).collect();
+                let names = names.join(", ");
+                return Err(Box::new(
+                    diagnostic.label(params[0].span, "one tuple").help_edit(
+                        format!("`fn {names} -> …` takes {given}"),
+                        params[0].span,
+                        names,
+                    ),
+                ));
+            }
             if let Some(at) = params.first() {
                 diagnostic =
                     diagnostic.label(at.span.to(params[params.len() - 1].span), "its parameters");

@@ -4,8 +4,8 @@ use crate::model::{checkable, is_size};
 use crate::scope::Scope;
 use crate::value::{Code, Model, ModelTemplate, Value};
 use crate::{Activation, Elaborator, Phase, Result};
-use aec_syntax::Diagnostic;
-use aec_syntax::ast::{FnDef, Item, ItemKind, ModelItem, Pattern, Script, Stmt, StmtKind};
+use aec_syntax::ast::{FnDef, Item, ItemKind, ModelItem, Name, Pattern, Script, Stmt, StmtKind};
+use aec_syntax::{Diagnostic, Span};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -36,9 +36,23 @@ impl Elaborator {
                 self.check_item(item, &scope);
             }
         }
+        for item in &script.items {
+            if let ItemKind::Stmt(Stmt {
+                kind: StmtKind::Let { pattern, .. },
+                ..
+            }) = &item.kind
+            {
+                names_below(pattern, &mut self.below);
+            }
+        }
         // Statements first: definitions may use what a script's `let`s bind.
         for item in &script.items {
-            if !matches!(item.kind, ItemKind::Use { .. }) {
+            if !matches!(item.kind, ItemKind::Use { .. } | ItemKind::Test { .. }) {
+                self.check_item(item, &scope);
+            }
+        }
+        for item in &script.items {
+            if let ItemKind::Test { .. } = item.kind {
                 self.check_item(item, &scope);
             }
         }
@@ -56,6 +70,7 @@ impl Elaborator {
                 ItemKind::Stmt(_) | ItemKind::Use { .. } | ItemKind::Test { .. } => {}
             }
         }
+        self.below.clear();
         let mut found = std::mem::take(&mut self.found);
         (self.phase, self.script, self.modules, self.found) = outer;
         self.frames = frames;
@@ -221,6 +236,19 @@ impl Elaborator {
         }
         if let Err(diagnostic) = self.check_body(member, scope) {
             self.found.push(*diagnostic);
+        }
+    }
+}
+
+fn names_below(pattern: &Pattern, below: &mut HashMap<Name, Span>) {
+    match pattern {
+        Pattern::Name(name) => {
+            below.insert(name.name.clone(), name.span);
+        }
+        Pattern::Wildcard(_) => {}
+        Pattern::Tuple(parts, _) => parts.iter().for_each(|part| names_below(part, below)),
+        Pattern::Record(parts, _) => {
+            parts.iter().for_each(|(_, part)| names_below(part, below));
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::call::Args;
 use crate::error::{fail, not_yet, size_mismatch, wanted};
 use crate::ops::as_tensor;
 use crate::scope::Scope;
-use crate::value::{Closure, Code, Dim, Repr, Tensor, TensorType, Value};
+use crate::value::{Choice, Closure, Code, Dim, Repr, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
 use aec_ir::{Op, Unary};
 use aec_runtime::{Elem, Tensor as HostTensor};
@@ -216,6 +216,13 @@ impl Elaborator {
             span,
             format!("there is nothing called `{name}` here"),
         );
+        if let Some(&below) = self.below.get(name) {
+            return Err(Box::new(
+                diagnostic
+                    .label(below, "it is defined here, below")
+                    .help("statements run in order: move the `let` above this"),
+            ));
+        }
         let names = scope.names();
         if let Some(near) = aec_syntax::suggest::nearest(name, names.iter().map(|name| &**name)) {
             diagnostic = diagnostic.help_edit(format!("did you mean `{near}`?"), span, near);
@@ -236,6 +243,7 @@ impl Elaborator {
                 StrPart::Value { expr, format } => {
                     let value = self.eval(expr, scope)?;
                     let value = self.materialize_one(value, expr.span)?;
+                    let value = crate::train::concrete_leaves(&value);
                     if !self.checking() {
                         let host = self.host.clone();
                         text.push_str(&host.format(&value, format.as_deref(), expr.span)?);
@@ -466,6 +474,13 @@ impl Elaborator {
         if values.is_empty() || tensors.len() != values.len() {
             return Ok(list);
         }
+        // Sizes that are symbolic while checking stay readable one by one.
+        if tensors
+            .iter()
+            .any(|tensor| matches!(tensor.repr, Repr::Symbolic(_)))
+        {
+            return Ok(list);
+        }
         let rank = tensors[0].ty.rank();
         if tensors.iter().any(|tensor| tensor.ty.rank() != rank) {
             return Ok(list);
@@ -605,6 +620,7 @@ impl Elaborator {
                     Ok(Walk::Items(items))
                 }
                 Repr::Unknown
+                | Repr::Choice(_)
                 | Repr::Static(_)
                 | Repr::Concrete(_)
                 | Repr::Traced(..)
@@ -784,6 +800,27 @@ impl Elaborator {
     ) -> Result<Value> {
         match (a.0, b.0) {
             (Value::Unknown, other) | (other, Value::Unknown) => Ok(other.clone()),
+            (Value::Tensor(x), Value::Tensor(y))
+                if x.is_static_int() && y.is_static_int() && x.is_scalar() && y.is_scalar() =>
+            {
+                // Ints that may still become real where one is wanted.
+                let condition = match test {
+                    Value::Tensor(condition) => condition.clone(),
+                    _ => Tensor {
+                        ty: TensorType::scalar(Elem::Bool),
+                        repr: Repr::Unknown,
+                    },
+                };
+                let choice = Choice {
+                    condition,
+                    then: x.clone(),
+                    otherwise: y.clone(),
+                };
+                Ok(Value::Tensor(Tensor {
+                    ty: x.ty.clone(),
+                    repr: Repr::Choice(Rc::new(choice)),
+                }))
+            }
             (Value::Tensor(x), Value::Tensor(y)) => {
                 if matches!(test, Value::Unknown) {
                     return Ok(Value::Tensor(Tensor {

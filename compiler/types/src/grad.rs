@@ -6,7 +6,7 @@ use crate::trace::FrameKind;
 use crate::value::{Closure, Code, Model, Repr, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
 use aec_ir::{Mode, Op, Type, Value as IrValue};
-use aec_syntax::ast::Name;
+use aec_syntax::ast::{Ident, Name, Param, Pattern};
 use aec_syntax::{Diagnostic, Span};
 use std::rc::Rc;
 
@@ -32,14 +32,39 @@ pub(crate) struct Differentiated {
 impl Elaborator {
     /// `grad(f)` and the like: a function of the arguments of `f` (and of a tangent or cotangent
     /// after them).
-    pub(crate) fn derivative_of(&mut self, kind: Kind, f: &Value, span: Span) -> Result<Value> {
+    pub(crate) fn derivative_of(
+        &mut self,
+        kind: Kind,
+        f: &Value,
+        wrt: Option<(Ident, Value)>,
+        span: Span,
+    ) -> Result<Value> {
         if matches!(f, Value::Unknown) {
             return Ok(Value::Unknown);
         }
         if !matches!(f, Value::Fn(_) | Value::Builtin(_) | Value::Model(_)) {
             return wanted(span, "a function", f);
         }
-        let f = f.clone();
+        let place = match wrt {
+            Some((at, name)) => parameter_place(f, &name, at.span)?,
+            None => 0,
+        };
+        // The argument that counts goes first; the function gets them back in its own order.
+        let inner = f.clone();
+        let f = if place == 0 {
+            f.clone()
+        } else {
+            let native = move |elaborator: &mut Elaborator, args: &[Value], at: Span| {
+                let mut args = args.to_vec();
+                args.swap(0, place);
+                elaborator.apply(&inner, &args, at)
+            };
+            Value::Fn(Rc::new(Closure {
+                code: Code::Native(Box::new(native)),
+                name: "fn".into(),
+                span,
+            }))
+        };
         let name: Name = match kind {
             Kind::Grad => "grad(…)",
             Kind::ValueAndGrad => "value_and_grad(…)",
@@ -50,7 +75,12 @@ impl Elaborator {
         }
         .into();
         let native = move |elaborator: &mut Elaborator, args: &[Value], at: Span| {
-            elaborator.differentiate_call(kind, &f, args, at)
+            if place == 0 || place >= args.len() {
+                return elaborator.differentiate_call(kind, &f, args, at);
+            }
+            let mut args = args.to_vec();
+            args.swap(0, place);
+            elaborator.differentiate_call(kind, &f, &args, at)
         };
         Ok(Value::Fn(Rc::new(Closure {
             code: Code::Native(Box::new(native)),
@@ -412,6 +442,32 @@ impl Elaborator {
                 })
                 .collect(),
         }
+    }
+}
+
+/// The place of a parameter of a function, by name.
+fn parameter_place(f: &Value, name: &Value, span: Span) -> Result<usize> {
+    let Value::Str(name) = name else {
+        return wanted(span, "the name of a parameter in quotes", name);
+    };
+    let params: &[Param] = match f {
+        Value::Fn(closure) => match &closure.code {
+            Code::Named(def, _) => &def.params,
+            Code::Lambda(lambda, _) => &lambda.params,
+            Code::Native(_) => &[],
+        },
+        _ => &[],
+    };
+    let found = params
+        .iter()
+        .position(|param| matches!(&param.pattern, Pattern::Name(ident) if ident.name == *name));
+    match found {
+        Some(at) => Ok(at),
+        None => fail(
+            "E0403",
+            span,
+            format!("{} has no parameter `{name}`", f.describe()),
+        ),
     }
 }
 

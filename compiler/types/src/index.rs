@@ -206,7 +206,10 @@ impl Elaborator {
         if let (Some(at), Some(n)) = (size.as_constant(), dim.size.as_constant())
             && !(0..n).contains(&at)
         {
-            let written = self.text(span);
+            let mut written = self.text(span);
+            if written != at.to_string() {
+                written = format!("{written} = {at}");
+            }
             let diagnostic = Diagnostic::error(
                 "E0313",
                 span,
@@ -312,13 +315,13 @@ impl Elaborator {
             .any(|((a, b), dim)| *a != Size::constant(0) || *b != dim.size);
         let mut result = if !moved && ty.rank() == tensor.ty.rank() {
             tensor.clone()
+        } else if let Some(constant) = static_slice(&tensor, &bounds, &ty) {
+            constant
         } else if open || self.checking() {
             Tensor {
                 ty,
                 repr: Repr::Unknown,
             }
-        } else if let Some(constant) = static_slice(&tensor, &bounds, &ty) {
-            constant
         } else {
             let number = |size: &Size| size.as_constant().and_then(|n| usize::try_from(n).ok());
             let start: Option<Vec<usize>> = bounds.iter().map(|(a, _)| number(a)).collect();

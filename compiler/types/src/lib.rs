@@ -101,6 +101,10 @@ pub struct Elaborator {
     pub(crate) found: Vec<Diagnostic>,
     /// Depth of constructs in which nothing may have an effect, while checking.
     pub(crate) pure_depth: u32,
+    /// Names that the script binds further down, while it is checked.
+    pub(crate) below: HashMap<Name, Span>,
+    /// Whether this is a REPL: values are shown, names may be defined again.
+    pub(crate) interactive: bool,
     /// Whether a batch is being mapped over, while checking.
     pub(crate) batch_depth: u32,
 }
@@ -131,6 +135,8 @@ impl Elaborator {
             round: 0,
             found: Vec::new(),
             pure_depth: 0,
+            below: HashMap::new(),
+            interactive: false,
             batch_depth: 0,
         };
         elaborator.load_prelude();
@@ -163,6 +169,11 @@ impl Elaborator {
     pub fn set_seed(&mut self, seed: u64) {
         self.options.seed = seed;
         self.seed = seed;
+    }
+
+    /// A REPL shows the values of expressions and lets names be defined again.
+    pub fn set_interactive(&mut self, interactive: bool) {
+        self.interactive = interactive;
     }
 
     /// The float type in force.

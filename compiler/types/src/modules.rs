@@ -9,7 +9,7 @@ use aec_syntax::{Diagnostic, Span};
 use std::rc::Rc;
 
 /// Modules whose names are in scope everywhere.
-const IN_SCOPE: &[&str] = &["prelude"];
+const IN_SCOPE: &[&str] = &["prelude", "distributions"];
 
 /// Modules of the library that can be named without `use`.
 const NAMED: &[&str] = &["rows"];

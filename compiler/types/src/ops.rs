@@ -18,7 +18,11 @@ impl Tensor {
     /// Whether it is a compile-time int: a literal, a size, or made of these. It becomes real
     /// where one is wanted (SEMANTICS.md F7).
     pub(crate) fn is_static_int(&self) -> bool {
-        self.ty.elem.is_int() && matches!(self.repr, Repr::Static(_) | Repr::Symbolic(_))
+        self.ty.elem.is_int()
+            && matches!(
+                self.repr,
+                Repr::Static(_) | Repr::Symbolic(_) | Repr::Choice(_)
+            )
     }
 
     /// Whether it is a float constant that takes whichever float type is wanted.
@@ -92,6 +96,11 @@ impl Elaborator {
                 repr: Repr::Static(crate::trace::converted(host, held)),
             });
         }
+        if let Repr::Choice(choice) = &tensor.repr {
+            let then = self.convert(&choice.then, elem, span)?;
+            let otherwise = self.convert(&choice.otherwise, elem, span)?;
+            return self.select(&choice.condition, then, otherwise, (span, span), span);
+        }
         if let Repr::Symbolic(_) = tensor.repr {
             return Ok(Tensor {
                 ty,
@@ -99,6 +108,17 @@ impl Elaborator {
             });
         }
         self.emit(Op::Convert, &[tensor], ty, span)
+    }
+
+    /// A choice of ints as a tensor of ints.
+    pub(crate) fn chosen(&mut self, tensor: &Tensor, span: Span) -> Result<Tensor> {
+        match &tensor.repr {
+            Repr::Choice(choice) => {
+                let (then, otherwise) = (choice.then.clone(), choice.otherwise.clone());
+                self.select(&choice.condition, then, otherwise, (span, span), span)
+            }
+            _ => Ok(tensor.clone()),
+        }
     }
 
     /// Brings both operands to one element type, as F7 allows.
@@ -246,6 +266,34 @@ impl Elaborator {
                     x.iter().chain(y.iter()).cloned().collect(),
                 )));
             }
+            (Value::List(_) | Value::Tensor(_), Value::List(_))
+            | (Value::List(_), Value::Tensor(_))
+                if matches!(op, BinaryOp::Eq | BinaryOp::Ne) =>
+            {
+                return self.compare_lists(op, a, b, span);
+            }
+            (Value::Str(_), _) | (_, Value::Str(_)) if op == BinaryOp::Add => {
+                let (text, other) = if matches!(a.0, Value::Str(_)) {
+                    (a, b)
+                } else {
+                    (b, a)
+                };
+                let inner = self.text(other.1);
+                return Err(Box::new(
+                    Diagnostic::error(
+                        "E0303",
+                        span,
+                        "`+` joins two strings, not a string and something else",
+                    )
+                    .label(text.1, "a string")
+                    .label(other.1, other.0.describe())
+                    .help_edit(
+                        format!("`str({inner})` makes a string of it"),
+                        other.1,
+                        format!("str({inner})"),
+                    ),
+                ));
+            }
             _ => {}
         }
         let what = format!("a tensor for `{}`", op.symbol());
@@ -270,6 +318,48 @@ impl Elaborator {
             | BinaryOp::Or => self.elementwise(op, x, y, spans, span)?,
         };
         Ok(Value::Tensor(tensor))
+    }
+
+    /// `==` and `!=` where a side is a list: of tensors it is the tensor they stack to; lists of
+    /// different lengths are not equal.
+    fn compare_lists(
+        &mut self,
+        op: BinaryOp,
+        a: Operand<'_>,
+        b: Operand<'_>,
+        span: Span,
+    ) -> Result<Value> {
+        let (x, y) = (self.stack(a.0, a.1)?, self.stack(b.0, b.1)?);
+        let unequal = Value::bool(op == BinaryOp::Ne);
+        match (&x, &y) {
+            (Value::Tensor(p), Value::Tensor(q)) => {
+                let same = p.ty.rank() == q.ty.rank()
+                    && p.ty
+                        .shape
+                        .iter()
+                        .zip(&q.ty.shape)
+                        .all(|(d, e)| d.size == e.size);
+                if same {
+                    self.binary(op, (&x, a.1), (&y, b.1), span)
+                } else {
+                    Ok(unequal)
+                }
+            }
+            (Value::List(p), Value::List(q)) if p.len() == q.len() => {
+                let mut all = Value::bool(op == BinaryOp::Eq);
+                let join = if op == BinaryOp::Eq {
+                    BinaryOp::And
+                } else {
+                    BinaryOp::Or
+                };
+                for (left, right) in p.iter().zip(q.iter()) {
+                    let same = self.binary(op, (left, a.1), (right, b.1), span)?;
+                    all = self.binary(join, (&all, span), (&same, span), span)?;
+                }
+                Ok(all)
+            }
+            _ => Ok(unequal),
+        }
     }
 
     fn elementwise(
@@ -592,6 +682,9 @@ impl Elaborator {
         let (ra, inner) = (x.ty.rank(), &y.ty.shape[0]);
         if ra == 2 && x.ty.shape[0].size == inner.size {
             let left = self.text(spans.0);
+            if let Some(plain) = left.strip_suffix('\'') {
+                return diagnostic.help_edit(format!("`{plain}` itself fits"), spans.0, plain);
+            }
             return diagnostic.help_edit(
                 format!("`{left}'` is {left} transposed, and fits"),
                 spans.0,
@@ -600,6 +693,9 @@ impl Elaborator {
         }
         if y.ty.rank() == 2 && y.ty.shape[1].size == x.ty.shape[ra - 1].size {
             let right = self.text(spans.1);
+            if let Some(plain) = right.strip_suffix('\'') {
+                return diagnostic.help_edit(format!("`{plain}` itself fits"), spans.1, plain);
+            }
             return diagnostic.help_edit(
                 format!("`{right}'` is {right} transposed, and fits"),
                 spans.1,

@@ -38,17 +38,29 @@ impl Elaborator {
         expr: &Expr,
         scope: &Scope,
     ) -> Result<Value> {
-        let want = match ty {
-            Some(ty) => match self.declared(ty)? {
-                crate::typing::Declared::Tensor { elem, shape } => {
-                    Some(self.tensor_type(elem, &shape, scope)?)
+        let Some(ty) = ty else {
+            let distribution = self.eval(expr, scope)?;
+            return self.draw(name, None, &distribution, expr.span);
+        };
+        let inner = self.annotation_scope(ty, scope);
+        let want = match self.declared(ty)? {
+            crate::typing::Declared::Tensor { elem, shape } => {
+                match self.tensor_type(elem, &shape, &inner) {
+                    Ok(want) => Some(want),
+                    // A size name that is new takes the size of the distribution's parameters.
+                    Err(error) if error.code == "E0205" => None,
+                    Err(error) => return Err(error),
                 }
-                _ => return fail("E0310", ty.span, "a draw is a tensor: give its shape"),
-            },
-            None => None,
+            }
+            _ => return fail("E0310", ty.span, "a draw is a tensor: give its shape"),
         };
         let distribution = self.eval(expr, scope)?;
-        self.draw(name, want, &distribution, expr.span)
+        let known = want.is_some();
+        let value = self.draw(name, want, &distribution, expr.span)?;
+        if known {
+            return Ok(value);
+        }
+        self.match_let(ty, &value, expr.span, scope)
     }
 
     /// The start value of `param name: ty ~ expr`.

@@ -154,6 +154,11 @@ impl Scope {
         names
     }
 
+    /// Whether both are the one scope.
+    pub fn same(&self, other: &Scope) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Whether this is the scope of a model's members.
     pub fn is_of_model(&self) -> bool {
         self.0.model.is_some()

@@ -81,6 +81,10 @@ impl Elaborator {
         match &stmt.kind {
             StmtKind::Expr(expr) => {
                 let value = self.eval(expr, scope)?;
+                let used = self.interactive || matches!(value, Value::Unit | Value::Unknown);
+                if !used && !self.has_effect(expr) {
+                    return Err(Box::new(unused(expr, &self.text(expr.span))));
+                }
                 self.materialize_one(value, expr.span)
             }
             StmtKind::Let { .. }
@@ -179,6 +183,9 @@ impl Elaborator {
                         self.draw_let(&name, ty.as_ref(), expr, scope)?
                     }
                 };
+                if script {
+                    self.defined_once(pattern, scope)?;
+                }
                 let value = if script {
                     self.settle(value, stmt.span)?
                 } else {
@@ -225,6 +232,7 @@ impl Elaborator {
                     values.push(self.eval(expr, scope)?);
                 }
                 let values = self.materialize(&values, stmt.span)?;
+                let values: Vec<Value> = values.iter().map(crate::train::concrete_leaves).collect();
                 if !self.checking() {
                     let host = self.host.clone();
                     host.print(self, &values, stmt.span)?;
@@ -283,6 +291,36 @@ impl Elaborator {
                 Ok(Value::Unit)
             }
             StmtKind::Error => Ok(Value::Unit),
+        }
+    }
+
+    /// At the top of a script a name is defined once (N1); a REPL replaces.
+    fn defined_once(&self, pattern: &Pattern, scope: &Scope) -> Result<()> {
+        if self.interactive || !self.checking() || !scope.same(&self.script) {
+            return Ok(());
+        }
+        match pattern {
+            Pattern::Name(name) if scope.here(&name.name).is_some() => {
+                let mut diagnostic = Diagnostic::error(
+                    "E0209",
+                    name.span,
+                    format!("`{}` is defined already", name.name),
+                );
+                if let Some(Value::Fn(closure)) = scope.here(&name.name) {
+                    diagnostic = diagnostic.label(closure.span, "here");
+                }
+                Err(Box::new(diagnostic.help(format!(
+                    "`{} = …` without `let` gives it a new value",
+                    name.name
+                ))))
+            }
+            Pattern::Name(_) | Pattern::Wildcard(_) => Ok(()),
+            Pattern::Tuple(parts, _) => parts
+                .iter()
+                .try_for_each(|part| self.defined_once(part, scope)),
+            Pattern::Record(parts, _) => parts
+                .iter()
+                .try_for_each(|(_, part)| self.defined_once(part, scope)),
         }
     }
 

@@ -256,6 +256,10 @@ impl Elaborator {
                     "this value was made inside a function that has ended",
                 ),
             },
+            Repr::Choice(_) => {
+                let chosen = self.chosen(tensor, span)?;
+                self.lift(&chosen, span)
+            }
             Repr::Symbolic(_) | Repr::Unknown => fail(
                 "E0305",
                 span,
@@ -308,7 +312,7 @@ impl Elaborator {
     /// Whether a value holds a traced tensor.
     pub(crate) fn has_traced(value: &Value) -> bool {
         match value {
-            Value::Tensor(tensor) => matches!(tensor.repr, Repr::Traced(..)),
+            Value::Tensor(tensor) => matches!(tensor.repr, Repr::Traced(..) | Repr::Choice(_)),
             Value::Tuple(values) | Value::List(values) => values.iter().any(Self::has_traced),
             Value::Record(fields) => fields.iter().any(|(_, value)| Self::has_traced(value)),
             Value::Model(model) => model
@@ -333,6 +337,11 @@ impl Elaborator {
         if self.checking() || !values.iter().any(Self::has_traced) {
             return Ok(values.to_vec());
         }
+        let mut forced = Vec::with_capacity(values.len());
+        for value in values {
+            forced.push(self.force(value, span)?);
+        }
+        let values = forced.as_slice();
         let mut wanted: Vec<IrValue> = Vec::new();
         for value in values {
             self.collect(value, &mut wanted, span)?;
@@ -350,6 +359,24 @@ impl Elaborator {
             .iter()
             .map(|value| replace_traced(value, &done))
             .collect())
+    }
+
+    /// Choices made into traced selections.
+    fn force(&mut self, value: &Value, span: Span) -> Result<Value> {
+        let mut fault = None;
+        let value = crate::leaves::map_tensors(value, &mut |tensor| {
+            let Repr::Choice(_) = &tensor.repr else {
+                return tensor.clone();
+            };
+            match self.chosen(tensor, span) {
+                Ok(tensor) => tensor,
+                Err(error) => {
+                    fault = Some(error);
+                    tensor.clone()
+                }
+            }
+        });
+        fault.map_or(Ok(value), Err)
     }
 
     /// One value in memory.
@@ -505,6 +532,10 @@ fn replace_traced(value: &Value, done: &HashMap<IrValue, Arc<HostTensor>>) -> Va
             },
             None => tensor.clone(),
         },
-        Repr::Unknown | Repr::Static(_) | Repr::Concrete(_) | Repr::Symbolic(_) => tensor.clone(),
+        Repr::Unknown
+        | Repr::Static(_)
+        | Repr::Concrete(_)
+        | Repr::Symbolic(_)
+        | Repr::Choice(_) => tensor.clone(),
     })
 }

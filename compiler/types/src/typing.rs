@@ -446,10 +446,35 @@ impl Elaborator {
         span: Span,
         scope: &Scope,
     ) -> Result<Value> {
+        let inner = self.annotation_scope(ty, scope);
+        let before = inner.own_names();
         let mut equations = Vec::new();
-        let value = self.match_type(ty, value, span, scope, &mut equations)?;
-        self.solve(equations, scope)?;
+        let value = self.match_type(ty, value, span, &inner, &mut equations)?;
+        self.solve(equations, &inner)?;
+        for name in inner.own_names() {
+            if !before.contains(&name)
+                && let Some(value) = inner.here(&name)
+            {
+                scope.define(name, value);
+            }
+        }
         Ok(value)
+    }
+
+    /// The scope of a `let`'s annotation: there, unlike in parameters, names of the script that
+    /// are sizes refer to them (S1).
+    pub(crate) fn annotation_scope(&self, ty: &TypeExpr, scope: &Scope) -> Scope {
+        let inner = scope.child();
+        let mut names = Vec::new();
+        size_names(ty, &mut names);
+        for name in names {
+            if let Some(value) = scope.lookup(&name)
+                && value.as_size().is_some()
+            {
+                inner.define(name, value);
+            }
+        }
+        inner
     }
 
     fn match_type<'a>(
@@ -933,6 +958,33 @@ impl Elaborator {
             Declared::Str => Value::str(""),
             Declared::Function | Declared::Model | Declared::List | Declared::Any => Value::Unknown,
         })
+    }
+}
+
+/// The plain names in a type.
+fn size_names(ty: &TypeExpr, names: &mut Vec<Name>) {
+    let of_args = |args: &[TypeArg], names: &mut Vec<Name>| {
+        for arg in args {
+            match arg {
+                TypeArg::Type(ty) | TypeArg::Named(_, ty) => size_names(ty, names),
+                TypeArg::Rest(_) => {}
+            }
+        }
+    };
+    match &ty.kind {
+        TypeKind::Path(path) => names.extend(path.first().map(|part| part.name.clone())),
+        TypeKind::Shape(args) | TypeKind::Index { args, .. } | TypeKind::Group(args) => {
+            of_args(args, names);
+        }
+        TypeKind::Maybe(inner) => size_names(inner, names),
+        TypeKind::Binary { left, right, .. } | TypeKind::Arrow(left, right) => {
+            size_names(left, names);
+            size_names(right, names);
+        }
+        TypeKind::Int(_)
+        | TypeKind::Call { .. }
+        | TypeKind::Comprehension { .. }
+        | TypeKind::Error => {}
     }
 }
 

@@ -116,12 +116,26 @@ pub enum Repr {
     /// A compile-time constant: literals, sizes and what is computed from them. Floats are held
     /// as f64 whatever the type says, so that constants keep their digits until they are used.
     Static(Arc<HostTensor>),
+    /// One of two compile-time ints, by a condition: it becomes real where one is wanted, as
+    /// the ints would.
+    Choice(Rc<Choice>),
     /// An int scalar that is a size, while a definition is checked for all sizes.
     Symbolic(Size),
     /// Elements in memory, an input of whatever is compiled from it.
     Concrete(Arc<HostTensor>),
     /// A value of the function that is being traced in the frame of that number.
     Traced(u32, aec_ir::Value),
+}
+
+/// `if condition then 1 else 0` on a condition that compiled code decides.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// A bool scalar.
+    pub condition: Tensor,
+    /// A compile-time int.
+    pub then: Tensor,
+    /// A compile-time int.
+    pub otherwise: Tensor,
 }
 
 /// A tensor or scalar.
