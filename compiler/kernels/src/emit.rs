@@ -246,6 +246,12 @@ impl<'a> Emitter<'a> {
             };
             vars.push(Var::from_u32(var));
         }
+        // No other loop around: it might run often, or not at all.
+        let fixed = &self.space[..coords.len() - vars.len()];
+        let outer = fixed.iter().map(|c| self.nest.depth_of_coord(c)).max();
+        if outer.unwrap_or(0) + vars.len() != self.nest.depth() {
+            return Err(Fail::Illegal("a row's pass inside another loop"));
+        }
         // In lanes, each lane must store to places of its own.
         let lane = self.nest.lane_var(self.nest.depth());
         let distinct = |lane: Var| coords.iter().any(|c| c.coefficient(lane.as_u32()) != 0);
