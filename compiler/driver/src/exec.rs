@@ -10,6 +10,7 @@ use aec_runtime::gemm::Isa;
 use aec_runtime::pool::Pool;
 use aec_runtime::{Data, Tensor};
 use aec_syntax::{Diagnostic, Span};
+use aec_types::Value;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -314,6 +315,22 @@ fn failure(error: RunError) -> Failure {
         RunError::Check { span, message } => Failure::Check { span, message },
         RunError::Codegen(error) => Failure::Internal(error.to_string()),
     }
+}
+
+/// The elements of a known tensor, as its type says (constants are held with more digits).
+pub fn elements(value: &Value) -> Option<Arc<Tensor>> {
+    let (Value::Tensor(tensor), Some(host)) = (value, value.host()) else {
+        return None;
+    };
+    if host.elem() == tensor.ty.elem {
+        return Some(host.clone());
+    }
+    let values = host.to_f64_vec();
+    Some(Arc::new(Tensor::from_f64(
+        tensor.ty.elem,
+        host.dims(),
+        values,
+    )))
 }
 
 /// Evaluates a function and then its guards.

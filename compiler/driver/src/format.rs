@@ -1,8 +1,9 @@
 //! Values as text: what `print` and the REPL show. Tensors look like literals of the language,
 //! large ones are cut with `…` as NumPy does.
 
+use crate::exec::elements as elements_of;
 use aec_runtime::{Elem, Tensor};
-use aec_types::value::{Family, Model, Repr, Value};
+use aec_types::value::{Family, Model, Value};
 
 /// Tensors of more elements are cut.
 const WHOLE: usize = 1000;
@@ -24,9 +25,9 @@ pub fn display(value: &Value) -> String {
 pub fn inspect(value: &Value) -> String {
     match value {
         Value::Unit => "()".into(),
-        Value::Tensor(t) => match &t.repr {
-            Repr::Static(host) | Repr::Concrete(host) => tensor(host),
-            Repr::Unknown | Repr::Symbolic(_) | Repr::Traced(..) => t.ty.to_string(),
+        Value::Tensor(t) => match elements_of(value) {
+            Some(host) => tensor(&host),
+            None => t.ty.to_string(),
         },
         Value::Str(text) => format!("{text:?}"),
         Value::Tuple(values) => format!("({})", list(values.iter().map(inspect))),
@@ -167,10 +168,10 @@ pub fn with_spec(value: &Value, spec: Option<&str>) -> Result<String, String> {
             "`{spec}` is no format; `.3` gives three digits after the point, `8.3` in eight columns"
         )
     })?;
-    match (value, value.host()) {
-        (_, Some(host)) if host.rank() == 0 => Ok(parsed.apply(host, 0)),
+    match (value, elements_of(value)) {
+        (_, Some(host)) if host.rank() == 0 => Ok(parsed.apply(&host, 0)),
         (_, Some(host)) => {
-            let texts: Vec<String> = (0..host.len()).map(|at| parsed.apply(host, at)).collect();
+            let texts: Vec<String> = (0..host.len()).map(|at| parsed.apply(&host, at)).collect();
             let mut out = String::new();
             write_axis(host.dims(), 0, false, 0, &mut texts.into_iter(), &mut out);
             Ok(out)

@@ -2,7 +2,7 @@
 //! each step only fills in the batch. The epoch's order, the draws and so every bit of the
 //! result follow from the seed.
 
-use crate::exec::{Failure, Instance};
+use crate::exec::{Failure, Instance, elements};
 use crate::progress::{Progress, Report, say};
 use crate::session::{OPTIMIZERS, Result, World};
 use crate::settings::{Batch, Length, Settings};
@@ -30,8 +30,8 @@ impl DataSet {
     pub(crate) fn of(data: &Value, span: Span, what: &str) -> Result<DataSet> {
         let mut tensors = Vec::new();
         for leaf in leaves(data) {
-            match leaf.tensor.host() {
-                Some(tensor) => tensors.push(tensor.clone()),
+            match elements(&leaf.tensor) {
+                Some(tensor) => tensors.push(tensor),
                 None => return Err(bad(span, format!("the {what} is not in memory"))),
             }
         }
@@ -148,8 +148,8 @@ impl Steps<'_> {
                     .into_iter()
                     .filter(|leaf| leaf.trained);
                 for (place, leaf) in start.chain(leaves(self.state)).enumerate().take(self.kept) {
-                    if let Some(tensor) = leaf.tensor.host() {
-                        self.ready[at].1.set_input(place, tensor);
+                    if let Some(tensor) = elements(&leaf.tensor) {
+                        self.ready[at].1.set_input(place, &tensor);
                     }
                 }
             }
@@ -170,7 +170,7 @@ impl Steps<'_> {
             None => leaves(&self.request.model)
                 .into_iter()
                 .filter(|leaf| leaf.trained)
-                .filter_map(|leaf| leaf.tensor.host().cloned())
+                .filter_map(|leaf| elements(&leaf.tensor))
                 .collect(),
         }
     }
@@ -431,7 +431,7 @@ pub(crate) fn evaluate(
     let batch = batch.min(set.len);
     let weights: Vec<Arc<Tensor>> = leaves(model)
         .iter()
-        .filter_map(|leaf| leaf.tensor.host().cloned())
+        .filter_map(|leaf| elements(&leaf.tensor))
         .collect();
     let mut means = Means::default();
     let mut parts = Vec::new();

@@ -1,7 +1,7 @@
 //! Rearranging examples: shuffles and batches, on every leaf of a tuple or record.
 
 use super::wrong;
-use crate::exec::gather_rows;
+use crate::exec::{elements, gather_rows};
 use crate::session::Result;
 use aec_runtime::{Tensor, shuffle};
 use aec_syntax::Span;
@@ -34,12 +34,12 @@ fn count(xs: &Value, span: Span) -> Result<usize> {
 fn take(xs: &Value, rows: &[usize]) -> Value {
     let picked: Vec<Value> = leaves(xs)
         .into_iter()
-        .map(|leaf| match leaf.tensor.host() {
+        .map(|leaf| match elements(&leaf.tensor) {
             Some(from) => {
                 let mut dims = from.dims().to_vec();
                 dims[0] = rows.len();
                 let mut to = Tensor::zeros(from.elem(), &dims);
-                gather_rows(from, rows, &mut to);
+                gather_rows(&from, rows, &mut to);
                 Value::shared(Arc::new(to))
             }
             None => leaf.tensor,

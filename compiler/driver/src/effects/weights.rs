@@ -1,6 +1,7 @@
 //! `save` and `load`: the weights of a model by their paths, and beside them what the model is.
 
 use super::{cannot_read, cannot_write, wrong};
+use crate::exec::elements;
 use crate::format;
 use crate::session::{Result, World};
 use aec_runtime::Tensor;
@@ -24,20 +25,22 @@ pub fn save(elaborator: &mut Elaborator, model: &Value, path: &str, span: Span) 
             format!("there are no weights to save in {}", model.describe()),
         ));
     }
-    let mut tensors: Vec<(&str, &Tensor)> = Vec::new();
+    let mut tensors: Vec<(&str, Arc<Tensor>)> = Vec::new();
     for leaf in &leaves {
-        match leaf.tensor.host() {
-            Some(tensor) => tensors.push((
-                if leaf.path.is_empty() {
-                    "value"
-                } else {
-                    &leaf.path
-                },
-                tensor,
-            )),
+        let name = if leaf.path.is_empty() {
+            "value"
+        } else {
+            &leaf.path
+        };
+        match elements(&leaf.tensor) {
+            Some(tensor) => tensors.push((name, tensor)),
             None => return Err(wrong(span, format!("`{}` is not in memory", leaf.path))),
         }
     }
+    let tensors: Vec<(&str, &Tensor)> = tensors
+        .iter()
+        .map(|(name, tensor)| (*name, &**tensor))
+        .collect();
     save_weights(Path::new(path), &tensors, &metadata(elaborator, model))
         .map_err(|error| cannot_write(path, &error, span))?;
     Ok(Value::Unit)
@@ -117,7 +120,7 @@ pub fn load(world: &World, model: &Value, path: &str, span: Span) -> Result<Valu
         let Some(tensor) = weights.get(&name(&leaf.path)) else {
             continue;
         };
-        let Some(place) = leaf.tensor.host() else {
+        let Some(place) = elements(&leaf.tensor) else {
             return Err(wrong(span, format!("`{}` is not in memory", leaf.path)));
         };
         if tensor.dims() != place.dims() {
