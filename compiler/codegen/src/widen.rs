@@ -39,10 +39,13 @@ pub(crate) fn widen(code: &[u8], frame: Frame) -> Result<Vec<u8>, String> {
         code,
         start: constants,
     };
-    let slots = spill_slots(&instructions, slot_bytes, &pool)?;
+    let slots = spill_slots(&instructions, slot_bytes, &pool);
+    let in_memory = |slot: &&Slot| matches!(slot, Slot::Memory(_));
+    let extra = 64 * slots.values().filter(in_memory).count() as u64;
     let mut widener = Widener {
         slots,
         slot_bytes,
+        extra,
         pool,
         masked: false,
         tails: 0,
@@ -54,7 +57,8 @@ pub(crate) fn widen(code: &[u8], frame: Frame) -> Result<Vec<u8>, String> {
     if widener.masked || widener.tails != frame.tails {
         return Err("masked tails are not where they should be".to_owned());
     }
-    let out = tidy(widener.out);
+    let mut out = tidy(widener.out);
+    enlarge_frame(&mut out, extra)?;
     assemble(out, &code[constants..], constants)
 }
 
@@ -117,6 +121,8 @@ impl Pool<'_> {
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Slot {
     Register(Register),
+    /// 64 bytes at the bottom of the frame.
+    Memory(u64),
     /// Always holds this constant, which is loaded anew instead.
     Constant(u64),
 }
@@ -137,7 +143,7 @@ fn spill_slots(
     instructions: &[Instruction],
     slot_bytes: u32,
     pool: &Pool<'_>,
-) -> Result<HashMap<u64, Slot>, String> {
+) -> HashMap<u64, Slot> {
     let targets: BTreeSet<u64> = instructions
         .iter()
         .filter(|instruction| is_branch(instruction))
@@ -185,21 +191,33 @@ fn spill_slots(
             constants.insert(instruction.op0_register(), constant);
         }
     }
-    let mut free = 0;
-    slots
-        .into_iter()
-        .map(|(slot, held)| {
-            if let Some(Some(constant)) = held {
-                return Ok((slot, Slot::Constant(constant)));
+    // The most used go to registers.
+    let mut uses: HashMap<u64, usize> = HashMap::new();
+    for instruction in instructions {
+        if let Some(slot) = spill(instruction, slot_bytes) {
+            *uses.entry(slot).or_insert(0) += 1;
+        }
+    }
+    let mut places = HashMap::new();
+    let mut others: Vec<u64> = Vec::new();
+    for (slot, held) in slots {
+        match held {
+            Some(Some(constant)) => {
+                places.insert(slot, Slot::Constant(constant));
             }
-            if free == SPARE_REGISTERS {
-                return Err("too many spill slots".to_owned());
-            }
-            free += 1;
-            let register = Register::ZMM16 + (free as u32 - 1);
-            Ok((slot, Slot::Register(register)))
-        })
-        .collect()
+            Some(None) | None => others.push(slot),
+        }
+    }
+    others.sort_by_key(|slot| (std::cmp::Reverse(uses[slot]), *slot));
+    for (at, slot) in others.into_iter().enumerate() {
+        let place = if at < SPARE_REGISTERS {
+            Slot::Register(Register::ZMM16 + at as u32)
+        } else {
+            Slot::Memory((at - SPARE_REGISTERS) as u64 * 64)
+        };
+        places.insert(slot, place);
+    }
+    places
 }
 
 /// The constant that an instruction puts into all lanes of its register.
@@ -228,6 +246,8 @@ fn zmm(register: Register) -> Register {
 struct Widener<'a> {
     slots: HashMap<u64, Slot>,
     slot_bytes: u32,
+    /// By how much the frame grows, for [`Slot::Memory`].
+    extra: u64,
     pool: Pool<'a>,
     /// Within a masked tail.
     masked: bool,
@@ -258,6 +278,17 @@ impl Widener<'_> {
         }
         if let Some(offset) = self.mask_store(old) {
             return self.tail(old, offset);
+        }
+        if matches!(
+            old.code(),
+            Code::Xorps_xmm_xmmm128 | Code::Xorpd_xmm_xmmm128 | Code::Pxor_xmm_xmmm128
+        ) && old.op1_kind() == OpKind::Register
+            && old.op0_register() == old.op1_register()
+        {
+            let zero = zmm(old.op0_register());
+            let code = Code::EVEX_Vpxord_zmm_k1z_zmm_zmmm512b32;
+            self.push(make3(code, zero, zero, zero), old.ip());
+            return Ok(());
         }
         let vector = (0..old.op_count()).any(|operand| {
             old.op_kind(operand) == OpKind::Register
@@ -477,6 +508,19 @@ impl Widener<'_> {
                 zmm(old.op0_register()),
                 register,
             ),
+            (Slot::Memory(offset), _) => {
+                let mut new = *old;
+                new.set_code(if store {
+                    Code::EVEX_Vmovaps_zmmm512_k1z_zmm
+                } else {
+                    Code::EVEX_Vmovaps_zmm_k1z_zmmm512
+                });
+                let register = u32::from(store);
+                new.set_op_register(register, zmm(old.op_register(register)));
+                // `enlarge_frame` adds `extra` to all of them.
+                new.set_memory_displacement64(offset.wrapping_sub(self.extra));
+                new
+            }
             // Keeps the address, should it be a branch target; removed by `tidy`.
             (Slot::Constant(_), true) => Instruction::with(Code::Nopd),
             (Slot::Constant(address), false) => {
@@ -789,6 +833,51 @@ fn tidy(instructions: Vec<Instruction>) -> Vec<Instruction> {
             instruction.code() != Code::Nopd || targets.contains(&instruction.ip())
         })
         .collect()
+}
+
+/// Aligns the frame to cache lines and makes it `extra` bytes larger at its bottom. The frame
+/// pointer restores the stack pointer, so nothing else changes.
+fn enlarge_frame(instructions: &mut Vec<Instruction>, extra: u64) -> Result<(), String> {
+    let is_stack = |instruction: &Instruction, mnemonic: Mnemonic| {
+        instruction.mnemonic() == mnemonic
+            && instruction.op0_kind() == OpKind::Register
+            && instruction.op0_register() == Register::RSP
+    };
+    let from = instructions
+        .iter()
+        .position(|instruction| is_stack(instruction, Mnemonic::Sub))
+        .ok_or("no frame")?;
+    let restored = instructions.iter().any(|instruction| {
+        is_stack(instruction, Mnemonic::Mov) && instruction.op1_register() == Register::RBP
+    });
+    if !restored {
+        return Err("no frame pointer".to_owned());
+    }
+    for instruction in &mut instructions[from..] {
+        if is_stack(instruction, Mnemonic::Sub) || is_stack(instruction, Mnemonic::Add) {
+            let size = instruction.immediate(1) + extra;
+            let code = if instruction.mnemonic() == Mnemonic::Sub {
+                Code::Sub_rm64_imm32
+            } else {
+                Code::Add_rm64_imm32
+            };
+            let ip = instruction.ip();
+            *instruction = Instruction::with2(code, Register::RSP, size as i32)
+                .map_err(|error| error.to_string())?;
+            instruction.set_ip(ip);
+        } else if instruction.memory_base() == Register::RSP
+            && (0..instruction.op_count())
+                .any(|operand| instruction.op_kind(operand) == OpKind::Memory)
+        {
+            let place = instruction.memory_displacement64().wrapping_add(extra);
+            instruction.set_memory_displacement64(place);
+            instruction.set_memory_displ_size(1);
+        }
+    }
+    let align = Instruction::with2(Code::And_rm64_imm8, Register::RSP, -64)
+        .map_err(|error| error.to_string())?;
+    instructions.insert(from + 1, align);
+    Ok(())
 }
 
 /// Encodes the instructions, with the constants after them.
