@@ -42,7 +42,7 @@ def ours(aec, case, threads, budget):
         return result
     return {
         "median": result["median_us"], "p10": result["p10_us"], "p90": result["p90_us"],
-        "start": result["start_to_first_step_s"], "rss": result["peak_rss_mb"],
+        "start": result["first_step_s"], "rss": result["peak_rss_mb"],
         "loss1": result["loss_1"], "loss10": result["loss_10"],
     }
 
