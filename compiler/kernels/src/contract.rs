@@ -113,6 +113,16 @@ pub fn prepare(f: &Function) -> Prepared {
                 let v = p.reduce(*op, axes, operands[0]);
                 map.insert(data.results[0], v);
             }
+            Op::Binary(aec_ir::Binary::Add) => {
+                let v = match p.as_concat(operands[0], operands[1]) {
+                    Some((axis, parts)) => {
+                        let ty = f.ty(data.results[0]).clone();
+                        p.push(Op::Concat { axis }, &parts, ty)
+                    }
+                    None => rewrite::copy_inst(&mut p.out.f, f, inst, &mut map)[0],
+                };
+                map.insert(data.results[0], v);
+            }
             _ => {
                 rewrite::copy_inst(&mut p.out.f, f, inst, &mut map);
             }
@@ -225,6 +235,47 @@ fn merge(axes: &[(usize, i64)]) -> Option<usize> {
 impl Preparer {
     fn push(&mut self, op: Op, operands: &[Value], ty: Type) -> Value {
         self.out.f.push1(op, operands, ty, self.span)
+    }
+
+    /// Two values padded with zeros into each other's gaps (gradients of the halves of a split)
+    /// are one after the other.
+    fn as_concat(&self, a: Value, b: Value) -> Option<(usize, [Value; 2])> {
+        let f = &self.out.f;
+        let padded = |v: Value| {
+            let data = &f.insts[f.def_inst(v)?];
+            let Op::Pad {
+                low,
+                high,
+                interior,
+            } = &data.op
+            else {
+                return None;
+            };
+            let zero = &f.insts[f.def_inst(data.operands[1])?].op;
+            let is_zero = matches!(zero, Op::Constant(aec_ir::Literal::Float(x)) if *x == 0.0)
+                || matches!(zero, Op::Constant(aec_ir::Literal::Int(0)));
+            (is_zero && interior.iter().all(|&i| i == 0)).then_some((data.operands[0], low, high))
+        };
+        let (x, low_x, high_x) = padded(a)?;
+        let (y, low_y, high_y) = padded(b)?;
+        let mut axes = (0..low_x.len()).filter(|&i| {
+            [low_x[i], high_x[i], low_y[i], high_y[i]]
+                .iter()
+                .any(|&n| n != 0)
+        });
+        let axis = axes.next()?;
+        if axes.next().is_some() {
+            return None;
+        }
+        let sizes = (f.dims(x)[axis], f.dims(y)[axis]);
+        let ends = (low_x[axis], high_x[axis], low_y[axis], high_y[axis]);
+        if ends == (0, sizes.1, sizes.0, 0) {
+            Some((axis, [x, y]))
+        } else if ends == (sizes.1, 0, 0, sizes.0) {
+            Some((axis, [y, x]))
+        } else {
+            None
+        }
     }
 
     fn ty_of(&self, contract: &Contract, elem: Elem) -> Type {

@@ -593,6 +593,26 @@ impl<'a> Graph<'a> {
         if self.needs_indirectly(b, a) || self.needs_indirectly(a, b) {
             return None;
         }
+        // A scalar that others wait for must not wait for a large kernel.
+        let count = |c: &Cluster| -> usize { c.spec.space.iter().product() };
+        for (small, large) in [(x, y), (y, x)] {
+            if count(small) <= 1
+                && count(large) > 1
+                && small.spec.actions.iter().any(|action| match action {
+                    Action::Root { value, .. } => self.needs_memory(*value, &[a, b]),
+                    Action::Place { .. }
+                    | Action::Fill { .. }
+                    | Action::Scatter(_)
+                    | Action::CumSum(_) => true,
+                })
+                && small
+                    .loads
+                    .iter()
+                    .all(|v| self.prepared.f.ty(*v).len() <= 1)
+            {
+                return None;
+            }
+        }
         let space = if x.spec.space.len() >= y.spec.space.len() {
             x.spec.space.clone()
         } else {

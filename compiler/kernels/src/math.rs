@@ -183,24 +183,29 @@ pub fn expm1(n: &mut Nest, x: Val) -> Val {
     n.select(over, infinity, y)
 }
 
-/// `(high, low)`: the sum is log x, for normal positive x; other x give nonsense.
-fn log_parts(n: &mut Nest, x: Val) -> (Val, Val) {
+/// `(high, low)`: the sum is log x, for positive x; other x give nonsense. `tiny`: x may be
+/// below the normal numbers.
+fn log_parts(n: &mut Nest, x: Val, tiny: bool) -> (Val, Val) {
     let elem = n.elem(x);
     let b = bits(elem);
     // Scale numbers below the normal ones.
-    let (tiny, scale, scale_log) = match elem {
+    let (least, scale, scale_log) = match elem {
         Elem::F64 => (f64::MIN_POSITIVE, (1u64 << 54) as f64, 54.0),
         Elem::F32 | Elem::I32 | Elem::I64 | Elem::Bool => {
             (f64::from(f32::MIN_POSITIVE), (1u64 << 24) as f64, 24.0)
         }
     };
-    let small = test(n, x, Comparison::Lt, tiny);
-    let factor = n.float(scale, elem);
-    let scaled = n.mul(x, factor);
-    let xs = n.select(small, scaled, x);
-    let zero = n.float(0.0, elem);
-    let minus = n.float(-scale_log, elem);
-    let e0 = n.select(small, minus, zero);
+    let (xs, e0) = if tiny {
+        let small = test(n, x, Comparison::Lt, least);
+        let factor = n.float(scale, elem);
+        let scaled = n.mul(x, factor);
+        let xs = n.select(small, scaled, x);
+        let zero = n.float(0.0, elem);
+        let minus = n.float(-scale_log, elem);
+        (xs, Some(n.select(small, minus, zero)))
+    } else {
+        (x, None)
+    };
     // m in [sqrt 1/2, sqrt 2), x = 2^e m
     let root = match elem {
         Elem::F64 => std::f64::consts::FRAC_1_SQRT_2.to_bits() as i64,
@@ -222,7 +227,10 @@ fn log_parts(n: &mut Nest, x: Val) -> (Val, Val) {
     let e = n.add(ei, magic_bits);
     let e = n.bitcast(e, elem);
     let e = n.sub(e, magic);
-    let e = n.add(e, e0);
+    let e = match e0 {
+        Some(e0) => n.add(e, e0),
+        None => e,
+    };
     let one = n.float(1.0, elem);
     let f = n.sub(m, one);
     let ln2_hi = n.float(b.ln2_hi, elem);
@@ -297,8 +305,12 @@ fn log_parts(n: &mut Nest, x: Val) -> (Val, Val) {
 
 /// Natural logarithm.
 pub fn log(n: &mut Nest, x: Val) -> Val {
+    log_of(n, x, true)
+}
+
+fn log_of(n: &mut Nest, x: Val, tiny: bool) -> Val {
     let elem = n.elem(x);
-    let (high, low) = log_parts(n, x);
+    let (high, low) = log_parts(n, x, tiny);
     let y = n.add(high, low);
     let infinity = n.float(f64::INFINITY, elem);
     let minus_infinity = n.float(f64::NEG_INFINITY, elem);
@@ -317,7 +329,8 @@ pub fn log1p(n: &mut Nest, x: Val) -> Val {
     let elem = n.elem(x);
     let one = n.float(1.0, elem);
     let u = n.add(one, x);
-    let y = log(n, u);
+    // 0 or at least half a unit in the last place of 1.
+    let y = log_of(n, u, false);
     let back = n.sub(u, one);
     let lost = n.sub(x, back);
     let c = n.div(lost, u);
@@ -686,7 +699,7 @@ pub fn pow(n: &mut Nest, x: Val, y: Val) -> Val {
     let wide_y = n.convert(y, Elem::F64);
     let one = n.float(1.0, Elem::F64);
     let a = n.unary(LirUnary::Abs, wide_x);
-    let (high, low) = log_parts(n, a);
+    let (high, low) = log_parts(n, a, true);
     // 0 and infinity have infinite logarithms.
     let infinity = n.float(f64::INFINITY, Elem::F64);
     let minus_infinity = n.float(f64::NEG_INFINITY, Elem::F64);

@@ -535,6 +535,31 @@ fn softmax_rows_are_one_kernel() {
 }
 
 #[test]
+fn gradients_of_a_split_are_put_side_by_side() {
+    for swap in [false, true] {
+        let mut f = Function::new("split");
+        let x = f.param(ty(Elem::F32, &[6, 5]), "x");
+        let y = f.param(ty(Elem::F32, &[6, 3]), "y");
+        let zero = f.number(0.0, Type::scalar(Elem::F32), S);
+        let mut pad = |v, low, high| {
+            let op = Op::Pad {
+                low: vec![0, low],
+                high: vec![0, high],
+                interior: vec![0, 0],
+            };
+            f.push1(op, &[v, zero], ty(Elem::F32, &[6, 8]), S)
+        };
+        let (a, b) = (pad(x, 0, 3), pad(y, 5, 0));
+        let (a, b) = if swap { (b, a) } else { (a, b) };
+        let sum = f.binary(Binary::Add, a, b, S);
+        f.results = vec![sum];
+        let plan = check(&f);
+        assert_eq!(plan.steps.len(), 2);
+        assert_eq!(plan.arena_bytes, 0);
+    }
+}
+
+#[test]
 fn constants_and_empty_tensors() {
     let mut f = Function::new("constants");
     let x = f.param(ty(Elem::F32, &[0, 4]), "x");
