@@ -519,8 +519,8 @@ impl Elaborator {
             return Ok(value.clone());
         };
         let mut tensors = Vec::new();
-        for value in values.iter() {
-            match value {
+        for item in values.iter() {
+            match item {
                 Value::Tensor(tensor) => tensors.push(tensor.clone()),
                 _ => return Ok(value.clone()),
             }

@@ -4,7 +4,8 @@ use crate::error::{size_mismatch, wanted};
 use crate::value::{Dim, Repr, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
 use aec_ir::{
-    Binary, Comparison, Function, Label, Labels, Literal, Op, Type, Unary, Value as IrValue,
+    Binary, Comparison, Function, Label, Labels, Literal, Op, Reduction, Type, Unary,
+    Value as IrValue,
 };
 use aec_runtime::{Elem, Tensor as HostTensor};
 use aec_syntax::ast::BinaryOp;
@@ -320,8 +321,8 @@ impl Elaborator {
         Ok(Value::Tensor(tensor))
     }
 
-    /// `==` and `!=` where a side is a list: of tensors it is the tensor they stack to; lists of
-    /// different lengths are not equal.
+    /// `==` and `!=` where a side is a list: one bool. Lists are equal if all their entries are;
+    /// a list of tensors counts as the tensor it stacks to.
     fn compare_lists(
         &mut self,
         op: BinaryOp,
@@ -330,8 +331,12 @@ impl Elaborator {
         span: Span,
     ) -> Result<Value> {
         let (x, y) = (self.stack(a.0, a.1)?, self.stack(b.0, b.1)?);
-        let unequal = Value::bool(op == BinaryOp::Ne);
-        match (&x, &y) {
+        let join = if op == BinaryOp::Eq {
+            BinaryOp::And
+        } else {
+            BinaryOp::Or
+        };
+        let (left, right) = match (&x, &y) {
             (Value::Tensor(p), Value::Tensor(q)) => {
                 let same = p.ty.rank() == q.ty.rank()
                     && p.ty
@@ -339,27 +344,43 @@ impl Elaborator {
                         .iter()
                         .zip(&q.ty.shape)
                         .all(|(d, e)| d.size == e.size);
-                if same {
-                    self.binary(op, (&x, a.1), (&y, b.1), span)
-                } else {
-                    Ok(unequal)
+                if !same {
+                    return Ok(Value::bool(op == BinaryOp::Ne));
                 }
-            }
-            (Value::List(p), Value::List(q)) if p.len() == q.len() => {
-                let mut all = Value::bool(op == BinaryOp::Eq);
-                let join = if op == BinaryOp::Eq {
-                    BinaryOp::And
+                let each = self.binary(op, (&x, a.1), (&y, b.1), span)?;
+                let each = as_tensor(&each, span, "a tensor")?;
+                if let Repr::Static(host) = &each.repr {
+                    let mut bits = host.to_f64_vec().into_iter().map(|bit| bit != 0.0);
+                    return Ok(Value::bool(match join {
+                        BinaryOp::And => bits.all(|bit| bit),
+                        _ => bits.any(|bit| bit),
+                    }));
+                }
+                let reduction = if join == BinaryOp::And {
+                    Reduction::All
                 } else {
-                    BinaryOp::Or
+                    Reduction::Any
                 };
-                for (left, right) in p.iter().zip(q.iter()) {
-                    let same = self.binary(op, (left, a.1), (right, b.1), span)?;
-                    all = self.binary(join, (&all, span), (&same, span), span)?;
-                }
-                Ok(all)
+                let reduce = Op::Reduce {
+                    op: reduction,
+                    axes: (0..each.ty.rank()).collect(),
+                };
+                let ty = TensorType::scalar(Elem::Bool);
+                return Ok(Value::Tensor(self.emit(reduce, &[&each], ty, span)?));
             }
-            _ => Ok(unequal),
+            (Value::List(p), Value::List(q)) if p.len() == q.len() => (p.clone(), q.clone()),
+            _ => return Ok(Value::bool(op == BinaryOp::Ne)),
+        };
+        let mut all = Value::bool(op == BinaryOp::Eq);
+        for (p, q) in left.iter().zip(right.iter()) {
+            let same = self.compare_lists(op, (p, a.1), (q, b.1), span)?;
+            all = match all.as_bool() {
+                Some(known) if known == (join == BinaryOp::And) => same,
+                Some(_) => all,
+                None => self.binary(join, (&all, span), (&same, span), span)?,
+            };
         }
+        Ok(all)
     }
 
     fn elementwise(

@@ -502,7 +502,7 @@ impl Elaborator {
                 };
                 let tensor = self.match_elem(tensor, elem, ty, span)?;
                 self.match_shape(&shape, &tensor.ty, ty, span, scope, equations)?;
-                Ok(Value::Tensor(tensor))
+                Ok(Value::Tensor(self.renamed(tensor, &shape, scope)))
             }
             Declared::Tuple(types) => match value {
                 Value::Tuple(values) if values.len() == types.len() => {
@@ -564,6 +564,31 @@ impl Elaborator {
         }
     }
 
+    /// The tensor with the names that its declaration gives its sizes; a size of a model comes
+    /// from the call that made the model.
+    fn renamed(&self, mut tensor: Tensor, shape: &[ShapeItem<'_>], scope: &Scope) -> Tensor {
+        if shape.len() != tensor.ty.rank() {
+            return tensor;
+        }
+        for (item, dim) in shape.iter().zip(&mut tensor.ty.shape) {
+            let ShapeItem::Size(size) = item else {
+                continue;
+            };
+            let TypeKind::Path(path) = &size.kind else {
+                continue;
+            };
+            let named = self.dim_named(size, dim.size.clone(), scope);
+            let of_model = scope
+                .lookup_local(&path[0].name)
+                .is_some_and(|(_, model)| model.is_some_and(|model| !model.made.is_none()));
+            if of_model || dim.origin.is_none() {
+                dim.origin = named.origin;
+            }
+            dim.name = named.name;
+        }
+        tensor
+    }
+
     fn match_elem(
         &mut self,
         tensor: &Tensor,
@@ -575,7 +600,7 @@ impl Elaborator {
         if tensor.ty.elem == want {
             return Ok(tensor.clone());
         }
-        let constant = matches!(tensor.repr, Repr::Static(_) | Repr::Symbolic(_));
+        let constant = tensor.is_static_int() || matches!(tensor.repr, Repr::Static(_));
         let fits = constant
             && match (tensor.ty.elem, want) {
                 (Elem::Bool, _) | (_, Elem::Bool) => false,
