@@ -267,7 +267,7 @@ fn ctrl_c_in_a_loop_ends_the_script() {
     let folder = Folder::new("ctrl-c-loop");
     let (child, out) = start(
         &folder,
-        "print \"begins\"\nlet s = 0\nfor i in 0..1000000000 { s = s + i }\nprint s\n",
+        "print \"begins\"\nlet s = 0\nfor i in 0..1000 { for j in 0..100000 { s = s + j } }\nprint s\n",
     );
     interrupt(&child);
     let run = finish(child, out);

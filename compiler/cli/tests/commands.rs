@@ -60,7 +60,7 @@ fn every_stage_can_be_shown_and_nothing_is_written() {
         let run = folder.aec(&["show", stage, "s.ae"]).well();
         assert!(run.out.contains(has), "{stage}: no {has:?} in\n{}", run.out);
         assert!(
-            !run.out.contains("done"),
+            stage == "ast" || !run.out.contains("done"),
             "the script's own output is left out"
         );
     }

@@ -182,6 +182,7 @@ impl Session {
             });
         }
         self.world.forget_stop();
+        self.elaborator.set_interactive(true);
         let result = self.elaborator.declare(&script);
         let result = result.and_then(|()| {
             for item in &script.items {
