@@ -2,14 +2,15 @@
 //! strides of their operands), splits large sums into partial sums of fixed shape, gives every
 //! result a value of its own, and numbers the run-time checks.
 
-use crate::coords::{self, Coord};
+use crate::coords;
 use crate::plan::CheckInfo;
+use crate::views::{merge, trace};
 use aec_ir::rewrite::{self, ValueMap};
-use aec_ir::{Contract, Factor, Function, Inst, Label, Labels, Op, Reduction, Type, Value};
+use aec_ir::{Contract, Factor, Function, Inst, Label, Labels, Op, Type, Value};
 use aec_runtime::Elem;
 use aec_syntax::Span;
 use cranelift_entity::{EntityRef, EntitySet};
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 use std::collections::HashMap;
 
 /// An operand of a product: where its matrices lie in a stored value's buffer.
@@ -80,14 +81,12 @@ impl Prepared {
     }
 }
 
-/// Sums of more terms than this are split into partial sums.
-const LONG_SUM: usize = 8192;
 /// Products of fewer multiplications than this are loops.
 const SMALL_PRODUCT: usize = 128;
 
-struct Preparer {
-    out: Prepared,
-    span: Span,
+pub(crate) struct Preparer {
+    pub(crate) out: Prepared,
+    pub(crate) span: Span,
 }
 
 /// Prepares a function.
@@ -132,108 +131,8 @@ pub fn prepare(f: &Function) -> Prepared {
     p.out
 }
 
-/// Whether a contraction only moves entries: one factor, nothing summed or scaled. Gives for
-/// each axis of the operand the axis of the result.
-fn as_view(contract: &Contract) -> Option<SmallVec<[Option<usize>; 4]>> {
-    let [factor] = contract.factors.as_slice() else {
-        return None;
-    };
-    if factor.power != 1 || contract.coefficient != 1.0 || !contract.deltas.is_empty() {
-        return None;
-    }
-    factor
-        .labels
-        .iter()
-        .map(|label| match contract.out.iter().position(|l| l == label) {
-            Some(axis) => Some(Some(axis)),
-            // A summed axis of one entry.
-            None if contract.sizes[usize::from(*label)] == 1 => Some(None),
-            None => None,
-        })
-        .collect()
-}
-
-/// Whether an op only changes coordinates.
-pub fn is_view(op: &Op) -> bool {
-    match op {
-        Op::Reshape | Op::Slice { .. } | Op::Reverse { .. } | Op::Stop => true,
-        Op::Contract(contract) => as_view(contract).is_some(),
-        _ => false,
-    }
-}
-
-/// Follows a value through views to what has to be in memory: that value, its first element,
-/// and the step of each axis of `v` in it.
-pub fn trace(
-    f: &Function,
-    v: Value,
-    stop: &dyn Fn(Value) -> bool,
-) -> (Value, i64, SmallVec<[i64; 4]>) {
-    let rank = f.dims(v).len();
-    let sizes: SmallVec<[i64; 4]> = f.dims(v).iter().map(|&d| d as i64).collect();
-    let mut base = v;
-    let mut coords: Vec<Coord> = (0..rank as u32)
-        .map(|axis| {
-            if sizes[axis as usize] == 1 {
-                Coord::constant(0)
-            } else {
-                Coord::var(axis)
-            }
-        })
-        .collect();
-    while !stop(base) {
-        let Some(inst) = f.def_inst(base) else { break };
-        let data = &f.insts[inst];
-        let next: Option<Vec<Coord>> = match &data.op {
-            Op::Stop => Some(coords.clone()),
-            Op::Slice { start, stride, .. } => Some(
-                coords
-                    .iter()
-                    .enumerate()
-                    .map(|(axis, c)| c.scaled(stride[axis] as i64, start[axis] as i64))
-                    .collect(),
-            ),
-            Op::Reshape => {
-                coords::reshape(f.dims(data.operands[0]), f.dims(base), &coords, &|axis| {
-                    sizes[axis as usize]
-                })
-                .ok()
-            }
-            Op::Contract(contract) => as_view(contract).map(|axes| {
-                axes.iter()
-                    .map(|axis| match axis {
-                        Some(axis) => coords[*axis].clone(),
-                        None => Coord::constant(0),
-                    })
-                    .collect()
-            }),
-            _ => None,
-        };
-        let Some(next) = next else { break };
-        base = data.operands[0];
-        coords = next;
-    }
-    let place = coords::linear(f.dims(base), &coords);
-    let steps = (0..rank as u32)
-        .map(|axis| place.coefficient(axis))
-        .collect();
-    (base, place.base, steps)
-}
-
-/// Axes `(size, step)`, outermost first, as one axis: the step between its entries.
-fn merge(axes: &[(usize, i64)]) -> Option<usize> {
-    let real: SmallVec<[(usize, i64); 4]> = axes
-        .iter()
-        .copied()
-        .filter(|&(size, _)| size != 1)
-        .collect();
-    let fits = real.windows(2).all(|w| w[0].1 == w[1].1 * w[1].0 as i64);
-    let step = real.last().map_or(1, |&(_, step)| step);
-    (fits && step >= 0).then_some(step as usize)
-}
-
 impl Preparer {
-    fn push(&mut self, op: Op, operands: &[Value], ty: Type) -> Value {
+    pub(crate) fn push(&mut self, op: Op, operands: &[Value], ty: Type) -> Value {
         self.out.f.push1(op, operands, ty, self.span)
     }
 
@@ -287,12 +186,21 @@ impl Preparer {
         Type { elem, dims }
     }
 
-    fn push_contract(&mut self, contract: Contract, operands: &[Value], elem: Elem) -> Value {
+    pub(crate) fn push_contract(
+        &mut self,
+        contract: Contract,
+        operands: &[Value],
+        elem: Elem,
+    ) -> Value {
         let ty = self.ty_of(&contract, elem);
         self.push(Op::Contract(contract), operands, ty)
     }
 
-    fn contract(&mut self, mut c: Contract, mut operands: SmallVec<[Value; 4]>) -> Value {
+    pub(crate) fn contract(
+        &mut self,
+        mut c: Contract,
+        mut operands: SmallVec<[Value; 4]>,
+    ) -> Value {
         let elem = match operands.first() {
             Some(&x) => self.out.f.ty(x).elem,
             None => Elem::F32,
@@ -338,231 +246,6 @@ impl Preparer {
             return v;
         }
         self.long_sum(c, &operands, elem)
-    }
-
-    /// Sums without the factors that do not vary along the sum, then multiplies by them.
-    fn outer_factors(
-        &mut self,
-        c: Contract,
-        operands: &[Value],
-        elem: Elem,
-        outer: &[bool],
-    ) -> Value {
-        let side = |wanted: bool| -> (Vec<Factor>, SmallVec<[Value; 4]>) {
-            let picked = (0..outer.len()).filter(|&x| outer[x] == wanted);
-            picked.map(|x| (c.factors[x].clone(), operands[x])).unzip()
-        };
-        let (inner_factors, inner_operands) = side(false);
-        let (mut factors, mut all) = side(true);
-        let kept: Labels = c
-            .out
-            .iter()
-            .copied()
-            .filter(|l| inner_factors.iter().any(|x| x.labels.contains(l)))
-            .collect();
-        let inner = Contract {
-            factors: inner_factors,
-            deltas: Vec::new(),
-            out: kept.clone(),
-            coefficient: 1.0,
-            sizes: c.sizes.clone(),
-        };
-        let sum = self.contract(only_used(inner), inner_operands);
-        factors.insert(
-            0,
-            Factor {
-                labels: kept,
-                power: 1,
-            },
-        );
-        all.insert(0, sum);
-        self.push_contract(Contract { factors, ..c }, &all, elem)
-    }
-
-    /// Whether the loops of a contraction run much longer than its largest factor.
-    fn is_wide(&self, c: &Contract, operands: &[Value]) -> bool {
-        let used = |l: &usize| c.factors.iter().any(|x| x.labels.contains(&(*l as Label)));
-        let total: usize = (0..c.sizes.len())
-            .filter(used)
-            .map(|l| c.sizes[l])
-            .product();
-        let most = operands.iter().map(|&x| self.out.f.ty(x).len()).max();
-        total > 4096 && total > 4 * most.unwrap_or(0)
-    }
-
-    /// Contracts the pair of factors with the smallest result first.
-    fn pairwise(&mut self, c: Contract, mut operands: SmallVec<[Value; 4]>, elem: Elem) -> Value {
-        let count = c.factors.len();
-        let kept_of = |p: usize, q: usize| -> Labels {
-            let mut kept = Labels::new();
-            for &l in c.factors[p].labels.iter().chain(&c.factors[q].labels) {
-                let later = c.out.contains(&l)
-                    || (0..count).any(|x| x != p && x != q && c.factors[x].labels.contains(&l));
-                if later && !kept.contains(&l) {
-                    kept.push(l);
-                }
-            }
-            kept
-        };
-        let size = |ls: &Labels| -> usize { ls.iter().map(|&l| c.sizes[usize::from(l)]).product() };
-        let pairs = (0..count).flat_map(|p| (p + 1..count).map(move |q| (p, q)));
-        let best = pairs.min_by_key(|&(p, q)| size(&kept_of(p, q)));
-        let Some((p, q)) = best else {
-            return self.push_contract(c, &operands, elem);
-        };
-        let kept = kept_of(p, q);
-        let first = Contract {
-            factors: vec![c.factors[p].clone(), c.factors[q].clone()],
-            deltas: Vec::new(),
-            out: kept.clone(),
-            coefficient: 1.0,
-            sizes: c.sizes.clone(),
-        };
-        let made = self.contract(
-            only_used(first),
-            SmallVec::from_slice(&[operands[p], operands[q]]),
-        );
-        let mut rest = c;
-        rest.factors.remove(q);
-        operands.remove(q);
-        rest.factors[p] = Factor {
-            labels: kept,
-            power: 1,
-        };
-        operands[p] = made;
-        self.contract(only_used(rest), operands)
-    }
-
-    /// A sum of loops; a long one in two stages.
-    fn long_sum(&mut self, c: Contract, operands: &[Value], elem: Elem) -> Value {
-        let f = &self.out.f;
-        // Summed labels with their widest step in the first factor that has them.
-        let mut summed: Vec<(i64, Label)> = Vec::new();
-        for label in 0..c.sizes.len() as Label {
-            if c.out.contains(&label) || c.sizes[usize::from(label)] == 1 {
-                continue;
-            }
-            let step = c.factors.iter().zip(operands).find_map(|(factor, &x)| {
-                let at = factor.labels.iter().position(|&l| l == label)?;
-                Some(coords::row_major(f.dims(x))[at])
-            });
-            if let Some(step) = step {
-                summed.push((step, label));
-            }
-        }
-        summed.sort_by_key(|&(step, label)| (std::cmp::Reverse(step), label));
-        let size = |l: Label| c.sizes[usize::from(l)];
-        let total: usize = summed.iter().map(|&(_, l)| size(l)).product();
-        if total <= LONG_SUM || c.coefficient.is_nan() || !c.deltas.is_empty() {
-            return self.push_contract(c, operands, elem);
-        }
-        let (_, outer) = summed[0];
-        let rest = total / size(outer);
-        if summed.len() > 1 && rest >= 64 {
-            return self.two_stages(c, operands, elem, outer);
-        }
-        // One long axis: rows of a divisor of its size.
-        let n = size(outer);
-        let Some(row) = row_length(n) else {
-            return self.push_contract(c, operands, elem);
-        };
-        let mut split = c.clone();
-        let inner = split.sizes.len() as Label;
-        split.sizes.push(row);
-        split.sizes[usize::from(outer)] = n / row;
-        let mut parts: SmallVec<[Value; 4]> = SmallVec::new();
-        for (factor, &x) in split.factors.iter_mut().zip(operands) {
-            if !factor.labels.contains(&outer) {
-                parts.push(x);
-                continue;
-            }
-            let mut dims: SmallVec<[usize; 4]> = SmallVec::new();
-            let mut labels = Labels::new();
-            for (&label, &d) in factor.labels.iter().zip(self.out.f.dims(x)) {
-                if label == outer {
-                    dims.extend([n / row, row]);
-                    labels.extend([outer, inner]);
-                } else {
-                    dims.push(d);
-                    labels.push(label);
-                }
-            }
-            factor.labels = labels;
-            let ty = self.out.f.ty(x).with_dims(&dims);
-            parts.push(self.push(Op::Reshape, &[x], ty));
-        }
-        self.two_stages(split, &parts, elem, outer)
-    }
-
-    /// First all but `outer`, then `outer`.
-    fn two_stages(&mut self, c: Contract, operands: &[Value], elem: Elem, outer: Label) -> Value {
-        let first_axis = |l: Label| {
-            c.factors
-                .iter()
-                .find_map(|x| x.labels.iter().position(|&o| o == l))
-        };
-        let before = match c.out.first() {
-            Some(&l) => first_axis(outer) < first_axis(l),
-            None => true,
-        };
-        let mut out = c.out.clone();
-        out.insert(if before { 0 } else { out.len() }, outer);
-        let mut first = c.clone();
-        first.coefficient = 1.0;
-        first.out = out.clone();
-        let partial = self.push_contract(first, operands, elem);
-        self.out
-            .notes
-            .insert(partial, "partial sums of fixed shape".to_string());
-        let second = Contract {
-            factors: vec![Factor {
-                labels: out,
-                power: 1,
-            }],
-            deltas: Vec::new(),
-            out: c.out.clone(),
-            coefficient: c.coefficient,
-            sizes: c.sizes.clone(),
-        };
-        self.long_sum(second, &[partial], elem)
-    }
-
-    fn reduce(&mut self, op: Reduction, axes: &[usize], x: Value) -> Value {
-        let ty = self.out.f.ty(x).clone();
-        let total: usize = axes.iter().map(|&a| ty.dims[a]).product();
-        let keep = |drop: &[usize]| -> SmallVec<[usize; 4]> {
-            (0..ty.dims.len())
-                .filter(|a| !drop.contains(a))
-                .map(|a| ty.dims[a])
-                .collect()
-        };
-        if axes.len() > 1 && total > LONG_SUM {
-            let dims = keep(&axes[1..]);
-            let partial = self.push(
-                Op::Reduce {
-                    op,
-                    axes: axes[1..].into(),
-                },
-                &[x],
-                ty.with_dims(&dims),
-            );
-            let dims = keep(axes);
-            let first: SmallVec<[usize; 4]> = smallvec![axes[0]];
-            return self.push(
-                Op::Reduce { op, axes: first },
-                &[partial],
-                ty.with_dims(&dims),
-            );
-        }
-        let dims = keep(axes);
-        self.push(
-            Op::Reduce {
-                op,
-                axes: axes.into(),
-            },
-            &[x],
-            ty.with_dims(&dims),
-        )
     }
 
     /// The contraction as a matrix product and what is left around it; `None` if loops are
@@ -943,20 +626,6 @@ impl Preparer {
     }
 }
 
-/// Labels that nothing has left get size 1: what was summed over them is summed elsewhere.
-fn only_used(mut c: Contract) -> Contract {
-    for label in 0..c.sizes.len() {
-        let l = label as Label;
-        let used = c.out.contains(&l)
-            || c.factors.iter().any(|x| x.labels.contains(&l))
-            || c.deltas.iter().any(|&(a, b)| a == l || b == l);
-        if !used {
-            c.sizes[label] = 1;
-        }
-    }
-    c
-}
-
 /// Base, offset, and the step of each label.
 type Traced = (Value, i64, SmallVec<[(Label, i64); 4]>);
 
@@ -1018,13 +687,6 @@ fn eliminate_deltas(c: &mut Contract) {
         c.sizes[usize::from(gone)] = 1;
         at = 0;
     }
-}
-
-/// The divisor of `n` nearest to 1024 in 64..=8192, if there is one.
-fn row_length(n: usize) -> Option<usize> {
-    (64..=LONG_SUM.min(n / 2))
-        .filter(|row| n.is_multiple_of(*row))
-        .min_by_key(|row| (row.leading_zeros() as i32 - 1024usize.leading_zeros() as i32).abs())
 }
 
 #[cfg(test)]

@@ -7,12 +7,11 @@
 
 use crate::contract::Prepared;
 use crate::coords::{self, Coord, Unsplit};
-use crate::lir::{
-    AccOp, Access, Affine, BufferId, Comparison, LirBinary, LirUnary, Stmt, Val, ValKind, Var,
-};
+use crate::elementwise::{binary, compare, unary};
+use crate::lir::{AccOp, Access, BufferId, Comparison, LirBinary, Stmt, Val, ValKind, Var};
 use crate::math;
 use crate::nest::Nest;
-use aec_ir::{Binary, Contract, Function, Inst, Label, Literal, Op, Reduction, Unary, Value};
+use aec_ir::{Contract, Function, Inst, Label, Literal, Op, Reduction, Value};
 use aec_runtime::Elem;
 use cranelift_entity::{EntityRef, EntitySet};
 use smallvec::SmallVec;
@@ -122,15 +121,6 @@ impl<'a> Emitter<'a> {
             coord.add_scaled(&Coord::var(var.as_u32()), 1);
         }
         coord
-    }
-
-    /// Number of loops that [`Emitter::open_axis`] opens.
-    fn pieces(&self, key: LoopKey, size: usize) -> usize {
-        if size == 1 {
-            0
-        } else {
-            self.splits.get(&key).map_or(1, Vec::len)
-        }
     }
 
     /// Remembers what a variable counts.
@@ -528,7 +518,7 @@ impl<'a> Emitter<'a> {
 
     /// Runs `body` for all values of the reduced axes (`(id, size)`, outermost first) and
     /// accumulates; placed where `coords` are known.
-    fn reduce(
+    pub(crate) fn reduce(
         &mut self,
         inst: Inst,
         axes: &[(usize, usize)],
@@ -634,183 +624,11 @@ impl<'a> Emitter<'a> {
         Ok(self.nest.mul(c, sum))
     }
 
-    /// Two passes: the extreme value, then the least index that has it (NaN if there is one).
-    fn arg_reduce(
-        &mut self,
-        inst: Inst,
-        op: Reduction,
-        axis: usize,
-        x: Value,
-        coords: &[Coord],
-        elem: Elem,
-    ) -> Result<Val, Fail> {
-        let size = self.f.dims(x)[axis];
-        let x_elem = self.f.ty(x).elem;
-        if size <= 1 {
-            return Ok(self.nest.int(0, elem));
-        }
-        let acc = if op == Reduction::Max {
-            AccOp::Max
-        } else {
-            AccOp::Min
-        };
-        let at = |inner: &[Coord]| {
-            let mut all = coords.to_vec();
-            all.insert(axis, inner[0].clone());
-            all
-        };
-        let axes = [(axis, size)];
-        let best = self.reduce(inst, &axes, coords, acc, x_elem, |e, inner| {
-            e.emit(x, &at(inner))
-        })?;
-        self.reduce(inst, &axes, coords, AccOp::Min, elem, |e, inner| {
-            let value = e.emit(x, &at(inner))?;
-            let n = &mut e.nest;
-            let mut hit = n.compare(Comparison::Eq, value, best);
-            if x_elem.is_float() {
-                let nan = n.compare(Comparison::Ne, value, value);
-                hit = n.binary(LirBinary::Or, hit, nan);
-            }
-            let index = n.index(&inner[0]);
-            let index = n.convert(index, elem);
-            let beyond = n.int(size as i64, elem);
-            Ok(n.select(hit, index, beyond))
-        })
-    }
-
     /// Stores a value at coordinates of a stored value's buffer.
     pub fn store(&mut self, into: Value, coords: &[Coord], value: Val) {
         let buffer = self.buffer(Bind::Value(into), true);
         let place = coords::linear(self.f.dims(into), coords);
         self.nest.store(buffer, &place, value);
-    }
-
-    /// The sums of updates scattered over zeros (which stand there already).
-    pub fn scatter(&mut self, inst: Inst, batch: usize) -> Result<(), Fail> {
-        let f = self.f;
-        let data = &f.insts[inst];
-        let (index, updates, result) = (data.operands[0], data.operands[1], data.results[0]);
-        let index_rank = f.dims(index).len();
-        let dims = f.dims(updates);
-        let mut coords = Vec::new();
-        for (axis, &size) in dims.iter().enumerate() {
-            let lanes = axis + 1 == dims.len() && axis >= index_rank && size > 1;
-            coords.push(self.open_axis(LoopKey::Space(axis), size, lanes));
-        }
-        self.space = coords.clone();
-        let update = self.emit(updates, &coords)?;
-        let at = self.emit(index, &coords[..index_rank])?;
-        let size = f.dims(result)[batch] as i64;
-        let Some(at) = self.checked(inst, at, size) else {
-            return Ok(());
-        };
-        let original = self.emit(index, &coords[..index_rank])?;
-        let mut place: Vec<Coord> = coords[..batch].to_vec();
-        place.push(Coord::value(at));
-        place.extend_from_slice(&coords[index_rank..]);
-        let place = coords::linear(f.dims(result), &place);
-        let buffer = self.buffer(Bind::Value(result), true);
-        self.buffer(Bind::Value(result), false);
-        let depth = self.nest.depth();
-        // A bad index adds nothing, at a safe place.
-        let hit = self.nest.compare(Comparison::Eq, at, original);
-        let elem = f.ty(result).elem;
-        let zero = self.nest.float(0.0, elem);
-        let update = self.nest.select(hit, update, zero);
-        let before = self.nest.load_at(buffer, &place, depth);
-        let sum = self
-            .nest
-            .value_at(ValKind::Binary(LirBinary::Add, before, update), elem, depth);
-        self.push_store(buffer, &place, sum, depth);
-        Ok(())
-    }
-
-    fn push_store(&mut self, buffer: BufferId, place: &Coord, value: Val, depth: usize) {
-        let index: Affine = Nest::affine(place);
-        let stmt = match self.nest.dynamic(place) {
-            None => Stmt::Store {
-                buffer,
-                index,
-                value,
-            },
-            Some((at, stride)) => Stmt::StoreAt {
-                buffer,
-                index,
-                at,
-                stride,
-                value,
-            },
-        };
-        self.nest.push_at(stmt, depth);
-    }
-
-    /// Running sums: each entry is the one before plus the operand's.
-    pub fn cumsum(&mut self, inst: Inst, axis: usize, reverse: bool) -> Result<(), Fail> {
-        let f = self.f;
-        let data = &f.insts[inst];
-        let (x, result) = (data.operands[0], data.results[0]);
-        let dims = f.dims(x).to_vec();
-        let size = dims[axis] as i64;
-        let elem = f.ty(result).elem;
-        let buffer = self.buffer(Bind::Value(result), true);
-        self.buffer(Bind::Value(result), false);
-        let along = |i: &Coord| {
-            if reverse {
-                i.scaled(-1, size - 1)
-            } else {
-                i.clone()
-            }
-        };
-        // Axes before, then the entries in order, then the axes after, the last in lanes.
-        let mut coords = vec![Coord::default(); dims.len()];
-        for (outer, &size) in dims[..axis].iter().enumerate() {
-            coords[outer] = self.open_axis(LoopKey::Space(outer), size, false);
-        }
-        if size == 0 {
-            return Ok(());
-        }
-        let before = self.nest.depth();
-        for first in [true, false] {
-            let i = if first {
-                Coord::constant(0)
-            } else {
-                let var = self.nest.open(1, size, false);
-                Coord::var(var.as_u32())
-            };
-            for (inner, &size) in dims.iter().enumerate().skip(axis + 1) {
-                let lanes = inner + 1 == dims.len();
-                coords[inner] = self.open_axis(LoopKey::Space(inner), size, lanes);
-            }
-            coords[axis] = along(&i);
-            self.space = coords.clone();
-            let value = self.emit(x, &coords)?;
-            let depth = self.nest.depth();
-            let place = coords::linear(&dims, &coords);
-            let sum = if first {
-                value
-            } else {
-                let mut previous = coords.clone();
-                previous[axis] = along(&i.scaled(1, -1));
-                let previous = coords::linear(&dims, &previous);
-                let sum = self.nest.load_at(buffer, &previous, depth);
-                let kind = ValKind::Binary(LirBinary::Add, sum, value);
-                self.nest.value_at(kind, elem, depth)
-            };
-            self.push_store(buffer, &place, sum, depth);
-            while self.nest.depth() > before {
-                self.nest.close();
-            }
-        }
-        Ok(())
-    }
-
-    /// Depth after the loops of the first `axes` axes of a space.
-    pub fn depth_after(&self, space: &[usize], axes: usize) -> usize {
-        space[..axes]
-            .iter()
-            .enumerate()
-            .map(|(axis, &size)| self.pieces(LoopKey::Space(axis), size))
-            .sum()
     }
 }
 
@@ -839,109 +657,4 @@ pub fn summed_labels(f: &Function, inst: Inst, contract: &Contract) -> Vec<Label
     }
     labels.sort_by_key(|&(step, label)| (std::cmp::Reverse(step), label));
     labels.into_iter().map(|(_, label)| label).collect()
-}
-
-fn unary(n: &mut Nest, op: Unary, x: Val) -> Val {
-    let elem = n.elem(x);
-    match op {
-        Unary::Neg if elem.is_int() => {
-            let zero = n.int(0, elem);
-            n.sub(zero, x)
-        }
-        Unary::Neg => n.unary(LirUnary::Neg, x),
-        Unary::Abs if elem.is_int() => {
-            let zero = n.int(0, elem);
-            let minus = n.sub(zero, x);
-            let negative = n.compare(Comparison::Lt, x, zero);
-            n.select(negative, minus, x)
-        }
-        Unary::Abs => n.unary(LirUnary::Abs, x),
-        Unary::Sign => {
-            let zero = n.float(0.0, elem);
-            let one = n.float(1.0, elem);
-            let minus_one = n.float(-1.0, elem);
-            let negative = n.compare(Comparison::Lt, x, zero);
-            let positive = n.compare(Comparison::Gt, x, zero);
-            let low = n.select(negative, minus_one, zero);
-            n.select(positive, one, low)
-        }
-        Unary::Floor => n.unary(LirUnary::Floor, x),
-        Unary::Exp => math::exp(n, x),
-        Unary::Log => math::log(n, x),
-        Unary::Log1p => math::log1p(n, x),
-        Unary::Expm1 => math::expm1(n, x),
-        Unary::Sqrt => n.unary(LirUnary::Sqrt, x),
-        Unary::Sin => math::sin(n, x),
-        Unary::Cos => math::cos(n, x),
-        Unary::Tanh => math::tanh(n, x),
-        Unary::Logistic => math::logistic(n, x),
-        Unary::Erf => math::erf(n, x),
-        Unary::Not => n.unary(LirUnary::Not, x),
-    }
-}
-
-fn binary(n: &mut Nest, op: Binary, a: Val, b: Val) -> Val {
-    let elem = n.elem(a);
-    match op {
-        Binary::Add => n.add_fused(a, b),
-        Binary::Sub => n.sub_fused(a, b),
-        Binary::Mul => n.mul(a, b),
-        Binary::Div => n.div(a, b),
-        Binary::FloorDiv => n.binary(LirBinary::FloorDiv, a, b),
-        Binary::Mod if elem.is_int() => {
-            // A zero divisor leaves all.
-            let zero = n.int(0, elem);
-            let rest = n.binary(LirBinary::FloorMod, a, b);
-            let none = n.compare(Comparison::Eq, b, zero);
-            n.select(none, a, rest)
-        }
-        Binary::Mod => {
-            let q = n.div(a, b);
-            let q = n.unary(LirUnary::Floor, q);
-            let q = n.unary(LirUnary::Neg, q);
-            let rest = n.fma(q, b, a);
-            // The rounded quotient may be one too far.
-            let zero = n.float(0.0, elem);
-            let b_negative = n.compare(Comparison::Lt, b, zero);
-            let rest_negative = n.compare(Comparison::Lt, rest, zero);
-            let rest_positive = n.compare(Comparison::Gt, rest, zero);
-            let wrong = n.select(b_negative, rest_positive, rest_negative);
-            let shifted = n.add(rest, b);
-            n.select(wrong, shifted, rest)
-        }
-        Binary::Pow => math::pow(n, a, b),
-        Binary::Min => extreme(n, LirBinary::Min, a, b),
-        Binary::Max => extreme(n, LirBinary::Max, a, b),
-        Binary::And => n.binary(LirBinary::And, a, b),
-        Binary::Or => n.binary(LirBinary::Or, a, b),
-    }
-}
-
-/// Min or max that is NaN if either is; LIR's give `b` when `a` is NaN.
-fn extreme(n: &mut Nest, op: LirBinary, a: Val, b: Val) -> Val {
-    if !n.elem(a).is_float() || n.as_float(a).is_some_and(|x| !x.is_nan()) {
-        return n.binary(op, a, b);
-    }
-    if n.as_float(b).is_some_and(|x| !x.is_nan()) {
-        return n.binary(op, b, a);
-    }
-    let m = n.binary(op, a, b);
-    let nan = n.compare(Comparison::Ne, a, a);
-    n.select(nan, a, m)
-}
-
-fn compare(n: &mut Nest, op: Comparison, a: Val, b: Val) -> Val {
-    if n.elem(a) != Elem::Bool {
-        return n.compare(op, a, b);
-    }
-    let not_a = n.unary(LirUnary::Not, a);
-    let not_b = n.unary(LirUnary::Not, b);
-    match op {
-        Comparison::Eq => n.binary(LirBinary::Xor, not_a, b),
-        Comparison::Ne => n.binary(LirBinary::Xor, a, b),
-        Comparison::Lt => n.binary(LirBinary::And, not_a, b),
-        Comparison::Le => n.binary(LirBinary::Or, not_a, b),
-        Comparison::Gt => n.binary(LirBinary::And, a, not_b),
-        Comparison::Ge => n.binary(LirBinary::Or, a, not_b),
-    }
 }

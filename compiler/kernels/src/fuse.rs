@@ -7,13 +7,13 @@
 //! estimated cost does not grow; consumers of a matrix product that stay on its elements become
 //! its epilogue. At last, roots that only their own kernel reads lose their memory.
 
-use crate::contract::{self, Prepared, Product};
-use crate::emit::summed_labels;
+use crate::contract::{Prepared, Product};
 use crate::kernel::{Action, Built, Spec, build};
+use crate::roots::{Roots, choose_roots, inline_operands, writes_own_buffer};
 use crate::{Options, internal};
-use aec_ir::{Binary, Def, Function, Inst, Op, Unary, Value};
+use aec_ir::{Def, Function, Inst, Op, Value};
 use aec_syntax::{Diagnostic, Span};
-use cranelift_entity::{EntitySet, SecondaryMap};
+use cranelift_entity::EntitySet;
 use smallvec::SmallVec;
 use std::collections::{HashMap, HashSet};
 
@@ -56,10 +56,6 @@ pub struct Groups {
     pub nodes: Vec<Node>,
 }
 
-/// Cost of computing a value again, above which it gets memory.
-const CHEAP: f64 = 8.0;
-/// Size of an expression, above which a part of it gets memory.
-const LARGE: f64 = 260.0;
 /// Kernels do not merge beyond these.
 const MAX_ROOTS: usize = 16;
 const MAX_BUFFERS: usize = 28;
@@ -99,223 +95,6 @@ pub fn fuse(prepared: &Prepared, options: &Options) -> Result<Groups, Diagnostic
 
 fn span_of(f: &Function, v: Value) -> Span {
     f.def_inst(v).map_or(Span::NONE, |inst| f.insts[inst].span)
-}
-
-/// Values computed inside `value`'s kernel though they could have memory.
-fn inline_operands(prepared: &Prepared, roots: &Roots, value: Value) -> Vec<Value> {
-    let f = &prepared.f;
-    let mut out = Vec::new();
-    let mut work = vec![value];
-    let mut seen: EntitySet<Value> = EntitySet::new();
-    while let Some(v) = work.pop() {
-        let Some(inst) = f.def_inst(v) else { continue };
-        for &operand in &f.insts[inst].operands {
-            let is_inst = f.def_inst(operand).is_some();
-            if is_inst && !roots.stored.contains(operand) && seen.insert(operand) {
-                out.push(operand);
-                work.push(operand);
-            }
-        }
-    }
-    out
-}
-
-/// Which values have memory.
-struct Roots {
-    /// Params, dense constants and roots.
-    stored: EntitySet<Value>,
-    /// Roots in order of definition.
-    order: Vec<Value>,
-}
-
-fn writes_own_buffer(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Pad { .. }
-            | Op::Concat { .. }
-            | Op::ScatterAdd { .. }
-            | Op::CumSum { .. }
-            | Op::ArgSort
-    )
-}
-
-/// Rough cost of one element.
-fn own_cost(f: &Function, inst: Inst) -> f64 {
-    match &f.insts[inst].op {
-        Op::Constant(_) | Op::Dense(_) | Op::Stop => 0.0,
-        Op::Iota { .. } | Op::Reshape | Op::Slice { .. } | Op::Reverse { .. } => 0.0,
-        Op::Unary(op) => match op {
-            Unary::Neg | Unary::Abs | Unary::Floor | Unary::Not => 1.0,
-            Unary::Sign => 3.0,
-            Unary::Sqrt => 5.0,
-            Unary::Exp => 14.0,
-            Unary::Tanh | Unary::Logistic | Unary::Expm1 => 18.0,
-            Unary::Log => 22.0,
-            Unary::Log1p | Unary::Erf | Unary::Sin | Unary::Cos => 30.0,
-        },
-        Op::Binary(op) => match op {
-            Binary::Div => 5.0,
-            Binary::FloorDiv | Binary::Mod => 20.0,
-            Binary::Pow => 80.0,
-            Binary::Add
-            | Binary::Sub
-            | Binary::Mul
-            | Binary::Min
-            | Binary::Max
-            | Binary::And
-            | Binary::Or => 1.0,
-        },
-        Op::Compare(_) | Op::Select | Op::Convert => 1.0,
-        Op::Contract(c) => {
-            (c.factors.len() as f64 - 1.0).max(0.0) + f64::from(c.coefficient != 1.0)
-        }
-        Op::Gather { .. } => 6.0,
-        Op::Draw { .. } => 60.0,
-        Op::Reduce { .. }
-        | Op::ArgReduce { .. }
-        | Op::Pad { .. }
-        | Op::Concat { .. }
-        | Op::ScatterAdd { .. }
-        | Op::CumSum { .. }
-        | Op::ArgSort
-        | Op::Map { .. }
-        | Op::Derivative { .. }
-        | Op::BatchMean => f64::INFINITY,
-    }
-}
-
-fn is_reduction(f: &Function, inst: Inst) -> bool {
-    match &f.insts[inst].op {
-        Op::Contract(c) => summed_labels(f, inst, c)
-            .iter()
-            .any(|&l| c.sizes[usize::from(l)] != 1),
-        Op::Reduce { .. } | Op::ArgReduce { .. } => true,
-        _ => false,
-    }
-}
-
-/// Who uses a value, seen through views, and whether someone uses it repeated.
-#[derive(Clone, Default)]
-struct Uses {
-    users: SmallVec<[Inst; 4]>,
-    repeated: bool,
-}
-
-fn uses(prepared: &Prepared) -> SecondaryMap<Value, Uses> {
-    let f = &prepared.f;
-    let mut all: SecondaryMap<Value, Uses> = SecondaryMap::new();
-    for &inst in f.order.iter().rev() {
-        let data = &f.insts[inst];
-        let result = data.results[0];
-        let through = contract::is_view(&data.op) && !prepared.copies.contains(result);
-        for (nth, &operand) in data.operands.iter().enumerate() {
-            let repeats = match &data.op {
-                Op::Contract(c) => (0..c.sizes.len() as u8).any(|l| {
-                    c.sizes[usize::from(l)] != 1
-                        && !c.factors[nth].labels.contains(&l)
-                        && (c.out.contains(&l) || c.factors.iter().any(|x| x.labels.contains(&l)))
-                }),
-                _ => false,
-            };
-            let mut more = if through {
-                all[result].clone()
-            } else {
-                Uses {
-                    users: SmallVec::from_slice(&[inst]),
-                    repeated: false,
-                }
-            };
-            more.repeated |= repeats;
-            let entry = &mut all[operand];
-            entry.repeated |= more.repeated;
-            for user in more.users {
-                if !entry.users.contains(&user) && entry.users.len() < 64 {
-                    entry.users.push(user);
-                }
-            }
-        }
-    }
-    all
-}
-
-fn choose_roots(prepared: &Prepared, options: &Options, forced: &EntitySet<Value>) -> Roots {
-    let f = &prepared.f;
-    let mut must = forced.clone();
-    for copy in prepared.copies.iter() {
-        must.insert(copy);
-    }
-    for &result in &f.results {
-        must.insert(result);
-    }
-    for guard in &f.guards {
-        must.insert(guard.value);
-    }
-    for (&value, product) in &prepared.products {
-        must.insert(value);
-        must.insert(product.a.value);
-        must.insert(product.b.value);
-    }
-    for &inst in &f.order {
-        let data = &f.insts[inst];
-        match &data.op {
-            Op::ArgSort => {
-                must.insert(data.operands[0]);
-            }
-            Op::Gather { .. } => {
-                let (base, _, _) = contract::trace(f, data.operands[0], &|_| false);
-                must.insert(base);
-            }
-            _ => {}
-        }
-    }
-    let uses = uses(prepared);
-    let mut stored: EntitySet<Value> = EntitySet::new();
-    for &param in &f.params {
-        stored.insert(param);
-    }
-    let mut order = Vec::new();
-    // Cost and number of loads of what is computed inside its consumers.
-    let mut inline: SecondaryMap<Value, (f64, f64)> = SecondaryMap::new();
-    for &inst in &f.order {
-        let data = &f.insts[inst];
-        let v = data.results[0];
-        if matches!(data.op, Op::Dense(_)) {
-            stored.insert(v);
-            continue;
-        }
-        let (mut cost, mut loads) = (own_cost(f, inst), 0.0);
-        for &operand in &data.operands {
-            if stored.contains(operand) {
-                loads += if f.ty(operand).len() > 1 { 1.0 } else { 0.1 };
-            } else {
-                cost += inline[operand].0;
-                loads += inline[operand].1;
-            }
-        }
-        let free =
-            contract::is_view(&data.op) || matches!(data.op, Op::Constant(_) | Op::Iota { .. });
-        let repeats =
-            matches!(&data.op, Op::Contract(c) if c.factors.len() == 1 && c.factors[0].power == 1);
-        let several = uses[v].users.len() > 1;
-        let root = must.contains(v)
-            || writes_own_buffer(&data.op)
-            || is_reduction(f, inst)
-            || if options.fuse {
-                !free
-                    && ((several && (cost > CHEAP || loads > 2.2))
-                        || (uses[v].repeated && cost > 4.0 && !repeats)
-                        || cost + 4.0 * loads > LARGE)
-            } else {
-                !matches!(data.op, Op::Constant(_) | Op::Iota { .. })
-            };
-        if root {
-            stored.insert(v);
-            order.push(v);
-        } else {
-            inline[v] = (cost, loads);
-        }
-    }
-    Roots { stored, order }
 }
 
 /// What the graph of kernels is made of while it is being merged.

@@ -5,6 +5,7 @@
 
 pub mod contract;
 pub mod coords;
+mod elementwise;
 pub mod emit;
 pub mod eval;
 mod fuse;
@@ -15,9 +16,14 @@ pub mod nest;
 mod place;
 pub mod plan;
 pub mod report;
+mod roots;
+mod run;
+mod scan;
 mod schedule;
+mod sums;
 pub mod tidy;
 pub mod verify;
+pub mod views;
 
 use aec_ir::Function;
 use aec_syntax::{Diagnostic, Span};

@@ -1,0 +1,353 @@
+//! Runs whole plans with the evaluator of loop IR, on memory that is laid out as the plan says,
+//! so that a wrong place or order shows.
+
+use crate::eval::{Memory, Scalar, run};
+use crate::plan::{Gemm, Place, Plan, StepKind};
+use aec_runtime::{Data, Elem, Tensor};
+use cranelift_entity::EntityRef;
+
+/// Why a plan stopped.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Stopped {
+    /// A guard met a value that is not finite; the step's index.
+    Guard(usize),
+    /// A check failed: its code and detail.
+    Check(i64, i64),
+}
+
+/// The memory of a running plan, as bytes, so that wrong places show.
+struct Regions {
+    inputs: Vec<Vec<u8>>,
+    outputs: Vec<Vec<u8>>,
+    arena: Vec<u8>,
+    status: Vec<u8>,
+    constants: Vec<Vec<u8>>,
+}
+
+/// A kernel's view of it: for each buffer a type and a place.
+struct Mapped<'a> {
+    regions: &'a mut Regions,
+    places: Vec<(Elem, Spot)>,
+    /// Extra buffer (a tile).
+    tile: Vec<f64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Spot {
+    Input(usize),
+    Output(usize),
+    Arena(usize),
+    Status,
+    Constant(usize),
+    Tile,
+}
+
+fn scalar_of(bytes: &[u8], elem: Elem) -> Scalar {
+    match elem {
+        Elem::F32 => Scalar::F32(f32::from_le_bytes(bytes.try_into().expect("4 bytes"))),
+        Elem::F64 => Scalar::F64(f64::from_le_bytes(bytes.try_into().expect("8 bytes"))),
+        Elem::I32 => Scalar::I32(i32::from_le_bytes(bytes.try_into().expect("4 bytes"))),
+        Elem::I64 => Scalar::I64(i64::from_le_bytes(bytes.try_into().expect("8 bytes"))),
+        Elem::Bool => Scalar::Bool(bytes[0] != 0),
+    }
+}
+
+fn put(bytes: &mut [u8], value: Scalar) {
+    match value {
+        Scalar::F32(x) => bytes.copy_from_slice(&x.to_le_bytes()),
+        Scalar::F64(x) => bytes.copy_from_slice(&x.to_le_bytes()),
+        Scalar::I32(x) => bytes.copy_from_slice(&x.to_le_bytes()),
+        Scalar::I64(x) => bytes.copy_from_slice(&x.to_le_bytes()),
+        Scalar::Bool(x) => bytes[0] = u8::from(x),
+    }
+}
+
+impl Regions {
+    fn bytes(&self, spot: Spot) -> (&[u8], usize) {
+        match spot {
+            Spot::Input(n) => (&self.inputs[n], 0),
+            Spot::Output(n) => (&self.outputs[n], 0),
+            Spot::Arena(offset) => (&self.arena, offset),
+            Spot::Status => (&self.status, 0),
+            Spot::Constant(n) => (&self.constants[n], 0),
+            Spot::Tile => (&[], 0),
+        }
+    }
+
+    fn bytes_mut(&mut self, spot: Spot) -> (&mut [u8], usize) {
+        match spot {
+            Spot::Input(n) => (&mut self.inputs[n], 0),
+            Spot::Output(n) => (&mut self.outputs[n], 0),
+            Spot::Arena(offset) => (&mut self.arena, offset),
+            Spot::Status => (&mut self.status, 0),
+            Spot::Constant(_) | Spot::Tile => panic!("not written"),
+        }
+    }
+
+    fn get(&self, spot: Spot, elem: Elem, at: i64) -> Scalar {
+        let at = usize::try_from(at).expect("a place in the buffer");
+        let (bytes, offset) = self.bytes(spot);
+        let size = elem.bytes();
+        scalar_of(&bytes[offset + at * size..offset + (at + 1) * size], elem)
+    }
+
+    fn set(&mut self, spot: Spot, at: i64, value: Scalar, elem: Elem) {
+        let at = usize::try_from(at).expect("a place in the buffer");
+        let (bytes, offset) = self.bytes_mut(spot);
+        let size = elem.bytes();
+        put(
+            &mut bytes[offset + at * size..offset + (at + 1) * size],
+            value,
+        );
+    }
+}
+
+impl Memory for Mapped<'_> {
+    fn load(&self, buffer: usize, at: i64) -> Scalar {
+        let (elem, spot) = self.places[buffer];
+        if let Spot::Tile = spot {
+            let x = self.tile[usize::try_from(at).expect("a place in the tile")];
+            return if elem == Elem::F32 {
+                Scalar::F32(x as f32)
+            } else {
+                Scalar::F64(x)
+            };
+        }
+        self.regions.get(spot, elem, at)
+    }
+
+    fn store(&mut self, buffer: usize, at: i64, value: Scalar) {
+        let (elem, spot) = self.places[buffer];
+        self.regions.set(spot, at, value, elem);
+    }
+}
+
+fn to_bytes(tensor: &Tensor) -> Vec<u8> {
+    match tensor.data() {
+        Data::F32(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        Data::F64(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        Data::I32(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        Data::I64(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        Data::Bool(v) => v.clone(),
+    }
+}
+
+fn from_bytes(bytes: &[u8], ty: &aec_ir::Type) -> Tensor {
+    let size = ty.elem.bytes();
+    let items = (0..ty.len()).map(|at| scalar_of(&bytes[at * size..(at + 1) * size], ty.elem));
+    let mut data = Tensor::zeros(ty.elem, &ty.dims);
+    let out = std::slice::from_mut(data.data_mut());
+    for (at, item) in items.enumerate() {
+        out.store(0, at as i64, item);
+    }
+    data
+}
+
+/// Runs a plan on copies of the inputs. Gives the results; those that alias an input are read
+/// from the input's memory, as the plan says.
+pub fn run_plan(plan: &Plan, inputs: &[Tensor]) -> Result<Vec<Tensor>, Stopped> {
+    let mut constants = Vec::new();
+    let mut regions = Regions {
+        inputs: inputs.iter().map(to_bytes).collect(),
+        outputs: plan
+            .outputs
+            .iter()
+            .map(|ty| vec![0xa5; ty.len() * ty.elem.bytes()])
+            .collect(),
+        arena: vec![0xa5; plan.arena_bytes],
+        status: vec![0; 16],
+        constants: Vec::new(),
+    };
+    let mut spots = Vec::new();
+    for buffer in plan.buffers.values() {
+        spots.push(match &buffer.place {
+            Place::Input(n) => Spot::Input(*n as usize),
+            Place::Output(n) => Spot::Output(*n as usize),
+            Place::Arena(offset) => Spot::Arena(*offset),
+            Place::Constant(tensor) => {
+                constants.push(to_bytes(tensor));
+                Spot::Constant(constants.len() - 1)
+            }
+            Place::Status => Spot::Status,
+        });
+    }
+    regions.constants = constants;
+    let place = |b: &crate::plan::BufferRef| (plan.buffers[*b].ty.elem, spots[b.index()]);
+    for (at, step) in plan.steps.iter().enumerate() {
+        match &step.kind {
+            StepKind::Kernel {
+                kernel,
+                buffers,
+                parallel,
+            } => {
+                let mut memory = Mapped {
+                    regions: &mut regions,
+                    places: buffers.iter().map(place).collect(),
+                    tile: Vec::new(),
+                };
+                let kernel = &plan.kernels[*kernel];
+                match parallel {
+                    None => run(kernel, &mut memory, &[]),
+                    Some((extent, grain)) => {
+                        // In two parts, as two threads would, the later one first.
+                        let cut = (extent / grain / 2 * grain) as i64;
+                        run(kernel, &mut memory, &[cut, *extent as i64]);
+                        run(kernel, &mut memory, &[0, cut]);
+                    }
+                }
+            }
+            StepKind::Gemm(gemm) => run_gemm(plan, gemm, &mut regions, &place),
+            StepKind::Copy { from, to } => {
+                let (elem, source) = place(from);
+                let (_, target) = place(to);
+                let items: Vec<Scalar> = (0..plan.buffers[*from].ty.len())
+                    .map(|i| regions.get(source, elem, i as i64))
+                    .collect();
+                for (i, item) in items.into_iter().enumerate() {
+                    regions.set(target, i as i64, item, elem);
+                }
+            }
+            StepKind::ArgSort { from, to, len } => {
+                let (elem, source) = place(from);
+                let (to_elem, target) = place(to);
+                let count = plan.buffers[*from].ty.len();
+                let key = |i: usize| match regions.get(source, elem, i as i64) {
+                    Scalar::F32(x) => f64::from(x),
+                    Scalar::F64(x) => x,
+                    Scalar::I32(x) => f64::from(x),
+                    Scalar::I64(x) => x as f64,
+                    Scalar::Bool(x) => f64::from(u8::from(x)),
+                };
+                let keys: Vec<f64> = (0..count).map(key).collect();
+                for start in (0..count).step_by((*len).max(1)) {
+                    let mut order: Vec<usize> = (0..*len).collect();
+                    order.sort_by(|&a, &b| {
+                        let (a, b) = (keys[start + a], keys[start + b]);
+                        a.partial_cmp(&b)
+                            .unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
+                    });
+                    for (i, place) in order.into_iter().enumerate() {
+                        let value = Scalar::I64(place as i64);
+                        regions.set(target, (start + i) as i64, value, to_elem);
+                    }
+                }
+            }
+            StepKind::Guard { buffer } => {
+                let (elem, spot) = place(buffer);
+                let finite = match regions.get(spot, elem, 0) {
+                    Scalar::F32(x) => x.is_finite(),
+                    Scalar::F64(x) => x.is_finite(),
+                    Scalar::I32(_) | Scalar::I64(_) | Scalar::Bool(_) => true,
+                };
+                if !finite {
+                    return Err(Stopped::Guard(at));
+                }
+            }
+        }
+        let code = regions.get(Spot::Status, Elem::I64, 0);
+        if code != Scalar::I64(0) {
+            let detail = regions.get(Spot::Status, Elem::I64, 1);
+            if let (Scalar::I64(code), Scalar::I64(detail)) = (code, detail) {
+                return Err(Stopped::Check(code, detail));
+            }
+        }
+    }
+    Ok(plan
+        .outputs
+        .iter()
+        .enumerate()
+        .map(|(index, ty)| {
+            let alias = plan.aliases.iter().find(|alias| alias.0 == index);
+            match alias {
+                Some(&(_, input)) => from_bytes(&regions.inputs[input], ty),
+                None => from_bytes(&regions.outputs[index], ty),
+            }
+        })
+        .collect())
+}
+
+/// A product in tiles of odd sizes, so that epilogues meet all their edges.
+fn run_gemm(
+    plan: &Plan,
+    gemm: &Gemm,
+    regions: &mut Regions,
+    place: &dyn Fn(&crate::plan::BufferRef) -> (Elem, Spot),
+) {
+    let (elem, a) = place(&gemm.a.buffer);
+    let (_, b) = place(&gemm.b.buffer);
+    let (_, c) = place(&gemm.c.buffer);
+    let number = |s: Scalar| match s {
+        Scalar::F32(x) => f64::from(x),
+        Scalar::F64(x) => x,
+        other => panic!("no product of {other:?}"),
+    };
+    let round = |x: f64| {
+        if elem == Elem::F32 {
+            Scalar::F32(x as f32)
+        } else {
+            Scalar::F64(x)
+        }
+    };
+    for batch in 0..gemm.batch {
+        let element = |regions: &Regions, i: usize, j: usize| {
+            let mut sum = 0.0;
+            for k in 0..gemm.k {
+                let at_a = gemm.a.offset
+                    + batch * gemm.a.batch_stride
+                    + i * gemm.a.row_stride
+                    + k * gemm.a.col_stride;
+                let at_b = gemm.b.offset
+                    + batch * gemm.b.batch_stride
+                    + k * gemm.b.row_stride
+                    + j * gemm.b.col_stride;
+                let x = number(regions.get(a, elem, at_a as i64));
+                sum += x * number(regions.get(b, elem, at_b as i64));
+            }
+            sum
+        };
+        match &gemm.epilogue {
+            None => {
+                for i in 0..gemm.m {
+                    for j in 0..gemm.n {
+                        let at =
+                            gemm.c.offset + batch * gemm.c.batch_stride + i * gemm.c.row_stride + j;
+                        let mut x = element(regions, i, j);
+                        if gemm.accumulate {
+                            x += number(regions.get(c, elem, at as i64));
+                        }
+                        regions.set(c, at as i64, round(x), elem);
+                    }
+                }
+            }
+            Some((kernel, buffers)) => {
+                for row0 in (0..gemm.m).step_by(14) {
+                    for col0 in (0..gemm.n).step_by(32) {
+                        let (row1, col1) = ((row0 + 14).min(gemm.m), (col0 + 32).min(gemm.n));
+                        let mut tile = vec![f64::NAN; 14 * 32];
+                        for i in row0..row1 {
+                            for j in col0..col1 {
+                                tile[(i - row0) * 32 + j - col0] = element(regions, i, j);
+                            }
+                        }
+                        let mut places = vec![(elem, Spot::Tile)];
+                        places.extend(buffers.iter().map(place));
+                        let mut memory = Mapped {
+                            regions: &mut *regions,
+                            places,
+                            tile,
+                        };
+                        let args = [
+                            row0 as i64,
+                            row1 as i64,
+                            col0 as i64,
+                            col1 as i64,
+                            (row1 - row0) as i64,
+                            (col1 - col0) as i64,
+                        ];
+                        run(&plan.kernels[*kernel], &mut memory, &args);
+                    }
+                }
+            }
+        }
+    }
+}
