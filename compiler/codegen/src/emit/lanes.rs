@@ -1,0 +1,339 @@
+//! Lane loops and accumulators: the vector form, the tails, the fixed tree.
+
+use super::{AccState, Emitter, Group, LANES, LaneLoop, Repr, mask_slot, slot_stride, walk};
+use aec_kernels::lir::{Acc, AccOp, Bound, Kernel, Loop, Stmt, Val, ValKind};
+use aec_runtime::Elem;
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{BlockArg, InstBuilder, MemFlagsData, StackSlot, Value, types};
+use cranelift_entity::EntityRef;
+use cranelift_frontend::Variable;
+use smallvec::SmallVec;
+
+impl Emitter<'_, '_, '_> {
+    pub(super) fn lane_loop(&mut self, inner: &Loop) {
+        let fed = fed_from_outside(&inner.body);
+        let lanes = if self.wide {
+            LANES
+        } else {
+            lanes_of(self.kernel, inner, &fed)
+        };
+        let trip = match (inner.start, inner.end) {
+            (Bound::Const(start), Bound::Const(end)) => Some((end - start).max(0)),
+            _ => None,
+        };
+        let has_vector = trip.is_none_or(|trip| trip >= i64::from(lanes));
+        let has_tail = trip.is_none_or(|trip| trip % i64::from(lanes) != 0);
+        let outer: Vec<AccState> = fed.iter().map(|&acc| self.accs[acc].clone()).collect();
+        let start = self.bound(inner.start);
+        let end = self.bound(inner.end);
+
+        let mut partial: Vec<SmallVec<[Variable; 8]>> = Vec::with_capacity(fed.len());
+        for &acc in &fed {
+            let identity = self.identity_group(acc, LANES);
+            let vars = self.group_vars(&identity);
+            self.accs[acc] = AccState::Lanes(vars.clone());
+            partial.push(vars);
+        }
+        let mut done = start;
+        if has_vector {
+            let mut length = self.b.ins().isub(end, start);
+            if trip.is_none() {
+                let zero = self.b.ins().iconst(types::I64, 0);
+                length = self.b.ins().smax(length, zero);
+            }
+            let whole = self.b.ins().band_imm_s(length, -i64::from(lanes));
+            done = self.b.ins().iadd(start, whole);
+            self.count(start, done, i64::from(lanes), |this, at| {
+                this.lanes = Some(LaneLoop {
+                    var: inner.var,
+                    lanes,
+                });
+                this.with_var(inner.var, at, |this| this.body(&inner.body));
+                this.lanes = None;
+            });
+        }
+        if has_tail && self.wide {
+            self.masked_tail(inner, done, end, &fed);
+        }
+        let mut groups: Vec<Group> = Vec::with_capacity(fed.len());
+        for (&acc, vars) in fed.iter().zip(&partial) {
+            let elem = self.kernel.accs[acc].elem;
+            groups.push(self.group_of_vars(elem, vars));
+        }
+        let mut trees: Vec<Vec<Value>> = Vec::new();
+        if has_tail || self.wide {
+            let mut slots = Vec::with_capacity(fed.len());
+            for (&acc, group) in fed.iter().zip(&groups) {
+                let slot = self.lane_slot(group.elem);
+                self.spill(group, slot);
+                self.accs[acc] = AccState::Slot(slot);
+                slots.push(slot);
+            }
+            if !self.wide {
+                self.count(done, end, 1, |this, at| {
+                    let lane = this.b.ins().isub(at, done);
+                    let outer_lane = this.tail_lane.replace(lane);
+                    this.with_var(inner.var, at, |this| this.body(&inner.body));
+                    this.tail_lane = outer_lane;
+                });
+            }
+            for (group, slot) in groups.iter_mut().zip(slots) {
+                if self.wide {
+                    trees.push(self.slot_lanes(group.elem, slot));
+                } else {
+                    *group = self.unspill(group.elem, slot, LANES);
+                }
+            }
+        }
+        for (at, ((&acc, before), group)) in fed.iter().zip(outer).zip(groups).enumerate() {
+            let op = self.kernel.accs[acc].op;
+            let tree = match trees.get(at) {
+                Some(lanes) => self.lane_tree(op, group.elem, lanes.clone()),
+                None => self.tree(op, group),
+            };
+            self.accs[acc] = before;
+            self.accumulate_scalar(acc, tree);
+        }
+    }
+
+    /// The last `end - done` lanes of a wide loop, fewer than 16, as one iteration in which the
+    /// other lanes load and store nothing and change no accumulator from outside.
+    fn masked_tail(&mut self, inner: &Loop, done: Value, end: Value, fed: &[Acc]) {
+        let slot = self.mask_slot.expect("a wide kernel has a mask slot");
+        let tail = self.b.create_block();
+        let after = self.b.create_block();
+        let less = self.b.ins().icmp(IntCC::SignedLessThan, done, end);
+        let none: [BlockArg; 0] = [];
+        self.b.ins().brif(less, tail, &none, after, &none);
+        self.b.seal_block(tail);
+        self.b.switch_to_block(tail);
+        let left = self.b.ins().isub(end, done);
+        let left = self.b.ins().ireduce(types::I32, left);
+        let one = self.b.ins().iconst(types::I32, 1);
+        let above = self.b.ins().ishl(one, left);
+        let mask = self.b.ins().iadd_imm_s(above, -1);
+        let base = self.b.ins().stack_addr(types::I64, slot, 0);
+        let flags = MemFlagsData::trusted();
+        self.b.ins().store(flags, mask, base, mask_slot::BEGIN);
+        self.masked = fed.to_vec();
+        self.lanes = Some(LaneLoop {
+            var: inner.var,
+            lanes: LANES,
+        });
+        self.with_var(inner.var, done, |this| this.body(&inner.body));
+        self.lanes = None;
+        self.masked.clear();
+        self.tails += 1;
+        self.b.ins().store(flags, one, base, mask_slot::END);
+        self.b.ins().jump(after, &none);
+        self.b.seal_block(after);
+        self.b.switch_to_block(after);
+    }
+
+    /// In a masked tail: the mask, as I32 lanes of 0 or -1.
+    fn tail_mask(&mut self) -> Value {
+        let slot = self.mask_slot.expect("a wide kernel has a mask slot");
+        let base = self.b.ins().stack_addr(types::I64, slot, 0);
+        let flags = MemFlagsData::trusted();
+        self.b
+            .ins()
+            .load(types::I32X4, flags, base, mask_slot::LANES)
+    }
+
+    /// A group's lanes in fresh variables.
+    fn group_vars(&mut self, group: &Group) -> SmallVec<[Variable; 8]> {
+        group
+            .regs
+            .iter()
+            .map(|&reg| {
+                let ty = self.b.func.dfg.value_type(reg);
+                let var = self.b.declare_var(ty);
+                self.b.def_var(var, reg);
+                var
+            })
+            .collect()
+    }
+
+    fn group_of_vars(&mut self, elem: Elem, vars: &[Variable]) -> Group {
+        let regs = vars.iter().map(|&var| self.b.use_var(var)).collect();
+        Group { elem, regs }
+    }
+
+    pub(super) fn init(&mut self, acc: Acc) {
+        self.accs[acc] = match self.lanes {
+            Some(LaneLoop { lanes, .. }) => {
+                let identity = self.identity_group(acc, lanes);
+                AccState::Lanes(self.group_vars(&identity))
+            }
+            None => {
+                let identity = self.identity(acc);
+                let ty = self.b.func.dfg.value_type(identity);
+                let var = self.b.declare_var(ty);
+                self.b.def_var(var, identity);
+                AccState::Scalar(var)
+            }
+        };
+    }
+
+    fn identity_group(&mut self, acc: Acc, lanes: u32) -> Group {
+        let identity = self.identity(acc);
+        self.splat(self.kernel.accs[acc].elem, identity, lanes)
+    }
+
+    fn identity(&mut self, acc: Acc) -> Value {
+        let data = self.kernel.accs[acc];
+        match (data.op, data.elem) {
+            (AccOp::Sum, elem) => self.number(elem, 0.0, 0),
+            (AccOp::Max, Elem::I32) => self.number(Elem::I32, 0.0, i64::from(i32::MIN)),
+            (AccOp::Min, Elem::I32) => self.number(Elem::I32, 0.0, i64::from(i32::MAX)),
+            (AccOp::Max, elem) => self.number(elem, f64::NEG_INFINITY, i64::MIN),
+            (AccOp::Min, elem) => self.number(elem, f64::INFINITY, i64::MAX),
+            (AccOp::All, _) => self.b.ins().iconst(types::I8, 1),
+            (AccOp::Any, _) => self.b.ins().iconst(types::I8, 0),
+        }
+    }
+
+    pub(super) fn accumulate(&mut self, acc: Acc, val: Val) {
+        match self.accs[acc].clone() {
+            AccState::Lanes(vars) => {
+                let data = self.kernel.accs[acc];
+                let group = self.group(val);
+                let before = self.group_of_vars(data.elem, &vars);
+                let mut after = self.combine_groups(data.op, &before, &group);
+                if self.masked.contains(&acc) {
+                    let mask = self.tail_mask();
+                    for (reg, &before) in after.regs.iter_mut().zip(&before.regs) {
+                        *reg = self.blend(data.elem, mask, *reg, before);
+                    }
+                }
+                for (&var, &reg) in vars.iter().zip(&after.regs) {
+                    self.b.def_var(var, reg);
+                }
+            }
+            AccState::Unset | AccState::Scalar(_) | AccState::Slot(_) => {
+                let value = self.scalar(val);
+                self.accumulate_scalar(acc, value);
+            }
+        }
+    }
+
+    fn accumulate_scalar(&mut self, acc: Acc, value: Value) {
+        let data = self.kernel.accs[acc];
+        match self.accs[acc].clone() {
+            AccState::Scalar(var) => {
+                let before = self.b.use_var(var);
+                let after = self.combine(data.op, data.elem, before, value);
+                self.b.def_var(var, after);
+            }
+            AccState::Slot(slot) => {
+                let lane = self.tail_lane.expect("a slot is only used in a tail");
+                let base = self.b.ins().stack_addr(types::I64, slot, 0);
+                let offset = self.scaled(lane, slot_stride(data.elem));
+                let place = self.b.ins().iadd(base, offset);
+                let before = self.load_lane(data.elem, place, 0);
+                let after = self.combine(data.op, data.elem, before, value);
+                self.store_lane(data.elem, after, place, 0);
+            }
+            AccState::Lanes(_) | AccState::Unset => {
+                panic!("{acc} is accumulated before it is initialised")
+            }
+        }
+    }
+
+    /// The fixed tree over 16 lanes.
+    fn tree(&mut self, op: AccOp, mut group: Group) -> Value {
+        let elem = group.elem;
+        while group.regs.len() > 1 {
+            let high = group.regs.split_off_half();
+            group = self.combine_groups(op, &group, &Group { elem, regs: high });
+        }
+        let lanes = self.lanes_of_reg(elem, group.regs[0]);
+        self.lane_tree(op, elem, lanes)
+    }
+
+    /// All 16 lanes in a slot as scalars.
+    fn slot_lanes(&mut self, elem: Elem, slot: StackSlot) -> Vec<Value> {
+        let base = self.b.ins().stack_addr(types::I64, slot, 0);
+        let stride = slot_stride(elem) as i32;
+        (0..LANES as i32)
+            .map(|lane| self.load_lane(elem, base, lane * stride))
+            .collect()
+    }
+
+    /// The fixed tree over scalars.
+    fn lane_tree(&mut self, op: AccOp, elem: Elem, mut lanes: Vec<Value>) -> Value {
+        while lanes.len() > 1 {
+            let half = lanes.len() / 2;
+            for at in 0..half {
+                lanes[at] = self.combine(op, elem, lanes[at], lanes[at + half]);
+            }
+            lanes.truncate(half);
+        }
+        lanes[0]
+    }
+
+    pub(super) fn acc_read(&mut self, acc: Acc) -> Repr {
+        match self.accs[acc].clone() {
+            AccState::Scalar(var) => Repr::Scalar(self.b.use_var(var)),
+            AccState::Lanes(vars) => {
+                let elem = self.kernel.accs[acc].elem;
+                Repr::Lanes(self.group_of_vars(elem, &vars))
+            }
+            AccState::Unset | AccState::Slot(_) => panic!("{acc} is read while it is fed"),
+        }
+    }
+}
+
+/// Takes the upper half off.
+trait SplitHalf {
+    fn split_off_half(&mut self) -> Self;
+}
+
+impl SplitHalf for SmallVec<[Value; 8]> {
+    fn split_off_half(&mut self) -> Self {
+        let half = self.len() / 2;
+        self.drain(half..).collect()
+    }
+}
+
+/// Accumulators that the body feeds and does not initialise, in order of their ids.
+fn fed_from_outside(body: &[Stmt]) -> Vec<Acc> {
+    let (mut fed, mut own) = (Vec::new(), Vec::new());
+    walk(body, &mut |stmt| match stmt {
+        Stmt::Accumulate(acc, _) => fed.push(*acc),
+        Stmt::Init(acc) => own.push(*acc),
+        Stmt::Loop(_)
+        | Stmt::Let(_)
+        | Stmt::Store { .. }
+        | Stmt::StoreAt { .. }
+        | Stmt::Check { .. } => {}
+    });
+    fed.retain(|acc| !own.contains(acc));
+    fed.sort_by_key(|acc| acc.index());
+    fed.dedup();
+    fed
+}
+
+/// From so many values on, a body is long: more lanes in one iteration only spill.
+const LONG_BODY: usize = 24;
+
+/// How many lanes an iteration of the vector form handles. Accumulators from outside and draws
+/// need all 16; a long body is better off with one register for each value.
+fn lanes_of(kernel: &Kernel, inner: &Loop, fed: &[Acc]) -> u32 {
+    let (mut values, mut draws) = (0, false);
+    walk(&inner.body, &mut |stmt| {
+        if let Stmt::Let(val) = stmt {
+            let kind = &kernel.values[*val].kind;
+            draws |= matches!(kind, ValKind::Draw { .. });
+            values += usize::from(!matches!(
+                kind,
+                ValKind::Float(_) | ValKind::Int(_) | ValKind::Bool(_)
+            ));
+        }
+    });
+    if fed.is_empty() && !draws && values > LONG_BODY {
+        4
+    } else {
+        LANES
+    }
+}

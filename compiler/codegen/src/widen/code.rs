@@ -1,0 +1,111 @@
+//! Machine code to instructions and back, and as text.
+
+use super::{ALIGNMENT, NEW, OLD};
+use iced_x86::{
+    BlockEncoder, BlockEncoderOptions, Code, Decoder, DecoderOptions, FastFormatter, FlowControl,
+    Instruction, InstructionBlock,
+};
+use std::collections::BTreeSet;
+
+/// The instructions, and where the constants after them start.
+pub(super) fn decode(code: &[u8]) -> Result<(Vec<Instruction>, usize), String> {
+    let mut decoder = Decoder::with_ip(64, code, OLD, DecoderOptions::NONE);
+    let mut instructions = Vec::new();
+    let mut constants = OLD + code.len() as u64;
+    // The furthest address that a branch goes to: what follows the last way out is not code.
+    let mut reach = 0;
+    while decoder.can_decode() {
+        let instruction = decoder.decode();
+        if instruction.is_invalid() {
+            return Err("undecodable bytes".to_owned());
+        }
+        if instruction.is_ip_rel_memory_operand() {
+            constants = constants.min(instruction.ip_rel_memory_address());
+        }
+        if is_branch(&instruction) {
+            reach = reach.max(instruction.near_branch_target());
+        }
+        instructions.push(instruction);
+        let leaves = matches!(
+            instruction.flow_control(),
+            FlowControl::Return | FlowControl::UnconditionalBranch | FlowControl::Exception
+        );
+        if leaves && instruction.next_ip() > reach {
+            if constants < instruction.next_ip() {
+                return Err("memory relative to the code".to_owned());
+            }
+            return Ok((instructions, (constants - OLD) as usize));
+        }
+    }
+    Err("no way out".to_owned())
+}
+
+pub(super) fn is_branch(instruction: &Instruction) -> bool {
+    matches!(
+        instruction.flow_control(),
+        FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch
+    )
+}
+
+/// Machine code as text, one instruction a line; constants are left out.
+pub(crate) fn disassemble(code: &[u8]) -> String {
+    let mut text = String::new();
+    let mut formatter = FastFormatter::new();
+    formatter.options_mut().set_rip_relative_addresses(true);
+    let Ok((instructions, _)) = decode(code) else {
+        return format!("{} bytes\n", code.len());
+    };
+    for instruction in &instructions {
+        text.push_str(&format!("{:6x}  ", instruction.ip() - OLD));
+        let mut shown = *instruction;
+        if is_branch(instruction) {
+            shown.set_near_branch64(instruction.near_branch_target() - OLD);
+        }
+        formatter.format(&shown, &mut text);
+        text.push('\n');
+    }
+    text
+}
+
+/// Drops what the widening left over: stores of constants to slots that are gone. A branch to a
+/// dropped instruction goes to the next one.
+pub(super) fn tidy(instructions: Vec<Instruction>) -> Vec<Instruction> {
+    let targets: BTreeSet<u64> = instructions
+        .iter()
+        .filter(|instruction| is_branch(instruction))
+        .map(Instruction::near_branch_target)
+        .collect();
+    instructions
+        .into_iter()
+        .filter(|instruction| {
+            instruction.code() != Code::Nopd || targets.contains(&instruction.ip())
+        })
+        .collect()
+}
+
+/// Encodes the instructions, with the constants after them.
+pub(super) fn assemble(
+    mut instructions: Vec<Instruction>,
+    constants: &[u8],
+    constants_start: usize,
+) -> Result<Vec<u8>, String> {
+    // No instruction is longer than 15 bytes. Constants keep their place within a cache line.
+    let room = (instructions.len() as u64 * 15).next_multiple_of(ALIGNMENT)
+        + constants_start as u64 % ALIGNMENT;
+    for instruction in &mut instructions {
+        if instruction.is_ip_rel_memory_operand() {
+            let offset = instruction.ip_rel_memory_address() - OLD - constants_start as u64;
+            instruction.set_memory_displacement64(NEW + room + offset);
+        }
+    }
+    let block = InstructionBlock::new(&instructions, NEW);
+    let encoded = BlockEncoder::encode(64, block, BlockEncoderOptions::NONE)
+        .map_err(|error| error.to_string())?;
+    let mut bytes = encoded.code_buffer;
+    if constants.is_empty() {
+        return Ok(bytes);
+    }
+    bytes.resize(room as usize, 0xcc);
+    bytes.extend_from_slice(constants);
+    Ok(bytes)
+}

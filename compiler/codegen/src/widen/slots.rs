@@ -1,0 +1,191 @@
+//! Spill slots of the old code and what becomes of them; the enlarged frame.
+
+use super::code::is_branch;
+use super::tables::move_of;
+use super::{OLD, SPARE_REGISTERS, xmm};
+use iced_x86::{Code, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// The old code's constants.
+pub(super) struct Pool<'a> {
+    pub(super) code: &'a [u8],
+    pub(super) start: usize,
+}
+
+impl Pool<'_> {
+    /// Its address, if a 16-byte constant's four words are equal.
+    pub(super) fn splat(&self, address: u64) -> Option<u64> {
+        let at = address.checked_sub(OLD)? as usize;
+        let bytes = self.code.get(at..at + 16)?;
+        (at >= self.start && bytes.chunks(4).all(|word| word == &bytes[..4])).then_some(address)
+    }
+}
+
+/// What a spill slot becomes.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) enum Slot {
+    Register(Register),
+    /// 64 bytes at the bottom of the frame.
+    Memory(u64),
+    /// Always holds this constant, which is loaded anew instead.
+    Constant(u64),
+}
+
+/// Offset from the stack pointer, if the instruction moves a register to or from a spill slot.
+pub(super) fn spill(instruction: &Instruction, slot_bytes: u32) -> Option<u64> {
+    let plain = instruction.memory_base() == Register::RSP
+        && instruction.memory_index() == Register::None
+        && instruction.memory_displacement64() >= u64::from(slot_bytes);
+    let has_memory =
+        (0..instruction.op_count()).any(|operand| instruction.op_kind(operand) == OpKind::Memory);
+    (has_memory && plain && move_of(instruction.code()).is_some())
+        .then(|| instruction.memory_displacement64())
+}
+
+/// Finds out which slots there are and what they hold.
+pub(super) fn spill_slots(
+    instructions: &[Instruction],
+    slot_bytes: u32,
+    pool: &Pool<'_>,
+) -> HashMap<u64, Slot> {
+    let targets: BTreeSet<u64> = instructions
+        .iter()
+        .filter(|instruction| is_branch(instruction))
+        .map(Instruction::near_branch_target)
+        .collect();
+    // For each slot: the constant that all stores so far put there, if they do.
+    let mut slots: BTreeMap<u64, Option<Option<u64>>> = BTreeMap::new();
+    let mut constants: HashMap<Register, u64> = HashMap::new();
+    let mut info = InstructionInfoFactory::new();
+    for instruction in instructions {
+        if targets.contains(&instruction.ip()) {
+            constants.clear();
+        }
+        if let Some(slot) = spill(instruction, slot_bytes) {
+            let held = slots.entry(slot).or_insert(None);
+            if instruction.op0_kind() == OpKind::Memory {
+                let stored = constants.get(&instruction.op1_register()).copied();
+                *held = match *held {
+                    None => Some(stored),
+                    Some(known) if known == stored => Some(stored),
+                    Some(_) => Some(None),
+                };
+                continue;
+            }
+        }
+        let loaded = constant_of(instruction, pool);
+        let copied = (move_of(instruction.code()).is_some()
+            && instruction.op0_kind() == OpKind::Register
+            && instruction.op1_kind() == OpKind::Register)
+            .then(|| constants.get(&instruction.op1_register()).copied())
+            .flatten();
+        for used in info.info(instruction).used_registers() {
+            if matches!(
+                used.access(),
+                OpAccess::Write
+                    | OpAccess::ReadWrite
+                    | OpAccess::CondWrite
+                    | OpAccess::ReadCondWrite
+            ) && used.register().is_vector_register()
+            {
+                constants.remove(&xmm(used.register()));
+            }
+        }
+        if let Some(constant) = loaded.or(copied) {
+            constants.insert(instruction.op0_register(), constant);
+        }
+    }
+    // The most used go to registers.
+    let mut uses: HashMap<u64, usize> = HashMap::new();
+    for instruction in instructions {
+        if let Some(slot) = spill(instruction, slot_bytes) {
+            *uses.entry(slot).or_insert(0) += 1;
+        }
+    }
+    let mut places = HashMap::new();
+    let mut others: Vec<u64> = Vec::new();
+    for (slot, held) in slots {
+        match held {
+            Some(Some(constant)) => {
+                places.insert(slot, Slot::Constant(constant));
+            }
+            Some(None) | None => others.push(slot),
+        }
+    }
+    others.sort_by_key(|slot| (std::cmp::Reverse(uses[slot]), *slot));
+    for (at, slot) in others.into_iter().enumerate() {
+        let place = if at < SPARE_REGISTERS {
+            Slot::Register(Register::ZMM16 + at as u32)
+        } else {
+            Slot::Memory((at - SPARE_REGISTERS) as u64 * 64)
+        };
+        places.insert(slot, place);
+    }
+    places
+}
+
+/// The constant that an instruction puts into all lanes of its register.
+pub(super) fn constant_of(instruction: &Instruction, pool: &Pool<'_>) -> Option<u64> {
+    if !instruction.is_ip_rel_memory_operand() || instruction.op0_kind() != OpKind::Register {
+        return None;
+    }
+    let address = instruction.ip_rel_memory_address();
+    match instruction.code() {
+        Code::VEX_Vbroadcastss_xmm_m32 | Code::VEX_Vpbroadcastd_xmm_xmmm32 => Some(address),
+        code if move_of(code).is_some() => pool.splat(address),
+        _ => None,
+    }
+}
+
+/// Whether a memory operand lies among the spill slots.
+pub(super) fn touches_spills(instruction: &Instruction, slot_bytes: u32) -> bool {
+    (0..instruction.op_count()).any(|operand| instruction.op_kind(operand) == OpKind::Memory)
+        && instruction.memory_base() == Register::RSP
+        && instruction.memory_index() == Register::None
+        && instruction.memory_displacement64() >= u64::from(slot_bytes)
+}
+
+/// Aligns the frame to cache lines and makes it `extra` bytes larger at its bottom. The frame
+/// pointer restores the stack pointer, so nothing else changes.
+pub(super) fn enlarge_frame(instructions: &mut Vec<Instruction>, extra: u64) -> Result<(), String> {
+    let is_stack = |instruction: &Instruction, mnemonic: Mnemonic| {
+        instruction.mnemonic() == mnemonic
+            && instruction.op0_kind() == OpKind::Register
+            && instruction.op0_register() == Register::RSP
+    };
+    let from = instructions
+        .iter()
+        .position(|instruction| is_stack(instruction, Mnemonic::Sub))
+        .ok_or("no frame")?;
+    let restored = instructions.iter().any(|instruction| {
+        is_stack(instruction, Mnemonic::Mov) && instruction.op1_register() == Register::RBP
+    });
+    if !restored {
+        return Err("no frame pointer".to_owned());
+    }
+    for instruction in &mut instructions[from..] {
+        if is_stack(instruction, Mnemonic::Sub) || is_stack(instruction, Mnemonic::Add) {
+            let size = instruction.immediate(1) + extra;
+            let code = if instruction.mnemonic() == Mnemonic::Sub {
+                Code::Sub_rm64_imm32
+            } else {
+                Code::Add_rm64_imm32
+            };
+            let ip = instruction.ip();
+            *instruction = Instruction::with2(code, Register::RSP, size as i32)
+                .map_err(|error| error.to_string())?;
+            instruction.set_ip(ip);
+        } else if instruction.memory_base() == Register::RSP
+            && (0..instruction.op_count())
+                .any(|operand| instruction.op_kind(operand) == OpKind::Memory)
+        {
+            let place = instruction.memory_displacement64().wrapping_add(extra);
+            instruction.set_memory_displacement64(place);
+            instruction.set_memory_displ_size(1);
+        }
+    }
+    let align = Instruction::with2(Code::And_rm64_imm8, Register::RSP, -64)
+        .map_err(|error| error.to_string())?;
+    instructions.insert(from + 1, align);
+    Ok(())
+}

@@ -1,0 +1,179 @@
+//! Which 128-bit instructions have which 512-bit forms. What stands in no table is refused.
+
+use iced_x86::{Code, Mnemonic};
+
+/// Whether the third operand is a 128-bit shift count.
+pub(super) fn takes_count(code: Code) -> bool {
+    matches!(
+        code,
+        Code::EVEX_Vpslld_zmm_k1z_zmm_xmmm128
+            | Code::EVEX_Vpsrld_zmm_k1z_zmm_xmmm128
+            | Code::EVEX_Vpsrad_zmm_k1z_zmm_xmmm128
+    )
+}
+
+/// Instructions that only touch one lane (or none): they stay as they are.
+pub(super) fn is_scalar(mnemonic: Mnemonic) -> bool {
+    use Mnemonic as M;
+    matches!(
+        mnemonic,
+        M::Vaddss
+            | M::Vsubss
+            | M::Vmulss
+            | M::Vdivss
+            | M::Vminss
+            | M::Vmaxss
+            | M::Vsqrtss
+            | M::Vroundss
+            | M::Vcmpss
+            | M::Vucomiss
+            | M::Ucomiss
+            | M::Vcomiss
+            | M::Vmovss
+            | M::Movss
+            | M::Vmovd
+            | M::Movd
+            | M::Vmovq
+            | M::Movq
+            | M::Vcvtsi2ss
+            | M::Vcvttss2si
+            | M::Cvttss2si
+            | M::Cvttsd2si
+            | M::Cvtsi2ss
+            | M::Cvtsi2sd
+            | M::Cvtss2sd
+            | M::Cvtsd2ss
+            | M::Roundss
+            | M::Roundsd
+            | M::Comiss
+            | M::Comisd
+            | M::Vcomisd
+            | M::Vcvtss2sd
+            | M::Vcvtsd2ss
+            | M::Vaddsd
+            | M::Vsubsd
+            | M::Vmulsd
+            | M::Vdivsd
+            | M::Vminsd
+            | M::Vmaxsd
+            | M::Vsqrtsd
+            | M::Vroundsd
+            | M::Vcmpsd
+            | M::Vucomisd
+            | M::Ucomisd
+            | M::Vmovsd
+            | M::Movsd
+            | M::Vcvtsi2sd
+            | M::Vcvttsd2si
+            | M::Vfmadd132ss
+            | M::Vfmadd213ss
+            | M::Vfmadd231ss
+            | M::Vfmsub132ss
+            | M::Vfmsub213ss
+            | M::Vfmsub231ss
+            | M::Vfnmadd132ss
+            | M::Vfnmadd213ss
+            | M::Vfnmadd231ss
+            | M::Vfnmsub132ss
+            | M::Vfnmsub213ss
+            | M::Vfnmsub231ss
+            | M::Vfmadd132sd
+            | M::Vfmadd213sd
+            | M::Vfmadd231sd
+            | M::Vfmsub132sd
+            | M::Vfmsub213sd
+            | M::Vfmsub231sd
+            | M::Vfnmadd132sd
+            | M::Vfnmadd213sd
+            | M::Vfnmadd231sd
+            | M::Vfnmsub132sd
+            | M::Vfnmsub213sd
+            | M::Vfnmsub231sd
+    )
+}
+
+/// The wide form of a plain move of a whole register.
+pub(super) fn move_of(code: Code) -> Option<Code> {
+    use Code as C;
+    Some(match code {
+        C::Movups_xmm_xmmm128
+        | C::Movaps_xmm_xmmm128
+        | C::Movdqu_xmm_xmmm128
+        | C::Movdqa_xmm_xmmm128
+        | C::Movupd_xmm_xmmm128
+        | C::Movapd_xmm_xmmm128
+        | C::VEX_Vmovups_xmm_xmmm128
+        | C::VEX_Vmovaps_xmm_xmmm128
+        | C::VEX_Vmovupd_xmm_xmmm128
+        | C::VEX_Vmovapd_xmm_xmmm128
+        | C::VEX_Vmovdqu_xmm_xmmm128
+        | C::VEX_Vmovdqa_xmm_xmmm128 => C::EVEX_Vmovups_zmm_k1z_zmmm512,
+        C::Movups_xmmm128_xmm
+        | C::Movaps_xmmm128_xmm
+        | C::Movdqu_xmmm128_xmm
+        | C::Movdqa_xmmm128_xmm
+        | C::Movupd_xmmm128_xmm
+        | C::Movapd_xmmm128_xmm
+        | C::VEX_Vmovups_xmmm128_xmm
+        | C::VEX_Vmovaps_xmmm128_xmm
+        | C::VEX_Vmovupd_xmmm128_xmm
+        | C::VEX_Vmovapd_xmmm128_xmm
+        | C::VEX_Vmovdqu_xmmm128_xmm
+        | C::VEX_Vmovdqa_xmmm128_xmm => C::EVEX_Vmovups_zmmm512_k1z_zmm,
+        _ => return None,
+    })
+}
+
+/// The wide form of a lane-wise instruction on lanes of 32 bits, operands in the same order.
+pub(super) fn packed(code: Code) -> Option<Code> {
+    use Code as C;
+    Some(match code {
+        C::VEX_Vaddps_xmm_xmm_xmmm128 => C::EVEX_Vaddps_zmm_k1z_zmm_zmmm512b32_er,
+        C::VEX_Vsubps_xmm_xmm_xmmm128 => C::EVEX_Vsubps_zmm_k1z_zmm_zmmm512b32_er,
+        C::VEX_Vmulps_xmm_xmm_xmmm128 => C::EVEX_Vmulps_zmm_k1z_zmm_zmmm512b32_er,
+        C::VEX_Vdivps_xmm_xmm_xmmm128 => C::EVEX_Vdivps_zmm_k1z_zmm_zmmm512b32_er,
+        C::VEX_Vminps_xmm_xmm_xmmm128 => C::EVEX_Vminps_zmm_k1z_zmm_zmmm512b32_sae,
+        C::VEX_Vmaxps_xmm_xmm_xmmm128 => C::EVEX_Vmaxps_zmm_k1z_zmm_zmmm512b32_sae,
+        C::VEX_Vsqrtps_xmm_xmmm128 => C::EVEX_Vsqrtps_zmm_k1z_zmmm512b32_er,
+        C::VEX_Vroundps_xmm_xmmm128_imm8 => C::EVEX_Vrndscaleps_zmm_k1z_zmmm512b32_imm8_sae,
+        C::VEX_Vcvtdq2ps_xmm_xmmm128 => C::EVEX_Vcvtdq2ps_zmm_k1z_zmmm512b32_er,
+        C::VEX_Vcvttps2dq_xmm_xmmm128 => C::EVEX_Vcvttps2dq_zmm_k1z_zmmm512b32_sae,
+        C::VEX_Vandps_xmm_xmm_xmmm128
+        | C::VEX_Vpand_xmm_xmm_xmmm128
+        | C::VEX_Vandpd_xmm_xmm_xmmm128 => C::EVEX_Vpandd_zmm_k1z_zmm_zmmm512b32,
+        C::VEX_Vandnps_xmm_xmm_xmmm128
+        | C::VEX_Vpandn_xmm_xmm_xmmm128
+        | C::VEX_Vandnpd_xmm_xmm_xmmm128 => C::EVEX_Vpandnd_zmm_k1z_zmm_zmmm512b32,
+        C::VEX_Vorps_xmm_xmm_xmmm128
+        | C::VEX_Vpor_xmm_xmm_xmmm128
+        | C::VEX_Vorpd_xmm_xmm_xmmm128 => C::EVEX_Vpord_zmm_k1z_zmm_zmmm512b32,
+        C::VEX_Vxorps_xmm_xmm_xmmm128
+        | C::VEX_Vpxor_xmm_xmm_xmmm128
+        | C::VEX_Vxorpd_xmm_xmm_xmmm128 => C::EVEX_Vpxord_zmm_k1z_zmm_zmmm512b32,
+        C::VEX_Vpaddd_xmm_xmm_xmmm128 => C::EVEX_Vpaddd_zmm_k1z_zmm_zmmm512b32,
+        C::VEX_Vpsubd_xmm_xmm_xmmm128 => C::EVEX_Vpsubd_zmm_k1z_zmm_zmmm512b32,
+        C::VEX_Vpmulld_xmm_xmm_xmmm128 => C::EVEX_Vpmulld_zmm_k1z_zmm_zmmm512b32,
+        C::VEX_Vpminsd_xmm_xmm_xmmm128 => C::EVEX_Vpminsd_zmm_k1z_zmm_zmmm512b32,
+        C::VEX_Vpmaxsd_xmm_xmm_xmmm128 => C::EVEX_Vpmaxsd_zmm_k1z_zmm_zmmm512b32,
+        C::VEX_Vpabsd_xmm_xmmm128 => C::EVEX_Vpabsd_zmm_k1z_zmmm512b32,
+        C::VEX_Vpslld_xmm_xmm_imm8 => C::EVEX_Vpslld_zmm_k1z_zmmm512b32_imm8,
+        C::VEX_Vpsrld_xmm_xmm_imm8 => C::EVEX_Vpsrld_zmm_k1z_zmmm512b32_imm8,
+        C::VEX_Vpsrad_xmm_xmm_imm8 => C::EVEX_Vpsrad_zmm_k1z_zmmm512b32_imm8,
+        C::VEX_Vpslld_xmm_xmm_xmmm128 => C::EVEX_Vpslld_zmm_k1z_zmm_xmmm128,
+        C::VEX_Vpsrld_xmm_xmm_xmmm128 => C::EVEX_Vpsrld_zmm_k1z_zmm_xmmm128,
+        C::VEX_Vpsrad_xmm_xmm_xmmm128 => C::EVEX_Vpsrad_zmm_k1z_zmm_xmmm128,
+        C::VEX_Vfmadd132ps_xmm_xmm_xmmm128 => C::EVEX_Vfmadd132ps_zmm_k1z_zmm_zmmm512b32_er,
+        C::VEX_Vfmadd213ps_xmm_xmm_xmmm128 => C::EVEX_Vfmadd213ps_zmm_k1z_zmm_zmmm512b32_er,
+        C::VEX_Vfmadd231ps_xmm_xmm_xmmm128 => C::EVEX_Vfmadd231ps_zmm_k1z_zmm_zmmm512b32_er,
+        C::VEX_Vfmsub132ps_xmm_xmm_xmmm128 => C::EVEX_Vfmsub132ps_zmm_k1z_zmm_zmmm512b32_er,
+        C::VEX_Vfmsub213ps_xmm_xmm_xmmm128 => C::EVEX_Vfmsub213ps_zmm_k1z_zmm_zmmm512b32_er,
+        C::VEX_Vfmsub231ps_xmm_xmm_xmmm128 => C::EVEX_Vfmsub231ps_zmm_k1z_zmm_zmmm512b32_er,
+        C::VEX_Vfnmadd132ps_xmm_xmm_xmmm128 => C::EVEX_Vfnmadd132ps_zmm_k1z_zmm_zmmm512b32_er,
+        C::VEX_Vfnmadd213ps_xmm_xmm_xmmm128 => C::EVEX_Vfnmadd213ps_zmm_k1z_zmm_zmmm512b32_er,
+        C::VEX_Vfnmadd231ps_xmm_xmm_xmmm128 => C::EVEX_Vfnmadd231ps_zmm_k1z_zmm_zmmm512b32_er,
+        C::VEX_Vfnmsub132ps_xmm_xmm_xmmm128 => C::EVEX_Vfnmsub132ps_zmm_k1z_zmm_zmmm512b32_er,
+        C::VEX_Vfnmsub213ps_xmm_xmm_xmmm128 => C::EVEX_Vfnmsub213ps_zmm_k1z_zmm_zmmm512b32_er,
+        C::VEX_Vfnmsub231ps_xmm_xmm_xmmm128 => C::EVEX_Vfnmsub231ps_zmm_k1z_zmm_zmmm512b32_er,
+        _ => return None,
+    })
+}
