@@ -122,6 +122,19 @@ impl Elaborator {
             }
             other => return wanted(span, "a distribution", other),
         };
+        if distribution
+            .params
+            .iter()
+            .any(|param| matches!(param, Value::Unknown))
+        {
+            return Ok(match want {
+                Some(ty) => Value::Tensor(Tensor {
+                    ty,
+                    repr: Repr::Unknown,
+                }),
+                None => Value::Unknown,
+            });
+        }
         // The site: the call path and the name; a repeated name gets its ordinal.
         let path = self
             .activations
