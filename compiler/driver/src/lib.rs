@@ -7,6 +7,7 @@
 pub mod bench;
 pub mod compare;
 mod effects;
+mod evaluate;
 pub mod exec;
 pub mod format;
 mod names;
@@ -17,6 +18,7 @@ pub mod session;
 mod settings;
 pub mod show;
 pub mod stdlib;
+pub mod testhead;
 pub mod testing;
 mod train;
 mod trainlog;

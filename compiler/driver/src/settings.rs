@@ -5,12 +5,29 @@ use aec_syntax::{Diagnostic, Span};
 use aec_types::{TrainRequest, Value};
 
 /// Examples in a step.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Batch {
     /// So many.
     Rows(usize),
     /// The whole data set: `batch = all`.
     All,
+    /// For each of several data sets its own, by name; 64 for one that is not named.
+    Each(Vec<(String, usize)>),
+}
+
+impl Batch {
+    /// Examples of the set of that name in one step.
+    pub fn rows(&self, name: &str, len: usize) -> usize {
+        let rows = match self {
+            Batch::Rows(rows) => *rows,
+            Batch::All => len,
+            Batch::Each(each) => each
+                .iter()
+                .find(|(set, _)| set == name)
+                .map_or(64, |(_, rows)| *rows),
+        };
+        rows.min(len)
+    }
 }
 
 /// How long to train.
@@ -50,6 +67,9 @@ pub struct Settings {
     pub clip: Option<Value>,
     /// Threads of its own.
     pub threads: Option<usize>,
+    /// Weights of several data sets in the objective, by name; each set's share of the examples
+    /// unless given.
+    pub weights: Vec<(String, f64)>,
 }
 
 impl Settings {
@@ -69,6 +89,7 @@ impl Settings {
             schedule: None,
             clip: None,
             threads: None,
+            weights: Vec::new(),
         };
         let mut length: Option<(Span, &str)> = None;
         let mut schedule: Option<(Value, Span)> = None;
@@ -79,6 +100,14 @@ impl Settings {
                 "batch" => {
                     settings.batch = match value {
                         Value::Builtin(id) if id.name() == "all" => Batch::All,
+                        Value::Record(fields) => Batch::Each(
+                            fields
+                                .iter()
+                                .map(|(set, rows)| {
+                                    Ok((set.to_string(), count(rows, name, span, 1)?))
+                                })
+                                .collect::<Result<_>>()?,
+                        ),
                         _ => Batch::Rows(count(value, name, span, 1)?),
                     }
                 }
@@ -148,7 +177,23 @@ impl Settings {
                     Some(length) if length > 0.0 => settings.clip = Some(value.clone()),
                     _ => return Err(expected(name, "a length above 0", value, span)),
                 },
-                "checkpoint" | "weights" => {
+                "weights" => {
+                    let Value::Record(fields) = value else {
+                        return Err(expected(
+                            name,
+                            "a record of numbers, one for each data set",
+                            value,
+                            span,
+                        ));
+                    };
+                    for (set, weight) in fields.iter() {
+                        let Some(weight) = weight.as_f64() else {
+                            return Err(expected(name, "numbers", weight, span));
+                        };
+                        settings.weights.push((set.to_string(), weight));
+                    }
+                }
+                "checkpoint" => {
                     let message = format!(
                         "`{name}` is part of the language but not compiled by this version"
                     );

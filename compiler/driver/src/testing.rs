@@ -3,6 +3,7 @@
 //! caller, so that this file knows no command line.
 
 use crate::compare::{self, Tolerance};
+use crate::testhead::{Header, figures, table};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io;
@@ -64,50 +65,6 @@ pub struct Summary {
     pub failed: usize,
     /// Skipped.
     pub skipped: usize,
-}
-
-/// `# key: value` lines at the head of a file.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub struct Header {
-    /// `# row: A1`
-    pub row: Option<String>,
-    /// `# reference: 0.738 (0.695-0.776)`
-    pub reference: Option<String>,
-    /// `# slow: 5 min`
-    pub slow: Option<String>,
-    /// `# needs: ../shared/data/mnist`
-    pub needs: Vec<String>,
-    /// `# tolerance: 1e-3`
-    pub tolerance: Option<f64>,
-}
-
-impl Header {
-    /// Reads the comment lines that a file starts with.
-    pub fn parse(text: &str) -> Header {
-        let mut header = Header::default();
-        for line in text.lines() {
-            let line = line.trim();
-            if line.is_empty() {
-                continue;
-            }
-            let Some(comment) = line.strip_prefix('#') else {
-                break;
-            };
-            let Some((key, value)) = comment.trim_start_matches('#').split_once(':') else {
-                continue;
-            };
-            let value = value.trim().to_string();
-            match key.trim() {
-                "row" => header.row = Some(value),
-                "reference" => header.reference = Some(value),
-                "slow" => header.slow = Some(value),
-                "needs" => header.needs.push(value),
-                "tolerance" => header.tolerance = value.parse().ok(),
-                _ => {}
-            }
-        }
-        header
-    }
 }
 
 /// One file to test.
@@ -525,43 +482,6 @@ fn push_indented(out: &mut String, text: &str) {
     for line in text.lines() {
         let _ = writeln!(out, "      {line}");
     }
-}
-
-/// What a row's script printed: `figure: name value`.
-fn figures(stdout: &str) -> Vec<String> {
-    stdout
-        .lines()
-        .filter_map(|line| line.strip_prefix("figure:"))
-        .map(|rest| rest.trim().to_string())
-        .collect()
-}
-
-/// The table of rows.
-fn table(rows: &[[String; 4]]) -> String {
-    let head = ["row", "figure", "reference", "verdict"].map(str::to_string);
-    let mut widths = [0; 4];
-    for row in std::iter::once(&head).chain(rows) {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let mut text = String::new();
-    let line = |row: &[String; 4], text: &mut String| {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect();
-        let _ = writeln!(text, "{}", cells.join(" | ").trim_end());
-    };
-    line(&head, &mut text);
-    let _ = writeln!(
-        text,
-        "{}",
-        widths.map(|width| "-".repeat(width)).join("-|-")
-    );
-    rows.iter().for_each(|row| line(row, &mut text));
-    text
 }
 
 #[cfg(test)]

@@ -2,95 +2,22 @@
 //! each step only fills in the batch. The epoch's order, the draws and so every bit of the
 //! result follow from the seed.
 
+use crate::evaluate::{DataSet, Evaluator, KEYS, Means, bad};
 use crate::exec::{Failure, Instance, elements};
 use crate::progress::{Progress, Report, say};
 use crate::session::{OPTIMIZERS, Result, World};
 use crate::settings::{Batch, Length, Settings};
 use crate::trainlog::TrainLog;
 use aec_runtime::pool::Pool;
-use aec_runtime::{Tensor, interrupt, shuffle};
+use aec_runtime::{Tensor, shuffle};
 use aec_syntax::ast::Name;
 use aec_syntax::{Diagnostic, Span};
-use aec_types::{Elaborator, TrainRequest, Value, leaves, with_leaves};
+use aec_types::{Elaborator, TrainRequest, Value, leaves, train_sets, with_leaves};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Inputs of a step between what it keeps and the data: seed, step, indices of the examples.
-const KEYS: usize = 3;
-
-/// The tensors of a data set and its number of examples.
-pub(crate) struct DataSet {
-    leaves: Vec<Arc<Tensor>>,
-    /// Number of examples.
-    pub(crate) len: usize,
-}
-
-impl DataSet {
-    /// Every tensor of `data` has the examples as its first axis.
-    pub(crate) fn of(data: &Value, span: Span, what: &str) -> Result<DataSet> {
-        let mut tensors = Vec::new();
-        for leaf in leaves(data) {
-            match elements(&leaf.tensor) {
-                Some(tensor) => tensors.push(tensor),
-                None => return Err(bad(span, format!("the {what} is not in memory"))),
-            }
-        }
-        let Some(first) = tensors.first() else {
-            return Err(bad(
-                span,
-                format!(
-                    "the {what} must be a tensor or a tuple of tensors, not {}",
-                    data.describe()
-                ),
-            ));
-        };
-        let Some(&len) = first.dims().first() else {
-            return Err(bad(
-                span,
-                format!("the {what} is one number; it needs an axis of examples"),
-            ));
-        };
-        for other in &tensors {
-            if other.dims().first() != Some(&len) {
-                let sizes: Vec<String> = tensors
-                    .iter()
-                    .map(|tensor| {
-                        tensor
-                            .dims()
-                            .first()
-                            .map_or("none".into(), usize::to_string)
-                    })
-                    .collect();
-                return Err(bad(
-                    span,
-                    format!(
-                        "the parts of the {what} have different numbers of examples: {}",
-                        sizes.join(" and ")
-                    ),
-                ));
-            }
-        }
-        if len == 0 {
-            return Err(bad(span, format!("the {what} has no examples")));
-        }
-        Ok(DataSet {
-            leaves: tensors,
-            len,
-        })
-    }
-
-    /// Writes a batch's indices and rows into the inputs that start at `first`.
-    fn fill(&self, rows: &[usize], instance: &mut Instance, first: usize) {
-        instance.set_ints(first, &[rows.len()], rows.iter().map(|&row| row as i64));
-        for (at, leaf) in self.leaves.iter().enumerate() {
-            instance.set_rows(first + 1 + at, leaf, rows);
-        }
-    }
-}
-
-fn bad(span: Span, message: String) -> Box<Diagnostic> {
-    Box::new(Diagnostic::error("E0803", span, message))
-}
+/// Least size of a batch that is only evaluated.
+const EVALUATE: usize = 256;
 
 /// Compiled steps of a training, one for each size of batch; the weights live in one of them.
 struct Steps<'a> {
@@ -100,7 +27,10 @@ struct Steps<'a> {
     state: &'a Value,
     /// Threads, if the training has its own.
     pool: Option<Arc<Pool>>,
-    ready: Vec<(usize, Instance)>,
+    /// By the number of examples of each set.
+    ready: Vec<(Vec<usize>, Instance)>,
+    /// Weight of each set in the objective.
+    shares: Vec<f64>,
     /// Model leaves and state leaves: inputs `0..kept` of each instance.
     kept: usize,
     model_leaves: usize,
@@ -112,12 +42,22 @@ struct Steps<'a> {
 
 impl Steps<'_> {
     /// The instance for a size of batch, weights moved into it.
-    fn prepare(&mut self, elaborator: &mut Elaborator, batch: usize, seed: u64) -> Result<usize> {
-        let at = match self.ready.iter().position(|&(size, _)| size == batch) {
+    fn prepare(
+        &mut self,
+        elaborator: &mut Elaborator,
+        sizes: &[usize],
+        seed: u64,
+    ) -> Result<usize> {
+        let at = match self.ready.iter().position(|(ready, _)| ready == sizes) {
             Some(at) => at,
             None => {
+                let batches: Vec<(usize, f64)> = sizes
+                    .iter()
+                    .copied()
+                    .zip(self.shares.iter().copied())
+                    .collect();
                 let step = self.world.compiler.timed("trace", || {
-                    elaborator.trace_train_step(self.request, self.optimizer, self.state, batch)
+                    elaborator.trace_train_step(self.request, self.optimizer, self.state, &batches)
                 })?;
                 self.kept = step.model_leaves + step.state_leaves;
                 self.model_leaves = step.model_leaves;
@@ -131,7 +71,7 @@ impl Steps<'_> {
                 for (at, constant) in step.constants.iter().enumerate() {
                     instance.set_input(self.kept + KEYS + self.data_leaves + at, constant);
                 }
-                self.ready.push((batch, instance));
+                self.ready.push((sizes.to_vec(), instance));
                 self.ready.len() - 1
             }
         };
@@ -185,44 +125,40 @@ fn rebuild(model: &Value, weights: Vec<Arc<Tensor>>) -> Value {
     with_leaves(model, &mut weights.into_iter().map(Value::shared), true)
 }
 
-/// Means over an epoch: the loss, then its parts.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Means {
-    sums: Vec<f64>,
-    examples: usize,
-}
-
-impl Means {
-    pub(crate) fn add(&mut self, values: impl Iterator<Item = f64>, weight: f64, examples: usize) {
-        for (at, value) in values.enumerate() {
-            if at == self.sums.len() {
-                self.sums.push(0.0);
-            }
-            self.sums[at] += value * weight;
-        }
-        self.examples += examples;
-    }
-
-    pub(crate) fn get(&self) -> Vec<f64> {
-        self.sums
-            .iter()
-            .map(|sum| sum / self.examples.max(1) as f64)
-            .collect()
-    }
-}
-
 /// Trains as `request` says and gives the trained model. An interrupted training gives the
 /// weights so far.
 pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest) -> Result<Value> {
     let settings = Settings::read(request, world.options.seed)?;
-    let data = DataSet::of(&request.data, request.data_span, "training data")?;
+    let mut sets = Vec::new();
+    for set in train_sets(&request.data) {
+        let data = DataSet::of(&set.data, request.data_span, "training data")?;
+        let batch = settings.batch.rows(&set.member, data.len);
+        sets.push(Source {
+            name: set.member,
+            data,
+            batch,
+            pass: None,
+        });
+    }
+    check_names(&settings, &sets, request.span)?;
     let optimizer = optimizer(elaborator, &settings, request.span)?;
     let state = elaborator.init_optimizer(&optimizer, &request.model, request.span)?;
-    let batch = match settings.batch {
-        Batch::Rows(rows) => rows.min(data.len),
-        Batch::All => data.len,
-    };
-    let per_epoch = data.len.div_ceil(batch);
+    // An epoch is one pass over the set that needs most batches; the others cycle (M5).
+    let per_epoch = sets.iter().map(Source::batches).max().unwrap_or(1);
+    let batch = sets.iter().map(|set| set.batch).max().unwrap_or(1);
+    let rows_total: usize = sets.iter().map(|set| set.data.len).sum();
+    let shares = sets
+        .iter()
+        .map(|set| {
+            let given = settings
+                .weights
+                .iter()
+                .find(|(name, _)| **name == *set.name);
+            given.map_or(set.data.len as f64 / rows_total as f64, |(_, weight)| {
+                *weight
+            })
+        })
+        .collect();
     let (epochs, total) = match settings.length {
         Length::Epochs(epochs) => (epochs, epochs * per_epoch),
         Length::Steps(steps) => (steps.div_ceil(per_epoch), steps),
@@ -239,18 +175,33 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
         state: &state,
         pool: settings.threads.map(|threads| Arc::new(Pool::new(threads))),
         ready: Vec::new(),
+        shares,
         kept: 0,
         model_leaves: 0,
-        data_leaves: data.leaves.len(),
+        data_leaves: sets
+            .iter()
+            .map(|set| set.data.leaves.len() + 1)
+            .sum::<usize>()
+            - 1,
         parts: Vec::new(),
         holder: None,
     };
     if world.options.dry {
-        steps.prepare(elaborator, batch, settings.seed)?;
+        let sizes: Vec<usize> = sets.iter().map(|set| set.batch).collect();
+        steps.prepare(elaborator, &sizes, settings.seed)?;
         return Ok(steps.model());
     }
     let mut log = match &settings.log {
         Some((path, span)) => Some(TrainLog::create(path, *span)?),
+        None => None,
+    };
+    let mut evaluator = match &settings.validate {
+        Some((data, span)) => Some(Evaluator::new(
+            data,
+            batch.max(EVALUATE),
+            settings.seed,
+            *span,
+        )?),
         None => None,
     };
     let mut progress = Progress::new(world.options.progress, epochs, total);
@@ -259,18 +210,24 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
     let mut done = 0;
     let mut interrupted = false;
     'epochs: for epoch in 0..epochs {
-        let order = match settings.shuffle {
-            true => shuffle::permutation(data.len, settings.seed, epoch as u64),
-            false => (0..data.len).collect(),
-        };
         let mut means = Means::default();
-        for rows in order.chunks(batch).take(total - done) {
-            let at = steps.prepare(elaborator, rows.len(), settings.seed)?;
+        for turn in 0..per_epoch.min(total - done) {
+            let batches: Vec<Vec<usize>> = sets
+                .iter_mut()
+                .map(|set| set.rows(epoch, turn, &settings))
+                .collect();
+            let sizes: Vec<usize> = batches.iter().map(Vec::len).collect();
+            let examples: usize = sizes.iter().sum();
+            let at = steps.prepare(elaborator, &sizes, settings.seed)?;
             let (kept, parts) = (steps.kept, steps.parts.len());
             let instance = &mut steps.ready[at].1;
             let started = Instant::now();
             instance.set_int(kept + 1, done as i64);
-            data.fill(rows, instance, kept + 2);
+            let mut first = kept + 2;
+            for (set, rows) in sets.iter().zip(&batches) {
+                set.data.fill(rows, instance, first);
+                first += 1 + set.data.leaves.len();
+            }
             let ran = world.compiler.timed("run", || instance.run());
             if let Err(failure) = ran {
                 progress.clear();
@@ -282,9 +239,9 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
                 return Ok(steps.model());
             }
             let figures = (0..=parts).map(|figure| instance.output_scalar(kept + figure));
-            means.add(figures, rows.len() as f64, rows.len());
+            means.add(figures, examples as f64, examples);
             done += 1;
-            progress.step(epoch, done, rows.len(), &means.get(), &steps.parts);
+            progress.step(epoch, done, examples, &means.get(), &steps.parts);
             if world.take_interrupt() {
                 interrupted = true;
                 progress.clear();
@@ -295,12 +252,11 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
                 break 'epochs;
             }
         }
-        let validation = match &settings.validate {
-            Some((data, span)) => {
-                let model = steps.model();
-                Some(evaluate(world, elaborator, &model, data, batch, settings.seed, *span)?.0)
+        let validation = match (&settings.validate, &mut evaluator) {
+            (Some((data, _)), Some(evaluator)) => {
+                Some(evaluator.evaluate(world, elaborator, &steps.model(), data)?)
             }
-            None => None,
+            _ => None,
         };
         let metrics = match &settings.validate {
             Some((data, _)) if !settings.metrics.is_empty() => {
@@ -352,6 +308,69 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
         Some((_, weights)) if !interrupted => rebuild(&request.model, weights),
         _ => steps.model(),
     })
+}
+
+/// A data set that is trained on, and where its current pass stands.
+struct Source {
+    /// The member that is its loss.
+    name: Name,
+    data: DataSet,
+    /// Examples in a step.
+    batch: usize,
+    /// Number and order of the current pass.
+    pass: Option<(usize, Vec<usize>)>,
+}
+
+impl Source {
+    /// Batches of one pass.
+    fn batches(&self) -> usize {
+        self.data.len.div_ceil(self.batch)
+    }
+
+    /// The examples of a step of an epoch. Passes are counted within the epoch and seeded by it,
+    /// so that the set that sets the pace is shuffled by the epoch alone.
+    fn rows(&mut self, epoch: usize, turn: usize, settings: &Settings) -> Vec<usize> {
+        let batches = self.batches();
+        let pass = turn / batches;
+        let number = epoch.wrapping_mul(1 << 20).wrapping_add(pass);
+        if self.pass.as_ref().is_none_or(|(known, _)| *known != number) {
+            let key = if pass == 0 { epoch } else { number };
+            let order = match settings.shuffle {
+                true => shuffle::permutation(self.data.len, settings.seed, key as u64),
+                false => (0..self.data.len).collect(),
+            };
+            self.pass = Some((number, order));
+        }
+        let start = (turn % batches) * self.batch;
+        let end = (start + self.batch).min(self.data.len);
+        self.pass
+            .as_ref()
+            .map_or_else(Vec::new, |(_, order)| order[start..end].to_vec())
+    }
+}
+
+/// Settings that name data sets must name ones that there are.
+fn check_names(settings: &Settings, sets: &[Source], span: Span) -> Result<()> {
+    let batches: Vec<&String> = match &settings.batch {
+        Batch::Each(each) => each.iter().map(|(name, _)| name).collect(),
+        Batch::Rows(_) | Batch::All => Vec::new(),
+    };
+    let named = batches
+        .into_iter()
+        .chain(settings.weights.iter().map(|(name, _)| name));
+    for name in named {
+        if !sets.iter().any(|set| *set.name == **name) {
+            let known: Vec<&str> = sets.iter().map(|set| &*set.name).collect();
+            return Err(bad(
+                span,
+                format!(
+                    "there is no data set `{name}` here; there is {}",
+                    known.join(", ")
+                ),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The optimizer asked for, or `adam(1e-3)` of the library; with the gradient clipped if asked.
@@ -414,84 +433,5 @@ fn blame(
             Box::new(diagnostic)
         }
         Failure::Check { .. } | Failure::Internal(_) => failure.diagnostic(request.span),
-    }
-}
-
-/// Mean loss and parts of a model over a data set, with the parts' names.
-pub(crate) fn evaluate(
-    world: &World,
-    elaborator: &mut Elaborator,
-    model: &Value,
-    data: &Value,
-    batch: usize,
-    seed: u64,
-    span: Span,
-) -> Result<(Vec<f64>, Vec<Name>)> {
-    let set = DataSet::of(data, span, "data")?;
-    let batch = batch.min(set.len);
-    let weights: Vec<Arc<Tensor>> = leaves(model)
-        .iter()
-        .filter_map(|leaf| elements(&leaf.tensor))
-        .collect();
-    let mut means = Means::default();
-    let mut parts = Vec::new();
-    let mut ready: Option<(usize, Instance)> = None;
-    let rows: Vec<usize> = (0..set.len).collect();
-    for rows in rows.chunks(batch) {
-        let instance = match &mut ready {
-            Some((size, instance)) if *size == rows.len() => instance,
-            _ => {
-                let step = elaborator.trace_eval(model, data, rows.len(), span)?;
-                parts = step.parts;
-                let mut instance = world.compiler.compile(step.function, span)?.instance(None);
-                for (at, weight) in weights.iter().enumerate() {
-                    instance.set_input(at, weight);
-                }
-                for (at, constant) in step.constants.iter().enumerate() {
-                    instance.set_input(weights.len() + KEYS + set.leaves.len() + at, constant);
-                }
-                instance.set_int(weights.len(), seed as i64);
-                instance.set_int(weights.len() + 1, 0);
-                &mut ready.insert((rows.len(), instance)).1
-            }
-        };
-        set.fill(rows, instance, weights.len() + 2);
-        world
-            .compiler
-            .timed("run", || instance.run())
-            .map_err(|failure| failure.diagnostic(span))?;
-        let sums = (0..=parts.len()).map(|figure| instance.output_scalar(figure));
-        means.add(sums, 1.0, rows.len());
-        if interrupt::requested() {
-            break;
-        }
-    }
-    Ok((means.get(), parts))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use aec_runtime::Elem;
-
-    #[test]
-    fn the_last_batch_counts_by_its_size() {
-        let mut means = Means::default();
-        means.add([1.0, 10.0].into_iter(), 3.0, 3);
-        means.add([5.0, 2.0].into_iter(), 1.0, 1);
-        assert_eq!(means.get(), [2.0, 8.0]);
-    }
-
-    #[test]
-    fn data_must_agree_on_its_examples() {
-        let x = Value::concrete(Tensor::zeros(Elem::F32, &[3, 2]));
-        let y = Value::concrete(Tensor::zeros(Elem::I64, &[4]));
-        let both = Value::tuple(vec![x.clone(), y]);
-        let error = DataSet::of(&both, Span::NONE, "training data")
-            .err()
-            .unwrap();
-        assert!(error.message.contains("3 and 4"), "{}", error.message);
-        assert_eq!(DataSet::of(&x, Span::NONE, "training data").unwrap().len, 3);
-        assert!(DataSet::of(&Value::str("x"), Span::NONE, "data").is_err());
     }
 }

@@ -2,8 +2,8 @@
 //! data set, as a record.
 
 use super::wrong;
+use crate::evaluate::Evaluator;
 use crate::session::{Result, World};
-use crate::train;
 use aec_syntax::Span;
 use aec_syntax::ast::Name;
 use aec_types::{EffectArgs, Elaborator, Value};
@@ -57,7 +57,9 @@ pub fn eval(
         None => Vec::new(),
     };
     let float = elaborator.float();
-    let (means, parts) = train::evaluate(world, elaborator, model, data, batch, seed, span)?;
+    let mut evaluator = Evaluator::new(data, batch, seed, span)?;
+    let means = evaluator.evaluate(world, elaborator, model, data)?;
+    let parts = std::mem::take(&mut evaluator.parts);
     let mut fields: Vec<(Name, f64)> = vec![("loss".into(), means[0])];
     fields.extend(parts.into_iter().zip(means[1..].iter().copied()));
     fields.extend(metrics(elaborator, model, &members, data, span)?);

@@ -1,0 +1,233 @@
+//! Data sets in memory, and the loss of a model over one.
+
+use crate::exec::{Instance, elements};
+use crate::session::{Result, World};
+use aec_runtime::{Tensor, interrupt};
+use aec_syntax::ast::Name;
+use aec_syntax::{Diagnostic, Span};
+use aec_types::{Elaborator, Value, leaves};
+use std::sync::Arc;
+
+/// Inputs of a step between what it keeps and the data: seed, step, indices of the examples.
+pub(crate) const KEYS: usize = 3;
+
+/// The tensors of a data set and its number of examples.
+pub(crate) struct DataSet {
+    pub(crate) leaves: Vec<Arc<Tensor>>,
+    /// Number of examples.
+    pub(crate) len: usize,
+}
+
+impl DataSet {
+    /// Every tensor of `data` has the examples as its first axis.
+    pub(crate) fn of(data: &Value, span: Span, what: &str) -> Result<DataSet> {
+        let mut tensors = Vec::new();
+        for leaf in leaves(data) {
+            match elements(&leaf.tensor) {
+                Some(tensor) => tensors.push(tensor),
+                None => return Err(bad(span, format!("the {what} is not in memory"))),
+            }
+        }
+        let Some(first) = tensors.first() else {
+            return Err(bad(
+                span,
+                format!(
+                    "the {what} must be a tensor or a tuple of tensors, not {}",
+                    data.describe()
+                ),
+            ));
+        };
+        let Some(&len) = first.dims().first() else {
+            return Err(bad(
+                span,
+                format!("the {what} is one number; it needs an axis of examples"),
+            ));
+        };
+        for other in &tensors {
+            if other.dims().first() != Some(&len) {
+                let sizes: Vec<String> = tensors
+                    .iter()
+                    .map(|tensor| {
+                        tensor
+                            .dims()
+                            .first()
+                            .map_or("none".into(), usize::to_string)
+                    })
+                    .collect();
+                return Err(bad(
+                    span,
+                    format!(
+                        "the parts of the {what} have different numbers of examples: {}",
+                        sizes.join(" and ")
+                    ),
+                ));
+            }
+        }
+        if len == 0 {
+            return Err(bad(span, format!("the {what} has no examples")));
+        }
+        Ok(DataSet {
+            leaves: tensors,
+            len,
+        })
+    }
+
+    /// Writes a batch's indices and rows into the inputs that start at `first`.
+    pub(crate) fn fill(&self, rows: &[usize], instance: &mut Instance, first: usize) {
+        instance.set_ints(first, &[rows.len()], rows.iter().map(|&row| row as i64));
+        for (at, leaf) in self.leaves.iter().enumerate() {
+            instance.set_rows(first + 1 + at, leaf, rows);
+        }
+    }
+}
+
+/// An error about data.
+pub(crate) fn bad(span: Span, message: String) -> Box<Diagnostic> {
+    Box::new(Diagnostic::error("E0803", span, message))
+}
+
+/// Means over an epoch: the loss, then its parts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Means {
+    sums: Vec<f64>,
+    examples: usize,
+}
+
+impl Means {
+    pub(crate) fn add(&mut self, values: impl Iterator<Item = f64>, weight: f64, examples: usize) {
+        for (at, value) in values.enumerate() {
+            if at == self.sums.len() {
+                self.sums.push(0.0);
+            }
+            self.sums[at] += value * weight;
+        }
+        self.examples += examples;
+    }
+
+    pub(crate) fn get(&self) -> Vec<f64> {
+        self.sums
+            .iter()
+            .map(|sum| sum / self.examples.max(1) as f64)
+            .collect()
+    }
+}
+
+/// Mean loss and parts of models of one type over one data set: compiled once, used after each
+/// epoch.
+pub(crate) struct Evaluator {
+    set: DataSet,
+    batch: usize,
+    seed: u64,
+    span: Span,
+    ready: Vec<(usize, Instance)>,
+    /// Names of the loss's parts, once something was evaluated.
+    pub(crate) parts: Vec<Name>,
+}
+
+impl Evaluator {
+    /// For a data set in batches of so many examples.
+    pub(crate) fn new(data: &Value, batch: usize, seed: u64, span: Span) -> Result<Evaluator> {
+        let set = DataSet::of(data, span, "data")?;
+        Ok(Evaluator {
+            batch: batch.min(set.len),
+            set,
+            seed,
+            span,
+            ready: Vec::new(),
+            parts: Vec::new(),
+        })
+    }
+
+    /// The instance for a size of batch, with the weights in it.
+    fn prepare(
+        &mut self,
+        world: &World,
+        elaborator: &mut Elaborator,
+        (model, data): (&Value, &Value),
+        batch: usize,
+    ) -> Result<usize> {
+        if let Some(at) = self.ready.iter().position(|&(size, _)| size == batch) {
+            return Ok(at);
+        }
+        let span = self.span;
+        let step = world
+            .compiler
+            .timed("trace", || elaborator.trace_eval(model, data, batch, span))?;
+        let mut instance = world.compiler.compile(step.function, span)?.instance(None);
+        instance.set_int(step.model_leaves, self.seed as i64);
+        instance.set_int(step.model_leaves + 1, 0);
+        for (at, constant) in step.constants.iter().enumerate() {
+            let first = step.model_leaves + KEYS + self.set.leaves.len();
+            instance.set_input(first + at, constant);
+        }
+        self.parts = step.parts;
+        self.ready.push((batch, instance));
+        Ok(self.ready.len() - 1)
+    }
+
+    /// Means of the loss and of its parts; `data` is the value that the set was made of.
+    pub(crate) fn evaluate(
+        &mut self,
+        world: &World,
+        elaborator: &mut Elaborator,
+        model: &Value,
+        data: &Value,
+    ) -> Result<Vec<f64>> {
+        let weights: Vec<Arc<Tensor>> = leaves(model)
+            .iter()
+            .filter_map(|leaf| elements(&leaf.tensor))
+            .collect();
+        let mut means = Means::default();
+        let rows: Vec<usize> = (0..self.set.len).collect();
+        let mut filled = None;
+        for rows in rows.chunks(self.batch) {
+            let at = self.prepare(world, elaborator, (model, data), rows.len())?;
+            let (span, parts) = (self.span, self.parts.len());
+            let instance = &mut self.ready[at].1;
+            if filled != Some(at) {
+                for (place, weight) in weights.iter().enumerate() {
+                    instance.set_input(place, weight);
+                }
+                filled = Some(at);
+            }
+            self.set.fill(rows, instance, weights.len() + 2);
+            world
+                .compiler
+                .timed("run", || instance.run())
+                .map_err(|failure| failure.diagnostic(span))?;
+            let sums = (0..=parts).map(|figure| instance.output_scalar(figure));
+            means.add(sums, 1.0, rows.len());
+            if interrupt::requested() {
+                break;
+            }
+        }
+        Ok(means.get())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aec_runtime::Elem;
+
+    #[test]
+    fn the_last_batch_counts_by_its_size() {
+        let mut means = Means::default();
+        means.add([1.0, 10.0].into_iter(), 3.0, 3);
+        means.add([5.0, 2.0].into_iter(), 1.0, 1);
+        assert_eq!(means.get(), [2.0, 8.0]);
+    }
+
+    #[test]
+    fn data_must_agree_on_its_examples() {
+        let x = Value::concrete(Tensor::zeros(Elem::F32, &[3, 2]));
+        let y = Value::concrete(Tensor::zeros(Elem::I64, &[4]));
+        let both = Value::tuple(vec![x.clone(), y]);
+        let error = DataSet::of(&both, Span::NONE, "training data")
+            .err()
+            .unwrap();
+        assert!(error.message.contains("3 and 4"), "{}", error.message);
+        assert_eq!(DataSet::of(&x, Span::NONE, "training data").unwrap().len, 3);
+        assert!(DataSet::of(&Value::str("x"), Span::NONE, "data").is_err());
+    }
+}
