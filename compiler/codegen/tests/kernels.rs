@@ -509,6 +509,7 @@ impl Builder {
             let least = self.let_(ValKind::Float(1e-30), elem);
             let ok = ValKind::Compare(Comparison::Gt, size, least);
             let ok = self.let_(ok, Elem::Bool);
+            self.visible.retain(|&val| val != float && val != size);
             return ValKind::Select(ok, float, least);
         }
         // The bits of a NaN are not fixed.
