@@ -32,7 +32,7 @@ pub mod value;
 
 pub use host::{EffectArgs, Host};
 pub use leaves::{Leaf, leaves, with_leaves};
-pub use train::{EvalStep, TrainRequest, TrainStep};
+pub use train::{EvalStep, TrainRequest, TrainSet, TrainStep, train_sets};
 pub use value::Value;
 
 use aec_runtime::Elem;

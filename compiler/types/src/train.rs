@@ -2,7 +2,7 @@
 //! one TIR function.
 
 use crate::call::Args;
-use crate::error::{fail, not_yet, wanted};
+use crate::error::{fail, wanted};
 use crate::leaves::{leaves, map_tensors, with_leaves};
 use crate::scope::Scope;
 use crate::trace::{FrameKind, converted};
@@ -29,11 +29,37 @@ pub struct TrainRequest {
     pub data_span: Span,
 }
 
+/// A set of examples and the member that is its loss (M5).
+#[derive(Clone)]
+pub struct TrainSet {
+    /// `loss`, or the field's name in a record of data sets.
+    pub member: Name,
+    /// A tensor, or a tuple that feeds the member's parameters.
+    pub data: Value,
+}
+
+/// The sets that training data stands for: one for `loss`, or one for each field of a record.
+pub fn train_sets(data: &Value) -> Vec<TrainSet> {
+    match data {
+        Value::Record(fields) => fields
+            .iter()
+            .map(|(name, data)| TrainSet {
+                member: name.clone(),
+                data: data.clone(),
+            })
+            .collect(),
+        other => vec![TrainSet {
+            member: "loss".into(),
+            data: other.clone(),
+        }],
+    }
+}
+
 /// A traced training step.
 ///
 /// Params of `function`, in order: trained leaves of the model, leaves of the optimizer's state,
-/// `seed` (i64), `step` (i64), the examples' indices in the data set (i64 `[batch]`), the batch
-/// of each data leaf (`[batch, …]`), then `constants`. Results: the new model leaves and the new
+/// `seed` (i64), `step` (i64), then for each set of examples its indices in the data set (i64
+/// `[batch]`) and the batch of each of its data leaves (`[batch, …]`), then `constants`. Results: the new model leaves and the new
 /// state leaves (aliased to their params), the mean loss (float scalar, guarded), then the parts
 /// of the loss.
 pub struct TrainStep {
@@ -176,12 +202,11 @@ impl Elaborator {
         }
         let data_value = self.eval(data, scope)?;
         let data_value = self.materialize_one(data_value, data.span)?;
-        if matches!(data_value, Value::Record(_)) {
-            return not_yet(data.span, "training on several data sets");
-        }
         if self.checking() {
-            if !matches!(data_value, Value::Unknown) {
-                self.check_loss(&value, &data_value, data.span)?;
+            for set in train_sets(&data_value) {
+                if !matches!(set.data, Value::Unknown) {
+                    self.check_loss(&value, &set, data.span)?;
+                }
             }
             return Ok(map_tensors(&value, &mut |tensor| match tensor.repr {
                 Repr::Symbolic(_) | Repr::Static(_) => tensor.clone(),
@@ -205,10 +230,10 @@ impl Elaborator {
         result
     }
 
-    fn check_loss(&mut self, model: &Value, data: &Value, span: Span) -> Result<()> {
-        let dim = self.data_rows(data, span)?;
-        let args = data_args(data);
-        let loss = self.loss_of(model, span)?;
+    fn check_loss(&mut self, model: &Value, set: &TrainSet, span: Span) -> Result<()> {
+        let dim = self.data_rows(&set.data, span)?;
+        let args = data_args(&set.data);
+        let loss = self.loss_of(model, &set.member, span)?;
         self.map_over(&dim, &args, true, span, |elaborator, values| {
             let value = elaborator.call_value(&loss, Args::of(values, span), span)?;
             elaborator.loss_parts(&value, span)?;
@@ -217,9 +242,17 @@ impl Elaborator {
         Ok(())
     }
 
-    fn loss_of(&mut self, model: &Value, span: Span) -> Result<Value> {
-        match self.member_value(model, "loss") {
+    fn loss_of(&mut self, model: &Value, member: &Name, span: Span) -> Result<Value> {
+        match self.member_value(model, member) {
             Some(loss) => Ok(loss),
+            None if &**member != "loss" => Err(Box::new(
+                Diagnostic::error(
+                    "E0402",
+                    span,
+                    format!("{} has no member `{member}`", model.describe()),
+                )
+                .note("data given as a record trains the members that its fields name"),
+            )),
             None => Err(Box::new(
                 Diagnostic::error(
                     "E0402",
@@ -309,13 +342,14 @@ impl Elaborator {
         Ok(concrete_leaves(&state))
     }
 
-    /// Traces one training step for batches of `batch` examples.
+    /// Traces one training step: for each set of [`train_sets`] the number of its examples in a
+    /// batch and the weight of their mean loss in the objective.
     pub fn trace_train_step(
         &mut self,
         request: &TrainRequest,
         optimizer: &Value,
         state: &Value,
-        batch: usize,
+        batches: &[(usize, f64)],
     ) -> Result<TrainStep> {
         let frames = std::mem::take(&mut self.frames);
         let activations = std::mem::replace(
@@ -325,7 +359,7 @@ impl Elaborator {
                 calls: HashMap::new(),
             }],
         );
-        let result = self.step(request, optimizer, state, batch);
+        let result = self.step(request, optimizer, state, batches);
         self.frames = frames;
         self.activations = activations;
         result
@@ -336,7 +370,7 @@ impl Elaborator {
         request: &TrainRequest,
         optimizer: &Value,
         state: &Value,
-        batch: usize,
+        batches: &[(usize, f64)],
     ) -> Result<TrainStep> {
         let span = request.span;
         let Some(update) = optimizer.field("update").cloned() else {
@@ -368,20 +402,47 @@ impl Elaborator {
                 ));
             }
         }
-        let indices = self.step_keys(batch, span)?;
-        let data = self.data_params(&request.data, batch, span)?;
+        self.step_keys(span)?;
+        let mut sets = Vec::new();
+        for (set, &(batch, weight)) in train_sets(&request.data).into_iter().zip(batches) {
+            let indices = self.index_param(batch, span)?;
+            let data = self.data_params(&set.data, batch, span)?;
+            sets.push((set.member, indices, data, batch, weight));
+        }
         let split = model_leaves.len();
         let model = with_leaves(&request.model, &mut traced[..split].iter().cloned(), true);
         let state = with_leaves(state, &mut traced[split..].iter().cloned(), false);
         let mut names = Vec::new();
         let (value, gradient) = self.value_and_gradient(&model, span, |elaborator, model| {
-            let (total, parts) =
-                elaborator.batch_loss(model, &data, &indices, batch, span, true)?;
-            let mut all = vec![total];
-            for (name, part) in parts {
-                names.push(name);
-                all.push(part);
+            if let [(member, indices, data, batch, _)] = sets.as_slice() {
+                let (total, parts) =
+                    elaborator.batch_loss(model, member, data, indices, *batch, span, true)?;
+                let mut all = vec![total];
+                for (name, part) in parts {
+                    names.push(name);
+                    all.push(part);
+                }
+                return Ok(Value::tuple(all));
             }
+            // Several sets: the objective is the weighted sum of their means; each is a part.
+            let mut all = vec![Value::Unit];
+            let mut objective: Option<Value> = None;
+            for (member, indices, data, batch, weight) in &sets {
+                let (mean, _) =
+                    elaborator.batch_loss(model, member, data, indices, *batch, span, true)?;
+                let weight = Value::real(*weight, elaborator.float());
+                let term =
+                    elaborator.binary(BinaryOp::Mul, (&weight, span), (&mean, span), span)?;
+                objective = Some(match objective {
+                    None => term,
+                    Some(before) => {
+                        elaborator.binary(BinaryOp::Add, (&before, span), (&term, span), span)?
+                    }
+                });
+                names.push(member.clone());
+                all.push(mean);
+            }
+            all[0] = objective.unwrap_or(Value::Unit);
             Ok(Value::tuple(all))
         })?;
         let updated = self.apply(&update, &[model, gradient, state], span)?;
@@ -509,10 +570,12 @@ impl Elaborator {
                 ));
             }
         }
-        let indices = self.step_keys(batch, span)?;
+        self.step_keys(span)?;
+        let indices = self.index_param(batch, span)?;
         let data = self.data_params(data, batch, span)?;
         let model = with_leaves(model, &mut traced.into_iter(), false);
-        let (total, parts) = self.batch_loss(&model, &data, &indices, batch, span, false)?;
+        let (total, parts) =
+            self.batch_loss(&model, &"loss".into(), &data, &indices, batch, span, false)?;
         let mut results = Vec::new();
         let mut names = Vec::new();
         let mut all = vec![total];
@@ -540,8 +603,8 @@ impl Elaborator {
         })
     }
 
-    /// The params `seed`, `step` and the indices, which it gives.
-    fn step_keys(&mut self, batch: usize, span: Span) -> Result<Value> {
+    /// The params `seed` and `step`.
+    fn step_keys(&mut self, span: Span) -> Result<()> {
         let scalar = TensorType::scalar(Elem::I64);
         let (_, new_seed) = self.traced_param(&scalar, "seed", span)?;
         let (_, new_step) = self.traced_param(&scalar, "step", span)?;
@@ -550,6 +613,11 @@ impl Elaborator {
         {
             (*seed, *step) = (new_seed, new_step);
         }
+        Ok(())
+    }
+
+    /// The param of a batch's places in its data set.
+    fn index_param(&mut self, batch: usize, span: Span) -> Result<Value> {
         let ty = TensorType {
             elem: Elem::I64,
             shape: vec![Dim::known(batch)],
@@ -584,16 +652,18 @@ impl Elaborator {
     }
 
     /// Mean (or sum) over the batch of the loss and of its parts.
+    #[allow(clippy::too_many_arguments)]
     fn batch_loss(
         &mut self,
         model: &Value,
+        member: &Name,
         data: &Value,
         indices: &Value,
         batch: usize,
         span: Span,
         mean: bool,
     ) -> Result<(Value, Vec<(Name, Value)>)> {
-        let loss = self.loss_of(model, span)?;
+        let loss = self.loss_of(model, member, span)?;
         let mut args = data_args(data);
         args.push((indices.clone(), true));
         let mut names: Vec<Name> = Vec::new();
