@@ -11,8 +11,8 @@ use std::thread;
 const FAULTS: &[(&str, &str, &str)] = &[
     (
         "A1_vanilla",
-        "e3(relu(e2(relu(e1(x)))))",
-        "e3(e2(stop(e1(x))))",
+        "sigmoid(d3(relu(d2(relu(d1(h))))))",
+        "sigmoid(d3(d2(d1(h))))",
     ),
     (
         "A2_sigmoid",
