@@ -712,7 +712,12 @@ impl Elaborator {
         let before = self.snapshot();
         let mapped = self.map_over(&dim, &[(over, true)], false, span, |elaborator, peeled| {
             let value = round(elaborator, &peeled[0])?;
-            if crate::leaves::is_only_tensors(&value) {
+            // Tensors stack; tuples and the like make a list where the items are known.
+            let stacks = match &walk {
+                Walk::Items(_) => matches!(value, Value::Tensor(_)),
+                Walk::Axis(_) | Walk::Sizes(..) => crate::leaves::is_only_tensors(&value),
+            };
+            if stacks {
                 Ok(value)
             } else {
                 fail("E0305", span, "the elements are not tensors")
