@@ -3,7 +3,7 @@
 //! Address terms are added outermost loop first, so that everything but the last addition moves
 //! out of the inner loops.
 
-use super::{Emitter, Extern, Group, Repr};
+use super::{Emitter, Extern, Group, PREFETCH, Repr};
 use aec_kernels::lir::{Affine, BufferId, Distribution, Val};
 use aec_runtime::{Elem, philox};
 use cranelift_codegen::ir::condcodes::IntCC;
@@ -309,6 +309,14 @@ impl Emitter<'_, '_, '_> {
                 }
             }
         }
+    }
+
+    /// Asks for the cache line of an element; only in wide code.
+    pub(crate) fn prefetch_at(&mut self, buffer: BufferId, index: &Affine) {
+        let place = self.place(buffer, index, None);
+        let request = self.b.ins().iconst(types::I16, i64::from(PREFETCH));
+        let flags = MemFlagsData::new().with_notrap();
+        self.b.ins().store(flags, request, place.base, place.offset);
     }
 
     /// One lane of a slot; `Bool` is kept as an I32 mask.

@@ -158,6 +158,7 @@ pub(crate) fn emit_kernel(
         mask_slot: None,
         masked: Vec::new(),
         tails: 0,
+        row_var: None,
     };
     if emitter.wide {
         emitter.mask_slot = Some(emitter.lane_slot(Elem::I32));
@@ -236,7 +237,16 @@ pub(crate) struct Emitter<'f, 'k, 'i> {
     masked: Vec<Acc>,
     /// Number of masked tails.
     tails: u32,
+    /// In an epilogue: the variable that counts the tile's rows.
+    row_var: Option<Var>,
 }
+
+/// Number of args of a product's epilogue; see `aec_kernels::plan::Gemm::epilogue`.
+const EPILOGUE_ARGS: u32 = 6;
+
+/// Stored as an I16, this asks `widen` for a prefetch of the address instead. Nothing else is
+/// ever stored as an I16.
+pub(crate) const PREFETCH: i16 = 0x5aa5;
 
 /// What `widen` must know of a wide function's frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -265,9 +275,16 @@ impl Emitter<'_, '_, '_> {
                 Stmt::Loop(inner) if inner.lanes => self.lane_loop(inner),
                 Stmt::Loop(inner) => {
                     let (start, end) = (self.bound(inner.start), self.bound(inner.end));
+                    let rows = (inner.start, inner.end) == (Bound::Arg(0), Bound::Arg(1))
+                        || (inner.start, inner.end) == (Bound::Const(0), Bound::Arg(4));
+                    let outer = self.row_var;
+                    if rows && self.kernel.arg_count == EPILOGUE_ARGS {
+                        self.row_var = Some(inner.var);
+                    }
                     self.count(start, end, 1, |this, at| {
                         this.with_var(inner.var, at, |this| this.body(&inner.body));
                     });
+                    self.row_var = outer;
                 }
                 Stmt::Let(val) => {
                     let repr = self.value(*val);

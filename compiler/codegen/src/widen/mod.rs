@@ -14,7 +14,7 @@ mod tables;
 
 pub(crate) use code::disassemble;
 
-use crate::emit::{Frame, mask_slot};
+use crate::emit::{Frame, PREFETCH, mask_slot};
 use code::{assemble, decode, tidy};
 use iced_x86::{Code, FlowControl, Instruction, Mnemonic, OpKind, Register};
 use slots::{Pool, Slot, enlarge_frame, spill, spill_slots, touches_spills};
@@ -113,6 +113,19 @@ impl Widener<'_> {
         }
         if let Some(offset) = self.mask_store(old) {
             return self.tail(old, offset);
+        }
+        match old.code() {
+            Code::Mov_rm16_imm16 if old.immediate16() == PREFETCH.cast_unsigned() => {
+                let mut new = *old;
+                new.set_code(Code::Prefetcht0_m8);
+                self.push(new, old.ip());
+                return Ok(());
+            }
+            // The old code may write more than it should only where it asks for a prefetch.
+            Code::Mov_rm16_imm16 | Code::Mov_rm16_r16 => {
+                return Err("a 16-bit store".to_owned());
+            }
+            _ => {}
         }
         if matches!(
             old.code(),
