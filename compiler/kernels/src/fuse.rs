@@ -8,7 +8,7 @@
 //! its epilogue. At last, roots that only their own kernel reads lose their memory.
 
 use crate::contract::{Prepared, Product};
-use crate::kernel::{Action, Built, Spec, build};
+use crate::kernel::{Action, Built, Spec, build, in_place};
 use crate::roots::{Roots, choose_roots, inline_operands, writes_own_buffer};
 use crate::{Options, internal};
 use aec_ir::{Def, Function, Inst, Op, Value};
@@ -415,7 +415,13 @@ impl<'a> Graph<'a> {
             actions,
             tile: x.spec.tile,
         };
+        if self.overwrites(&values) && (self.guards_need(a) || self.guards_need(b)) {
+            return None;
+        }
         let built = build(self.prepared, &self.roots.stored, &spec).ok()?;
+        if self.loses_place(&values, &built, a, b) {
+            return None;
+        }
         if !on_product {
             let apart = x.built.as_ref()?.cost + y.built.as_ref()?.cost;
             if built.cost > 1.15 * apart + 200.0 {
@@ -470,6 +476,46 @@ impl<'a> Graph<'a> {
             reasons,
             alive: true,
             version: x.version.max(y.version) + 1,
+        })
+    }
+
+    /// Pairs (param, result) that share memory, of these results.
+    fn aliases<'v>(&'v self, values: &'v [Value]) -> impl Iterator<Item = (Value, Value)> + 'v {
+        let f = &self.prepared.f;
+        f.aliases
+            .iter()
+            .map(|&(param, result)| (f.params[param], f.results[result]))
+            .filter(|(_, v)| values.contains(v))
+    }
+
+    /// Whether one of the values overwrites a param.
+    fn overwrites(&self, values: &[Value]) -> bool {
+        self.aliases(values).next().is_some()
+    }
+
+    /// Whether a guard's value depends on a cluster: params may only be overwritten later.
+    fn guards_need(&self, at: usize) -> bool {
+        self.prepared.f.guards.iter().any(|guard| {
+            self.owner
+                .get(&guard.value)
+                .is_some_and(|&owner| owner == at || self.needs(owner, at))
+        })
+    }
+
+    /// Whether `to` needs `from`.
+    fn needs(&self, to: usize, from: usize) -> bool {
+        self.producers(to).contains(&from) || self.needs_indirectly(to, from)
+    }
+
+    /// Whether a result that could be written in place before cannot in the merged kernel.
+    fn loses_place(&self, values: &[Value], built: &Built, a: usize, b: usize) -> bool {
+        self.aliases(values).any(|(p, v)| {
+            let operand = self.reads_as_operand(a, p);
+            let before = [a, b].iter().any(|&at| {
+                let own = self.clusters[at].built.as_ref();
+                own.is_some_and(|own| own.stores().any(|s| s == v) && in_place(own, p, v))
+            });
+            before && (operand || !in_place(built, p, v))
         })
     }
 

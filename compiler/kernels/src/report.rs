@@ -380,7 +380,12 @@ pub fn describe(plan: &Plan, sources: Option<&SourceMap>) -> String {
 pub fn print_kernels(plan: &Plan) -> String {
     let mut out = String::new();
     for (id, kernel) in &plan.kernels {
-        let _ = writeln!(out, "{id}: estimated {:.0} cycles", tidy::cost(kernel));
+        // A range or a tile costs what it is long.
+        if kernel.arg_count == 0 {
+            let _ = writeln!(out, "{id}: estimated {:.0} cycles", tidy::cost(kernel));
+        } else {
+            let _ = writeln!(out, "{id}:");
+        }
         out.push_str(&print_kernel(kernel));
     }
     out

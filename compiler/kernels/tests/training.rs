@@ -208,6 +208,17 @@ fn updates_come_after_the_guard() {
 }
 
 #[test]
+fn equal_sizes_do_not_tie_updates_to_the_loss() {
+    // Batch and layers of one size: the loss could share kernels with the biases' updates.
+    for batch in [16, 128] {
+        let f = autoencoder(batch, &[40, batch, 8, batch, 40]);
+        let plan = check_with(&f, &inputs_of(&f));
+        let text = report::describe(&plan, None);
+        assert_eq!(counts(&plan).2, 0, "{text}");
+    }
+}
+
+#[test]
 fn large_steps_share_out_and_stay_right() {
     let f = autoencoder(64, &[96, 80, 96]);
     check_with(&f, &inputs_of(&f));
