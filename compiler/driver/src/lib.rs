@@ -5,6 +5,7 @@
 //! the seed alone, not from the number of threads.
 
 pub mod bench;
+pub mod checkpoint;
 pub mod compare;
 mod effects;
 mod evaluate;

@@ -1,5 +1,6 @@
 //! The settings of `train`, read and checked; the elaborator has seen to their names.
 
+use crate::checkpoint::Checkpoint;
 use crate::session::Result;
 use aec_syntax::{Diagnostic, Span};
 use aec_types::{TrainRequest, Value};
@@ -65,6 +66,8 @@ pub struct Settings {
     pub schedule: Option<Value>,
     /// Longest gradient.
     pub clip: Option<Value>,
+    /// Where the state is kept between epochs, to continue from.
+    pub checkpoint: Option<Checkpoint>,
     /// Threads of its own.
     pub threads: Option<usize>,
     /// Weights of several data sets in the objective, by name; each set's share of the examples
@@ -88,6 +91,7 @@ impl Settings {
             metrics: Vec::new(),
             schedule: None,
             clip: None,
+            checkpoint: None,
             threads: None,
             weights: Vec::new(),
         };
@@ -194,12 +198,26 @@ impl Settings {
                     }
                 }
                 "checkpoint" => {
-                    let message = format!(
-                        "`{name}` is part of the language but not compiled by this version"
-                    );
-                    return Err(Diagnostic::error("E0900", span, message)
-                        .note("docs/not-yet.md lists what is behind this code")
-                        .into());
+                    // A file, or a file and the epochs between two writes.
+                    let (path, every) = match value {
+                        Value::Tuple(parts) if parts.len() == 2 => {
+                            (&parts[0], count(&parts[1], name, span, 1)?)
+                        }
+                        other => (other, 1),
+                    };
+                    let Value::Str(path) = path else {
+                        return Err(expected(
+                            name,
+                            "a file, or a file and a number of epochs",
+                            value,
+                            span,
+                        ));
+                    };
+                    settings.checkpoint = Some(Checkpoint {
+                        path: path.to_string(),
+                        every,
+                        span,
+                    });
                 }
                 other => {
                     return Err(wrong(span, format!("`train` has no setting `{other}`")).into());

@@ -2,6 +2,7 @@
 //! each step only fills in the batch. The epoch's order, the draws and so every bit of the
 //! result follow from the seed.
 
+use crate::checkpoint::State;
 use crate::evaluate::{DataSet, Evaluator, KEYS, Means, bad};
 use crate::exec::{Failure, Instance, elements};
 use crate::progress::{Progress, Report, say};
@@ -38,6 +39,8 @@ struct Steps<'a> {
     parts: Vec<Name>,
     /// Index into `ready` of the instance that holds the weights.
     holder: Option<usize>,
+    /// What a checkpoint says the kept leaves are.
+    start: Option<Vec<Arc<Tensor>>>,
 }
 
 impl Steps<'_> {
@@ -83,6 +86,12 @@ impl Steps<'_> {
                 }
             }
             Some(_) => {}
+            None if self.start.is_some() => {
+                let start = self.start.iter().flatten();
+                for (place, tensor) in start.enumerate().take(self.kept) {
+                    self.ready[at].1.set_input(place, tensor);
+                }
+            }
             None => {
                 let start = leaves(&self.request.model)
                     .into_iter()
@@ -107,11 +116,29 @@ impl Steps<'_> {
                     .map(|leaf| Arc::new(instance.input(leaf)))
                     .collect()
             }
-            None => leaves(&self.request.model)
-                .into_iter()
-                .filter(|leaf| leaf.trained)
-                .filter_map(|leaf| elements(&leaf.tensor))
-                .collect(),
+            None => {
+                let trained = leaves(&self.request.model)
+                    .into_iter()
+                    .filter(|leaf| leaf.trained);
+                match &self.start {
+                    Some(start) => start.iter().take(trained.count()).cloned().collect(),
+                    None => trained.filter_map(|leaf| elements(&leaf.tensor)).collect(),
+                }
+            }
+        }
+    }
+
+    /// Copies of model and optimizer state.
+    fn kept(&self) -> Vec<Arc<Tensor>> {
+        match (self.holder, &self.start) {
+            (Some(at), _) => {
+                let instance = &self.ready[at].1;
+                (0..self.kept)
+                    .map(|leaf| Arc::new(instance.input(leaf)))
+                    .collect()
+            }
+            (None, Some(start)) => start.clone(),
+            (None, None) => Vec::new(),
         }
     }
 
@@ -185,6 +212,7 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
             - 1,
         parts: Vec::new(),
         holder: None,
+        start: None,
     };
     if world.options.dry {
         let sizes: Vec<usize> = sets.iter().map(|set| set.batch).collect();
@@ -208,8 +236,22 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
     let mut best: Option<(f64, Vec<Arc<Tensor>>)> = None;
     let mut waited = 0;
     let mut done = 0;
+    let mut first_epoch = 0;
+    let what = describe(request, &sets, settings.seed);
+    if let Some(checkpoint) = &settings.checkpoint
+        && let Some(state) = checkpoint.load(&what)?
+    {
+        (first_epoch, done, waited, best) = (state.epoch, state.done, state.waited, state.best);
+        steps.start = Some(state.kept);
+        if settings
+            .early_stop
+            .is_some_and(|patience| waited >= patience)
+        {
+            first_epoch = epochs;
+        }
+    }
     let mut interrupted = false;
-    'epochs: for epoch in 0..epochs {
+    'epochs: for epoch in first_epoch..epochs {
         let mut means = Means::default();
         for turn in 0..per_epoch.min(total - done) {
             let batches: Vec<Vec<usize>> = sets
@@ -299,6 +341,32 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
                 }
             }
         }
+        if let Some(checkpoint) = &settings.checkpoint
+            && (epoch + 1) % checkpoint.every == 0
+            && epoch + 1 < epochs
+        {
+            let state = State {
+                epoch: epoch + 1,
+                done,
+                waited,
+                kept: steps.kept(),
+                best: best.clone(),
+            };
+            checkpoint.save(&state, &what)?;
+        }
+    }
+    if let Some(checkpoint) = &settings.checkpoint
+        && !interrupted
+        && steps.holder.is_some()
+    {
+        let state = State {
+            epoch: epochs,
+            done,
+            waited,
+            kept: steps.kept(),
+            best: best.clone(),
+        };
+        checkpoint.save(&state, &what)?;
     }
     progress.finish();
     if interrupted {
@@ -308,6 +376,20 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
         Some((_, weights)) if !interrupted => rebuild(&request.model, weights),
         _ => steps.model(),
     })
+}
+
+/// What two runs must agree in for one to continue the other.
+fn describe(request: &TrainRequest, sets: &[Source], seed: u64) -> String {
+    let leaves: Vec<String> = leaves(&request.model)
+        .iter()
+        .filter_map(|leaf| elements(&leaf.tensor).map(|tensor| (leaf, tensor)))
+        .map(|(leaf, tensor)| format!("{} {:?}", leaf.path, tensor.dims()))
+        .collect();
+    let sets: Vec<String> = sets
+        .iter()
+        .map(|set| format!("{} of {} by {}", set.name, set.data.len, set.batch))
+        .collect();
+    format!("{}; {}; seed {seed}", leaves.join(", "), sets.join(", "))
 }
 
 /// A data set that is trained on, and where its current pass stands.

@@ -103,7 +103,11 @@ fn wrong(span: Span, message: String) -> Box<Diagnostic> {
 }
 
 /// A file that cannot be read, as a message at the script's line.
-fn cannot_read(name: &str, error: &aec_runtime::read::ReadError, span: Span) -> Box<Diagnostic> {
+pub(crate) fn cannot_read(
+    name: &str,
+    error: &aec_runtime::read::ReadError,
+    span: Span,
+) -> Box<Diagnostic> {
     let place = match error.line {
         Some(line) => format!("{name}, line {line}"),
         None => name.to_string(),
@@ -120,7 +124,11 @@ fn cannot_read(name: &str, error: &aec_runtime::read::ReadError, span: Span) -> 
 }
 
 /// A file that cannot be written, likewise.
-fn cannot_write(name: &str, error: &aec_runtime::write::WriteError, span: Span) -> Box<Diagnostic> {
+pub(crate) fn cannot_write(
+    name: &str,
+    error: &aec_runtime::write::WriteError,
+    span: Span,
+) -> Box<Diagnostic> {
     let mut diagnostic = Diagnostic::error(
         "E0812",
         span,
