@@ -1,0 +1,115 @@
+//! Distributions as values, and their formulas, which the library has.
+
+use super::ordered_up_to;
+use super::table::Row;
+use crate::call::Args;
+use crate::error::{fail, wanted};
+use crate::ops::as_tensor;
+use crate::value::{Distribution, Family, Value};
+use crate::{Elaborator, Result};
+use aec_ir::Unary;
+use aec_syntax::Span;
+use std::rc::Rc;
+
+pub(super) fn distribution(
+    elaborator: &mut Elaborator,
+    row: &Row,
+    family: Family,
+    args: Args,
+    span: Span,
+) -> Result<Value> {
+    if family == Family::Categorical
+        && let Some((name, weights)) = args.named.first()
+        && &*name.name == "weights"
+    {
+        let weights = as_tensor(weights, span, "weights (a vector)")?;
+        let logits = elaborator.unary(Unary::Log, &weights, span)?;
+        let params = vec![Value::Tensor(logits)];
+        return Ok(Value::Distribution(Rc::new(Distribution {
+            family,
+            params,
+        })));
+    }
+    let optional = usize::from(family == Family::Categorical);
+    let args = ordered_up_to(elaborator, row, args, span, optional)?;
+    let mut params = Vec::new();
+    for (value, at) in args.positional {
+        let value = match (&value, family) {
+            (Value::Unknown, _) | (_, Family::Permutation) => value,
+            (Value::Tensor(tensor), _) if tensor.is_static_int() => {
+                let float = elaborator.float();
+                Value::Tensor(elaborator.convert(tensor, float, at)?)
+            }
+            (Value::Tensor(tensor), _) if tensor.ty.elem.is_float() => value,
+            (other, _) => return wanted(at, "a real number or tensor", other),
+        };
+        params.push(value);
+    }
+    Ok(Value::Distribution(Rc::new(Distribution {
+        family,
+        params,
+    })))
+}
+
+/// The distribution and its formula's parts, computed by the library functions of the same name
+/// in `stdlib/distributions.ae`.
+fn by_library(
+    elaborator: &mut Elaborator,
+    what: &str,
+    values: &[Value],
+    span: Span,
+) -> Result<Value> {
+    if values.iter().any(|value| matches!(value, Value::Unknown)) {
+        return Ok(Value::Unknown);
+    }
+    let mut name = what.to_string();
+    let mut all = Vec::new();
+    for value in values {
+        match value {
+            Value::Distribution(distribution) => {
+                name.push('_');
+                name.push_str(match distribution.family {
+                    Family::Normal => "normal",
+                    Family::Uniform => "uniform",
+                    Family::Bernoulli => "bernoulli",
+                    Family::Categorical => "categorical",
+                    Family::Gumbel => "gumbel",
+                    Family::Permutation => "permutation",
+                });
+                all.extend(distribution.params.iter().cloned());
+            }
+            other => all.push(other.clone()),
+        }
+    }
+    let prelude = elaborator.prelude.clone();
+    match prelude.here(&name) {
+        Some(f) => elaborator.apply(&f, &all, span),
+        None => fail(
+            "E0406",
+            span,
+            format!("`{what}` has no formula for {}", values[0].describe()),
+        ),
+    }
+}
+
+pub(super) fn log_prob(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    by_library(
+        elaborator,
+        "log_prob",
+        &[args.positional[0].0.clone(), args.positional[1].0.clone()],
+        span,
+    )
+}
+
+pub(super) fn entropy(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    by_library(elaborator, "entropy", &[args.positional[0].0.clone()], span)
+}
+
+pub(super) fn kl(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    by_library(
+        elaborator,
+        "kl",
+        &[args.positional[0].0.clone(), args.positional[1].0.clone()],
+        span,
+    )
+}

@@ -1,0 +1,160 @@
+//! Effects: what the host does, and what is known of it while a script is checked.
+
+use super::table::{Checked, Row};
+use crate::call::Args;
+use crate::error::fail;
+use crate::host::EffectArgs;
+use crate::value::{Dim, Repr, Tensor, TensorType, Value};
+use crate::{Elaborator, Result};
+use aec_runtime::Elem;
+use aec_syntax::{Diagnostic, Span};
+use std::rc::Rc;
+
+/// Carries out an effect, or types it.
+pub(super) fn effect(
+    elaborator: &mut Elaborator,
+    row: &Row,
+    checked: Checked,
+    args: Args,
+    span: Span,
+) -> Result<Value> {
+    if !elaborator.effects_allowed() {
+        return fail(
+            "E0410",
+            span,
+            format!(
+                "`{}` belongs to scripts, not to code that is compiled",
+                row.name
+            ),
+        );
+    }
+    if let Some((name, _)) = args
+        .named
+        .iter()
+        .find(|(name, _)| !row.params.contains(&&*name.name))
+    {
+        let mut diagnostic = Diagnostic::error(
+            "E0403",
+            name.span,
+            format!("`{}` has no parameter `{}`", row.name, name.name),
+        );
+        if let Some(near) = aec_syntax::suggest::nearest(&name.name, row.params.iter().copied()) {
+            diagnostic = diagnostic.help_edit(format!("did you mean `{near}`?"), name.span, near);
+        }
+        return Err(Box::new(diagnostic));
+    }
+    if args.positional.len() > row.params.len() {
+        let wants = crate::call::count(row.params.len(), "argument");
+        return fail(
+            "E0401",
+            span,
+            format!(
+                "`{}` takes {wants}, but {} are given",
+                row.name,
+                args.positional.len()
+            ),
+        );
+    }
+    let optional = if row.name == "eval" { 2 } else { 0 };
+    let given = args.positional.len() + args.named.len();
+    if given + optional < row.params.len() {
+        return fail(
+            "E0401",
+            span,
+            format!("`{}` wants a value for `{}`", row.name, row.params[given]),
+        );
+    }
+    if elaborator.checking() {
+        return Ok(match checked {
+            Checked::Unit => Value::Unit,
+            Checked::First => args
+                .positional
+                .first()
+                .map_or(Value::Unknown, |(value, _)| value.clone()),
+            Checked::Sizes(names) => {
+                let shape = names
+                    .iter()
+                    .map(|name| {
+                        let size = elaborator.fresh_size(name);
+                        Dim {
+                            size,
+                            name: Some((*name).into()),
+                            origin: Some(Rc::new(crate::value::Origin {
+                                span,
+                                text: "read from this file".into(),
+                            })),
+                        }
+                    })
+                    .collect();
+                Value::Tensor(Tensor {
+                    ty: TensorType {
+                        elem: elaborator.float(),
+                        shape,
+                    },
+                    repr: Repr::Unknown,
+                })
+            }
+            Checked::Ints => {
+                let size = elaborator.fresh_size("rows");
+                let ty = TensorType {
+                    elem: Elem::I64,
+                    shape: vec![Dim::of(size)],
+                };
+                Value::Tensor(Tensor {
+                    ty,
+                    repr: Repr::Unknown,
+                })
+            }
+            Checked::Digits => {
+                let x = TensorType {
+                    elem: elaborator.float(),
+                    shape: vec![Dim::known(1797), Dim::known(64)],
+                };
+                let y = TensorType {
+                    elem: Elem::I64,
+                    shape: vec![Dim::known(1797)],
+                };
+                Value::record(vec![
+                    (
+                        "x",
+                        Value::Tensor(Tensor {
+                            ty: x,
+                            repr: Repr::Unknown,
+                        }),
+                    ),
+                    (
+                        "y",
+                        Value::Tensor(Tensor {
+                            ty: y,
+                            repr: Repr::Unknown,
+                        }),
+                    ),
+                ])
+            }
+            Checked::Unknown => Value::Unknown,
+            Checked::Str => Value::str(""),
+            Checked::Int => Value::Tensor(Tensor {
+                ty: TensorType::scalar(Elem::I64),
+                repr: Repr::Unknown,
+            }),
+        });
+    }
+    let positional: Vec<Value> = args
+        .positional
+        .into_iter()
+        .map(|(value, _)| value)
+        .collect();
+    let positional = elaborator.materialize(&positional, span)?;
+    let mut named = Vec::new();
+    for (name, value) in args.named {
+        let value = elaborator.materialize_one(value, span)?;
+        named.push((name.name, value));
+    }
+    let name = if row.core {
+        format!("core.{}", row.name)
+    } else {
+        row.name.to_string()
+    };
+    let host = elaborator.host.clone();
+    host.effect(elaborator, &name, EffectArgs { positional, named }, span)
+}

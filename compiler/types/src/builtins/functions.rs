@@ -1,0 +1,293 @@
+//! Builtins that take functions, models or choices: `select`, `map`, `reduce`, `stop`, `freeze` …
+
+use crate::call::Args;
+use crate::error::{fail, not_yet, wanted};
+use crate::ops::as_tensor;
+use crate::value::{Dim, Model, Repr, Tensor, Value};
+use crate::{Elaborator, Result};
+use aec_ir::Op;
+use aec_runtime::Elem;
+use aec_syntax::{Diagnostic, Span};
+use std::rc::Rc;
+
+pub(super) fn select(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    let [(c, c_span), (a, a_span), (b, b_span)] = args.positional.as_slice() else {
+        return fail("E0401", span, "`select` takes three arguments");
+    };
+    if [c, a, b]
+        .iter()
+        .any(|value| matches!(value, Value::Unknown))
+    {
+        return Ok(Value::Unknown);
+    }
+    let condition = as_tensor(c, *c_span, "a bool")?;
+    if condition.ty.elem != Elem::Bool {
+        return wanted(*c_span, "a bool", c);
+    }
+    let x = as_tensor(a, *a_span, "a number or tensor")?;
+    let y = as_tensor(b, *b_span, "a number or tensor")?;
+    Ok(Value::Tensor(elaborator.select(
+        &condition,
+        x,
+        y,
+        (*a_span, *b_span),
+        span,
+    )?))
+}
+
+pub(super) fn map(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    let Some(((f, _), sequences)) = args
+        .positional
+        .split_first()
+        .filter(|(_, rest)| !rest.is_empty())
+    else {
+        return fail(
+            "E0401",
+            span,
+            "`map` wants a function and one or more sequences",
+        );
+    };
+    if sequences
+        .iter()
+        .any(|(value, _)| matches!(value, Value::List(_)))
+    {
+        let lists: Vec<Vec<Value>> = sequences
+            .iter()
+            .map(|(value, at)| match value {
+                Value::List(items) => Ok(items.to_vec()),
+                other => wanted(*at, "a list, like the other argument", other),
+            })
+            .collect::<Result<_>>()?;
+        let n = lists[0].len();
+        if lists.iter().any(|list| list.len() != n) {
+            return fail("E0309", span, "the lists have different lengths");
+        }
+        let mut out = Vec::new();
+        for at in 0..n {
+            let values: Vec<Value> = lists.iter().map(|list| list[at].clone()).collect();
+            out.push(elaborator.apply(f, &values, span)?);
+        }
+        return elaborator.stack(&Value::List(Rc::new(out)), span);
+    }
+    if sequences
+        .iter()
+        .any(|(value, _)| matches!(value, Value::Unknown))
+    {
+        return Ok(Value::Unknown);
+    }
+    let mut dim: Option<(Dim, Span)> = None;
+    for (value, at) in sequences {
+        for leaf in crate::leaves(value) {
+            let tensor = as_tensor(&leaf.tensor, *at, "a sequence")?;
+            let Some(own) = tensor.ty.shape.first() else {
+                return wanted(
+                    *at,
+                    "a sequence (a tensor with at least one axis, or a list)",
+                    value,
+                );
+            };
+            match &dim {
+                None => dim = Some((own.clone(), *at)),
+                Some((first, first_span)) if first.size != own.size => {
+                    return Err(Box::new(
+                        Diagnostic::error(
+                            "E0309",
+                            span,
+                            "the sequences of this `map` have different lengths",
+                        )
+                        .label(
+                            *first_span,
+                            format!("{} entries", crate::error::show_dim(first)),
+                        )
+                        .label(*at, format!("{} entries", crate::error::show_dim(own))),
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    let Some((dim, _)) = dim else {
+        return wanted(
+            sequences[0].1,
+            "a sequence (a tensor or a list)",
+            &sequences[0].0,
+        );
+    };
+    let inputs: Vec<(Value, bool)> = sequences
+        .iter()
+        .map(|(value, _)| (value.clone(), true))
+        .collect();
+    let f = f.clone();
+    elaborator.map_over(&dim, &inputs, false, span, |elaborator, values| {
+        elaborator.apply(&f, values, span)
+    })
+}
+
+pub(super) fn reduce(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    let [(f, _), (start, _), (sequence, at)] = args.positional.as_slice() else {
+        return fail(
+            "E0401",
+            span,
+            "`reduce` wants a function, a start and a list",
+        );
+    };
+    let items: Vec<Value> = match sequence {
+        Value::List(items) | Value::Tuple(items) => items.to_vec(),
+        Value::Unknown => return Ok(Value::Unknown),
+        Value::Tensor(Tensor {
+            repr: Repr::Static(_),
+            ..
+        }) => crate::stmt::split_rows(sequence),
+        Value::Tensor(_) => return not_yet(*at, "`reduce` over a tensor"),
+        other => return wanted(*at, "a list", other),
+    };
+    let mut state = start.clone();
+    for item in items {
+        state = elaborator.apply(f, &[state, item], span)?;
+    }
+    Ok(state)
+}
+
+pub(super) fn stop(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    let parts: Vec<Value> = crate::leaves(&args.positional[0].0)
+        .into_iter()
+        .map(|leaf| leaf.tensor)
+        .collect();
+    let mut out = Vec::new();
+    for part in &parts {
+        let tensor = as_tensor(part, span, "a tensor")?;
+        out.push(match tensor.repr {
+            Repr::Static(_) | Repr::Symbolic(_) => part.clone(),
+            _ => Value::Tensor(elaborator.emit(Op::Stop, &[&tensor], tensor.ty.clone(), span)?),
+        });
+    }
+    Ok(crate::with_leaves(
+        &args.positional[0].0,
+        &mut out.into_iter(),
+        false,
+    ))
+}
+
+pub(super) fn batch_mean(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    let (x, at) = &args.positional[0];
+    if matches!(x, Value::Unknown) {
+        return Ok(Value::Unknown);
+    }
+    let tensor = as_tensor(x, *at, "a tensor")?;
+    let in_batch = elaborator.in_batch();
+    if !in_batch && !elaborator.checking() {
+        return Err(Box::new(
+            Diagnostic::error(
+                "E0505",
+                span,
+                "`batch_mean` is over a batch, but one example alone is computed here",
+            )
+            .help("call the member on a batch, or through `train` or `eval`"),
+        ));
+    }
+    if elaborator.checking() {
+        return Ok(Value::Tensor(Tensor {
+            ty: tensor.ty,
+            repr: Repr::Unknown,
+        }));
+    }
+    Ok(Value::Tensor(elaborator.emit(
+        Op::BatchMean,
+        &[&tensor],
+        tensor.ty.clone(),
+        span,
+    )?))
+}
+
+pub(super) fn seeded(_: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    let (f, key) = (args.positional[0].0.clone(), args.positional[1].0.as_int());
+    let Some(key) = key else {
+        return wanted(span, "an int key", &args.positional[1].0);
+    };
+    let native = move |elaborator: &mut Elaborator, values: &[Value], at: Span| {
+        // The call path under `seeded` is the key alone, so that the call site does not matter.
+        let path = crate::call::site_hash(&[b"seeded", &key.to_le_bytes()]);
+        elaborator.activations.push(crate::Activation {
+            path,
+            calls: Default::default(),
+        });
+        let result = elaborator.apply(&f, values, at);
+        elaborator.activations.pop();
+        result
+    };
+    Ok(Value::Fn(Rc::new(crate::value::Closure {
+        code: crate::value::Code::Native(Box::new(native)),
+        name: "seeded(…)".into(),
+        span,
+    })))
+}
+
+pub(super) fn freeze(_: &mut Elaborator, args: &Args, _: Span) -> Result<Value> {
+    let (m, at) = &args.positional[0];
+    match m {
+        Value::Model(model) => Ok(Value::Model(Rc::new(Model {
+            frozen: true,
+            ..(**model).clone()
+        }))),
+        Value::Unknown => Ok(Value::Unknown),
+        other => wanted(*at, "a model", other),
+    }
+}
+
+pub(super) fn with(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    let Some((base, _)) = args.positional.first() else {
+        return fail(
+            "E0401",
+            span,
+            "`with` wants a model or record, and the changes: `with(m, W = v)`",
+        );
+    };
+    let mut out = base.clone();
+    for (name, value) in &args.named {
+        let change = |fields: &[(Rc<str>, Value)]| -> Option<Vec<(Rc<str>, Value)>> {
+            let at = fields.iter().position(|(field, _)| *field == name.name)?;
+            let mut fields = fields.to_vec();
+            fields[at].1 = value.clone();
+            Some(fields)
+        };
+        let changed = match &out {
+            Value::Record(fields) => change(fields).map(|fields| Value::Record(Rc::new(fields))),
+            Value::Model(model) => change(&model.params).map(|params| {
+                Value::Model(Rc::new(Model {
+                    params,
+                    ..(**model).clone()
+                }))
+            }),
+            Value::Unknown => Some(Value::Unknown),
+            other => return wanted(span, "a model or record", other),
+        };
+        out = match changed {
+            Some(value) => value,
+            None => {
+                elaborator.field(&out, name)?;
+                return fail(
+                    "E0202",
+                    name.span,
+                    format!("`{}` cannot be changed", name.name),
+                );
+            }
+        };
+    }
+    Ok(out)
+}
+
+pub(super) fn to_str(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    if elaborator.checking() {
+        return Ok(Value::str(""));
+    }
+    let value = elaborator.materialize_one(args.positional[0].0.clone(), span)?;
+    let host = elaborator.host.clone();
+    Ok(Value::str(&host.format(&value, None, span)?))
+}
+
+pub(super) fn is_function(_: &mut Elaborator, args: &Args, _: Span) -> Result<Value> {
+    Ok(Value::bool(matches!(
+        args.positional[0].0,
+        Value::Fn(_) | Value::Builtin(_)
+    )))
+}

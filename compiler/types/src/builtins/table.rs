@@ -1,0 +1,604 @@
+//! The table of builtins: name, parameters, action, one line of documentation. Adding one is
+//! adding a row.
+
+use super::{distributions, functions, params, shape};
+use crate::call::Args;
+use crate::grad::Kind;
+use crate::value::{Family, Value};
+use crate::{Elaborator, Result};
+use aec_ir::{Binary, Reduction, Unary};
+use aec_runtime::Elem;
+use aec_syntax::Span;
+
+/// A row of the table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BuiltinId(pub(super) usize);
+
+impl BuiltinId {
+    /// The name in scripts.
+    pub fn name(self) -> &'static str {
+        TABLE[self.0].name
+    }
+
+    /// One line for `:doc`.
+    pub fn doc(self) -> &'static str {
+        TABLE[self.0].doc
+    }
+}
+
+/// What a builtin does.
+#[derive(Clone, Copy)]
+pub(super) enum Action {
+    /// Elementwise, of one tensor.
+    Unary(Unary),
+    /// Elementwise, of two.
+    Binary(Binary),
+    /// Reduces everything with one argument, elementwise with two.
+    Extreme(Reduction, Binary),
+    /// Sum or mean of everything.
+    Sum { mean: bool },
+    /// All or any.
+    Truth(Reduction),
+    /// Place of the largest or smallest, of a vector.
+    Place(Reduction),
+    /// Conversion to an element type; none means the float in force.
+    Convert(Option<Elem>),
+    /// A tensor of one number.
+    Fill(Option<f64>),
+    /// A derivative of a function.
+    Derivative(Kind),
+    /// A distribution.
+    Distribution(Family),
+    /// An effect of the host.
+    Effect(Checked),
+    /// Anything else.
+    Other(fn(&mut Elaborator, &Args, Span) -> Result<Value>),
+    /// Part of the language, not compiled yet.
+    NotYet,
+}
+
+/// What an effect gives while a script is checked.
+#[derive(Clone, Copy)]
+pub(super) enum Checked {
+    /// Nothing.
+    Unit,
+    /// Its first argument.
+    First,
+    /// A float tensor of that many axes whose sizes are read from a file.
+    Sizes(&'static [&'static str]),
+    /// A vector of ints from a file.
+    Ints,
+    /// The bundled digits.
+    Digits,
+    /// Something that is only known when it runs.
+    Unknown,
+    /// A string.
+    Str,
+    /// An int.
+    Int,
+}
+
+pub(super) struct Row {
+    pub(super) name: &'static str,
+    /// In `core`, the library's own module, not in scope of scripts.
+    pub(super) core: bool,
+    pub(super) params: &'static [&'static str],
+    pub(super) action: Action,
+    doc: &'static str,
+}
+
+const fn row(
+    name: &'static str,
+    params: &'static [&'static str],
+    action: Action,
+    doc: &'static str,
+) -> Row {
+    Row {
+        name,
+        core: false,
+        params,
+        action,
+        doc,
+    }
+}
+
+const fn core(
+    name: &'static str,
+    params: &'static [&'static str],
+    action: Action,
+    doc: &'static str,
+) -> Row {
+    Row {
+        name,
+        core: true,
+        params,
+        action,
+        doc,
+    }
+}
+
+const X: &[&str] = &["x"];
+const AB: &[&str] = &["a", "b"];
+const F: &[&str] = &["f"];
+
+pub(super) static TABLE: &[Row] = &[
+    row(
+        "exp",
+        X,
+        Action::Unary(Unary::Exp),
+        "e to the x, elementwise",
+    ),
+    row(
+        "log",
+        X,
+        Action::Unary(Unary::Log),
+        "natural logarithm, elementwise",
+    ),
+    row(
+        "log1p",
+        X,
+        Action::Unary(Unary::Log1p),
+        "log(1 + x), exact near 0",
+    ),
+    row(
+        "expm1",
+        X,
+        Action::Unary(Unary::Expm1),
+        "exp(x) - 1, exact near 0",
+    ),
+    row(
+        "sqrt",
+        X,
+        Action::Unary(Unary::Sqrt),
+        "square root, elementwise",
+    ),
+    row("sin", X, Action::Unary(Unary::Sin), "sine"),
+    row("cos", X, Action::Unary(Unary::Cos), "cosine"),
+    row("tanh", X, Action::Unary(Unary::Tanh), "hyperbolic tangent"),
+    row(
+        "logistic",
+        X,
+        Action::Unary(Unary::Logistic),
+        "1 / (1 + exp(-x))",
+    ),
+    row("erf", X, Action::Unary(Unary::Erf), "error function"),
+    row("abs", X, Action::Unary(Unary::Abs), "absolute value"),
+    row("sign", X, Action::Unary(Unary::Sign), "-1, 0 or 1"),
+    row(
+        "floor",
+        X,
+        Action::Unary(Unary::Floor),
+        "largest whole number not above",
+    ),
+    row(
+        "mod",
+        AB,
+        Action::Binary(Binary::Mod),
+        "remainder of floor division",
+    ),
+    row(
+        "max",
+        AB,
+        Action::Extreme(Reduction::Max, Binary::Max),
+        "largest of all entries, or of two values elementwise",
+    ),
+    row(
+        "min",
+        AB,
+        Action::Extreme(Reduction::Min, Binary::Min),
+        "smallest of all entries, or of two values elementwise",
+    ),
+    row("sum", X, Action::Sum { mean: false }, "sum of all entries"),
+    row("mean", X, Action::Sum { mean: true }, "mean of all entries"),
+    row(
+        "all",
+        X,
+        Action::Truth(Reduction::All),
+        "whether all entries hold",
+    ),
+    row(
+        "any",
+        X,
+        Action::Truth(Reduction::Any),
+        "whether any entry holds",
+    ),
+    row(
+        "argmax",
+        X,
+        Action::Place(Reduction::Max),
+        "index of the first largest entry",
+    ),
+    row(
+        "argmin",
+        X,
+        Action::Place(Reduction::Min),
+        "index of the first smallest entry",
+    ),
+    row(
+        "real",
+        X,
+        Action::Convert(None),
+        "as the float type in force",
+    ),
+    row("f32", X, Action::Convert(Some(Elem::F32)), "as f32"),
+    row("f64", X, Action::Convert(Some(Elem::F64)), "as f64"),
+    row(
+        "int",
+        X,
+        Action::Convert(Some(Elem::I64)),
+        "as int, towards zero",
+    ),
+    row(
+        "i32",
+        X,
+        Action::Convert(Some(Elem::I32)),
+        "as i32, towards zero",
+    ),
+    row(
+        "i64",
+        X,
+        Action::Convert(Some(Elem::I64)),
+        "as i64, towards zero",
+    ),
+    row(
+        "bool",
+        X,
+        Action::Convert(Some(Elem::Bool)),
+        "whether not 0",
+    ),
+    row(
+        "zeros",
+        &["shape"],
+        Action::Fill(Some(0.0)),
+        "a tensor of zeros: zeros[3, 4]",
+    ),
+    row(
+        "ones",
+        &["shape"],
+        Action::Fill(Some(1.0)),
+        "a tensor of ones: ones[3]",
+    ),
+    row(
+        "fill",
+        &["v", "shape"],
+        Action::Fill(None),
+        "a tensor of one value",
+    ),
+    row(
+        "concat",
+        &[],
+        Action::Other(shape::concat),
+        "tensors one after the other along `axis`",
+    ),
+    row(
+        "split",
+        &["x", "k"],
+        Action::Other(shape::split),
+        "k equal parts as a tuple",
+    ),
+    row(
+        "reshape",
+        &["x", "shape"],
+        Action::Other(shape::reshape),
+        "the same entries in another shape",
+    ),
+    row(
+        "flatten",
+        X,
+        Action::Other(shape::flatten),
+        "all entries as a vector",
+    ),
+    row(
+        "permute",
+        &["x", "axes"],
+        Action::Other(shape::permute),
+        "axes in another order",
+    ),
+    row(
+        "broadcast",
+        &["x", "shape"],
+        Action::Other(shape::broadcast),
+        "x repeated along new leading axes",
+    ),
+    row(
+        "pad",
+        &["x", "widths", "with"],
+        Action::Other(shape::pad),
+        "x with a border",
+    ),
+    row(
+        "reverse",
+        X,
+        Action::Other(shape::reverse),
+        "the first axis in opposite order",
+    ),
+    row(
+        "shape",
+        X,
+        Action::Other(shape::shape),
+        "the sizes as a list",
+    ),
+    row(
+        "len",
+        X,
+        Action::Other(shape::len),
+        "size of the first axis, or of a list",
+    ),
+    row(
+        "cumsum",
+        X,
+        Action::Other(shape::cumsum),
+        "running sums of a vector",
+    ),
+    row(
+        "argsort",
+        X,
+        Action::Other(shape::argsort),
+        "indices that sort a vector",
+    ),
+    row(
+        "select",
+        &["c", "a", "b"],
+        Action::Other(functions::select),
+        "a where c holds, else b",
+    ),
+    row(
+        "map",
+        &[],
+        Action::Other(functions::map),
+        "f of each entry of the first axis",
+    ),
+    row(
+        "reduce",
+        &["f", "s0", "xs"],
+        Action::Other(functions::reduce),
+        "folds a list",
+    ),
+    row(
+        "grad",
+        F,
+        Action::Derivative(Kind::Grad),
+        "gradient of a function with a real result",
+    ),
+    row(
+        "value_and_grad",
+        F,
+        Action::Derivative(Kind::ValueAndGrad),
+        "value and gradient",
+    ),
+    row(
+        "jacobian",
+        F,
+        Action::Derivative(Kind::Jacobian),
+        "all first derivatives",
+    ),
+    row(
+        "jvp",
+        F,
+        Action::Derivative(Kind::Jvp),
+        "value and directional derivative: jvp(f)(x, v)",
+    ),
+    row(
+        "vjp",
+        F,
+        Action::Derivative(Kind::Vjp),
+        "gradient of c · f: vjp(f)(x, c)",
+    ),
+    row(
+        "hessian_vector",
+        F,
+        Action::Derivative(Kind::HessianVector),
+        "second derivative along v: hessian_vector(f)(x, v)",
+    ),
+    row(
+        "stop",
+        X,
+        Action::Other(functions::stop),
+        "x, whose gradient is zero",
+    ),
+    row(
+        "batch_mean",
+        X,
+        Action::Other(functions::batch_mean),
+        "mean over the current batch",
+    ),
+    row(
+        "seeded",
+        &["f", "k"],
+        Action::Other(functions::seeded),
+        "f with draws fixed by k",
+    ),
+    row(
+        "normal",
+        &["mu", "sigma"],
+        Action::Distribution(Family::Normal),
+        "the normal distribution",
+    ),
+    row(
+        "uniform",
+        &["a", "b"],
+        Action::Distribution(Family::Uniform),
+        "uniform between a and b",
+    ),
+    row(
+        "bernoulli",
+        &["p"],
+        Action::Distribution(Family::Bernoulli),
+        "1 with probability p",
+    ),
+    row(
+        "categorical",
+        &["logits", "weights"],
+        Action::Distribution(Family::Categorical),
+        "one of n, by logits or weights",
+    ),
+    row(
+        "gumbel",
+        &[],
+        Action::Distribution(Family::Gumbel),
+        "the standard Gumbel distribution",
+    ),
+    row(
+        "permutation",
+        &["n"],
+        Action::Distribution(Family::Permutation),
+        "an order of 0..n",
+    ),
+    row(
+        "log_prob",
+        &["d", "x"],
+        Action::Other(distributions::log_prob),
+        "log density, summed over the event",
+    ),
+    row(
+        "entropy",
+        &["d"],
+        Action::Other(distributions::entropy),
+        "entropy, summed over the event",
+    ),
+    row(
+        "kl",
+        &["q", "p"],
+        Action::Other(distributions::kl),
+        "divergence of q from p, summed over the event",
+    ),
+    row(
+        "freeze",
+        &["m"],
+        Action::Other(functions::freeze),
+        "m, left alone by training",
+    ),
+    row(
+        "with",
+        &["m"],
+        Action::Other(functions::with),
+        "a copy with changed params or fields: with(m, W = v)",
+    ),
+    row("str", X, Action::Other(functions::to_str), "as text"),
+    row(
+        "save",
+        &["m", "path"],
+        Action::Effect(Checked::Unit),
+        "writes weights to a file",
+    ),
+    row(
+        "load",
+        &["m", "path"],
+        Action::Effect(Checked::First),
+        "reads weights from a file",
+    ),
+    row(
+        "eval",
+        &["m", "on", "metrics"],
+        Action::Effect(Checked::Unknown),
+        "loss and metrics of a model on data",
+    ),
+    row("debug", X, Action::Effect(Checked::First), "x, printed"),
+    core(
+        "read_csv",
+        &["path"],
+        Action::Effect(Checked::Sizes(&["rows", "cols"])),
+        "numbers of a CSV file",
+    ),
+    core(
+        "read_idx",
+        &["path"],
+        Action::Effect(Checked::Unknown),
+        "an IDX file, bytes scaled to 0..1",
+    ),
+    core(
+        "read_labels",
+        &["path"],
+        Action::Effect(Checked::Ints),
+        "ints of an IDX file",
+    ),
+    core(
+        "read_text",
+        &["path"],
+        Action::Effect(Checked::Str),
+        "a text file",
+    ),
+    core(
+        "digits",
+        &[],
+        Action::Effect(Checked::Digits),
+        "the bundled digits",
+    ),
+    core(
+        "plot_grid",
+        &["rows", "path"],
+        Action::Effect(Checked::Unit),
+        "pictures in a grid",
+    ),
+    core(
+        "shuffle",
+        &["x", "seed"],
+        Action::Effect(Checked::First),
+        "rows in random order",
+    ),
+    core(
+        "batches",
+        &["x", "b"],
+        Action::Effect(Checked::Unknown),
+        "a list of batches",
+    ),
+    core(
+        "file_size",
+        &["path"],
+        Action::Effect(Checked::Int),
+        "bytes of a file",
+    ),
+    core(
+        "sum_first",
+        X,
+        Action::Other(shape::sum_first),
+        "sum over the first axis",
+    ),
+    core(
+        "max_first",
+        X,
+        Action::Other(shape::max_first),
+        "largest over the first axis",
+    ),
+    core(
+        "is_function",
+        X,
+        Action::Other(functions::is_function),
+        "whether x can be called",
+    ),
+    core(
+        "params_map",
+        &[],
+        Action::Other(params::map),
+        "f leaf by leaf",
+    ),
+    core(
+        "params_zeros",
+        &["m"],
+        Action::Other(params::zeros),
+        "zeros like the trained leaves",
+    ),
+    core(
+        "params_count",
+        &["m"],
+        Action::Other(params::count),
+        "number of trained entries",
+    ),
+    core(
+        "params_dot",
+        AB,
+        Action::Other(params::dot),
+        "inner product over all leaves",
+    ),
+    row("scan", &[], Action::NotYet, ""),
+    row("iterate", &[], Action::NotYet, ""),
+    row("while", &[], Action::NotYet, ""),
+    row("fold", &[], Action::NotYet, ""),
+    row("unfold", &[], Action::NotYet, ""),
+    row("nodes", &[], Action::NotYet, ""),
+    row("leaves", &[], Action::NotYet, ""),
+    row("mask", &[], Action::NotYet, ""),
+    row("hide", &[], Action::NotYet, ""),
+    row("observed", &[], Action::NotYet, ""),
+    row("lstsq", &[], Action::NotYet, ""),
+];
