@@ -376,6 +376,11 @@ impl Elaborator {
         } else {
             rounds
         };
+        let mut assigned = Vec::new();
+        if self.checking() {
+            assigned_names(body, &mut assigned);
+        }
+        let before: Vec<Option<Value>> = assigned.iter().map(|name| scope.lookup(name)).collect();
         for (index, item) in rounds.into_iter().enumerate() {
             let inner = scope.child();
             // A loop's counter is an input of what is compiled, so that rounds share it.
@@ -384,6 +389,21 @@ impl Elaborator {
             let result = self.statements(body, &inner);
             self.round = outer;
             result?;
+        }
+        // One round was checked for all: what it leaves in a name is only known to be what any
+        // number of rounds leaves there if it has the type that it had before.
+        for (name, before) in assigned.iter().zip(before) {
+            let after = scope.lookup(name);
+            let value = match before.zip(after) {
+                Some((before, after)) if same_type(&before, &after) => {
+                    crate::leaves::map_tensors(&after, &mut |tensor| Tensor {
+                        ty: tensor.ty.clone(),
+                        repr: crate::value::Repr::Unknown,
+                    })
+                }
+                _ => Value::Unknown,
+            };
+            scope.assign(name, value);
         }
         Ok(())
     }
@@ -563,6 +583,70 @@ impl Elaborator {
             ExprKind::Paren(inner) => self.has_effect(inner),
             _ => false,
         }
+    }
+}
+
+/// Names that statements assign to.
+fn assigned_names(stmts: &[Stmt], names: &mut Vec<Rc<str>>) {
+    fn of_pattern(pattern: &Pattern, names: &mut Vec<Rc<str>>) {
+        match pattern {
+            Pattern::Name(name) => names.push(name.name.clone()),
+            Pattern::Wildcard(_) => {}
+            Pattern::Tuple(parts, _) => parts.iter().for_each(|part| of_pattern(part, names)),
+            Pattern::Record(parts, _) => {
+                parts.iter().for_each(|(_, part)| of_pattern(part, names));
+            }
+        }
+    }
+    for stmt in stmts {
+        match &stmt.kind {
+            StmtKind::Assign { target, .. } => of_pattern(target, names),
+            StmtKind::For { body, .. } => assigned_names(body, names),
+            StmtKind::If {
+                then, otherwise, ..
+            } => {
+                assigned_names(then, names);
+                otherwise
+                    .iter()
+                    .for_each(|body| assigned_names(body, names));
+            }
+            StmtKind::Let { .. }
+            | StmtKind::Fn(_)
+            | StmtKind::Print(_)
+            | StmtKind::Assert { .. }
+            | StmtKind::Expr(_)
+            | StmtKind::Error => {}
+        }
+    }
+}
+
+/// Whether two values have the same type, sizes included.
+fn same_type(a: &Value, b: &Value) -> bool {
+    let fields = |a: &[(Rc<str>, Value)], b: &[(Rc<str>, Value)]| {
+        a.len() == b.len()
+            && a.iter()
+                .zip(b)
+                .all(|((m, x), (n, y))| m == n && same_type(x, y))
+    };
+    match (a, b) {
+        (Value::Tensor(a), Value::Tensor(b)) => {
+            a.ty.elem == b.ty.elem
+                && a.ty.rank() == b.ty.rank()
+                && a.ty
+                    .shape
+                    .iter()
+                    .zip(&b.ty.shape)
+                    .all(|(x, y)| x.size == y.size)
+        }
+        (Value::Tuple(a), Value::Tuple(b)) => {
+            a.len() == b.len() && a.iter().zip(b.iter()).all(|(x, y)| same_type(x, y))
+        }
+        (Value::Record(a), Value::Record(b)) => fields(a, b),
+        (Value::Model(a), Value::Model(b)) => {
+            Rc::ptr_eq(&a.template, &b.template) && fields(&a.params, &b.params)
+        }
+        (Value::Str(_), Value::Str(_)) => true,
+        _ => false,
     }
 }
 
