@@ -396,10 +396,10 @@ impl Elaborator {
             let after = scope.lookup(name);
             let value = match before.zip(after) {
                 Some((before, after)) if same_type(&before, &after) => {
-                    crate::leaves::map_tensors(&after, &mut |tensor| Tensor {
-                        ty: tensor.ty.clone(),
-                        repr: crate::value::Repr::Unknown,
-                    })
+                    let unknown = crate::leaves(&after)
+                        .into_iter()
+                        .map(|leaf| forget(leaf.tensor));
+                    crate::with_leaves(&after, &mut unknown.into_iter(), false)
                 }
                 _ => Value::Unknown,
             };
