@@ -13,12 +13,13 @@ use crate::memory::{Block, read_tensor, tensor_bytes};
 use crate::sort;
 use aec_ir::Type;
 use aec_kernels::lir::Kernel;
-use aec_kernels::plan::{BufferRef, Gemm, Matrix, Place, Plan, StepKind};
+use aec_kernels::plan::{BufferRef, Gemm, LoopStep, Matrix, Place, Plan, Step, StepKind};
 use aec_runtime::gemm::{Batch, EpilogueCall, GemmCall, Isa, MatRef};
 use aec_runtime::pool::{Pool, flush_denormals};
 use aec_runtime::{Elem, Tensor, gemm};
 use aec_syntax::Span;
 use cranelift_entity::{EntityRef, PrimaryMap};
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -123,25 +124,62 @@ enum Action {
         grain: usize,
         parts: usize,
     },
-    Gemm32(GemmCall<f32>, Batch),
-    Gemm64(GemmCall<f64>, Batch),
+    Gemm32(Product<f32>),
+    Gemm64(Product<f64>),
     Copy {
-        from: *const u8,
-        to: *mut u8,
+        at: usize,
         bytes: usize,
     },
     ArgSort {
         elem: Elem,
-        from: *const u8,
-        to: *mut i64,
+        at: usize,
         rows: usize,
         len: usize,
     },
     Guard {
         elem: Elem,
-        at: *const u8,
+        at: usize,
         span: Span,
     },
+    Loop(Rounds),
+}
+
+/// A product whose matrices begin where the table's entries `at..at + 3` lead.
+struct Product<T> {
+    call: GemmCall<T>,
+    batch: Batch,
+    at: usize,
+    /// Elements from there to the first one, of A, B and C.
+    offsets: [usize; 3],
+}
+
+impl<T: Copy> Product<T> {
+    fn call(&self, table: &[Cell<*mut u8>]) -> GemmCall<T> {
+        let side = |nth: usize| {
+            table[self.at + nth]
+                .get()
+                .cast::<T>()
+                .wrapping_add(self.offsets[nth])
+        };
+        let mut call = self.call;
+        call.a.ptr = side(0).cast_const();
+        call.b.ptr = side(1).cast_const();
+        call.c = side(2);
+        call
+    }
+}
+
+/// A loop, resolved.
+struct Rounds {
+    count: usize,
+    reverse: bool,
+    /// Place in the table of the index; the exit's flags follow it if there is one.
+    at: usize,
+    /// Number of the exit's flags.
+    exit: Option<usize>,
+    actions: Vec<Action>,
+    /// Entries of the table that move with each round, and by how many bytes.
+    moves: Vec<(usize, isize)>,
 }
 
 /// The memory of one stream of execution. Everything starts as zeros.
@@ -158,7 +196,7 @@ pub struct Instance {
     status: *mut i64,
     arena: *mut u8,
     /// Pointers of all steps' buffers; actions hold places in it, epilogues point into it.
-    table: Box<[*mut u8]>,
+    table: Box<[Cell<*mut u8>]>,
     actions: Vec<Action>,
 }
 
@@ -345,7 +383,7 @@ impl Instance {
             Action::Kernel { func, at } => {
                 // SAFETY: the table holds the kernel's pointers from `at` on, as its
                 // buffers ask; it takes no args.
-                unsafe { func(self.table.as_ptr().add(*at), [0i64; 2].as_ptr()) };
+                unsafe { func(self.table[*at..].as_ptr().cast(), [0i64; 2].as_ptr()) };
             }
             Action::SharedKernel {
                 func,
@@ -355,7 +393,7 @@ impl Instance {
                 parts,
             } => {
                 let units = extent.div_ceil(*grain);
-                let table = Shared(self.table[*at..].as_ptr());
+                let table = Shared(self.table[*at..].as_ptr().cast());
                 let run_part = |part: usize| {
                     let low = (part * units / parts * grain).min(*extent);
                     let high = ((part + 1) * units / parts * grain).min(*extent);
@@ -370,38 +408,84 @@ impl Instance {
                     self.pool.run(*parts, run_part);
                 }
             }
-            Action::Gemm32(call, batch) => {
+            Action::Gemm32(product) => {
+                let call = product.call(&self.table);
                 // SAFETY: the plan's matrices lie inside their buffers and do not overlap.
-                unsafe { gemm::gemm_batched_f32(call, batch, self.isa, &self.pool) };
+                unsafe { gemm::gemm_batched_f32(&call, &product.batch, self.isa, &self.pool) };
             }
-            Action::Gemm64(call, batch) => {
+            Action::Gemm64(product) => {
+                let call = product.call(&self.table);
                 // SAFETY: as above.
-                unsafe { gemm::gemm_batched_f64(call, batch, self.isa, &self.pool) };
+                unsafe { gemm::gemm_batched_f64(&call, &product.batch, self.isa, &self.pool) };
             }
-            Action::Copy { from, to, bytes } => {
+            Action::Copy { at, bytes } => {
+                let (from, to) = (self.table[*at].get(), self.table[at + 1].get());
                 // SAFETY: both buffers have so many bytes.
-                unsafe { std::ptr::copy(*from, *to, *bytes) };
+                unsafe { std::ptr::copy(from.cast_const(), to, *bytes) };
             }
             Action::ArgSort {
                 elem,
-                from,
-                to,
+                at,
                 rows,
                 len,
             } => {
+                let (from, to) = (self.table[*at].get(), self.table[at + 1].get());
                 // SAFETY: both buffers have `rows * len` elements.
-                unsafe { sort::argsort(*elem, *from, *to, *rows, *len) };
+                unsafe { sort::argsort(*elem, from.cast_const(), to.cast(), *rows, *len) };
             }
+            Action::Loop(rounds) => self.rounds(rounds)?,
             Action::Guard { elem, at, span } => {
                 self.check_status()?;
                 // SAFETY: the buffer is a scalar.
-                let value = unsafe { scalar_at(*elem, *at) };
+                let value = unsafe { scalar_at(*elem, self.table[*at].get()) };
                 if !value.is_finite() {
                     return Err(RunError::NotFinite { span: *span, value });
                 }
             }
         }
         Ok(())
+    }
+
+    /// Goes round; afterwards the entries that moved are where they were.
+    fn rounds(&self, rounds: &Rounds) -> Result<(), RunError> {
+        let mut done = 0;
+        let mut outcome = Ok(());
+        while done < rounds.count && outcome.is_ok() {
+            if let Some(len) = rounds.exit {
+                let flags = self.table[rounds.at + 1].get().cast_const();
+                // SAFETY: the buffer has so many bools, of one byte each.
+                let all = (0..len).all(|at| unsafe { flags.add(at).read() } != 0);
+                if all {
+                    break;
+                }
+            }
+            let index = match rounds.reverse {
+                true => rounds.count - 1 - done,
+                false => done,
+            };
+            // SAFETY: the index is an i64 scalar of the arena.
+            unsafe {
+                self.table[rounds.at]
+                    .get()
+                    .cast::<i64>()
+                    .write(index as i64)
+            };
+            outcome = rounds
+                .actions
+                .iter()
+                .try_for_each(|action| self.act(action));
+            done += 1;
+            self.advance(rounds, 1);
+        }
+        self.advance(rounds, -(done as isize));
+        outcome
+    }
+
+    fn advance(&self, rounds: &Rounds, by: isize) {
+        for &(at, stride) in &rounds.moves {
+            let entry = &self.table[at];
+            entry.set(entry.get().wrapping_offset(by * stride));
+        }
     }
 
     fn check_status(&self) -> Result<(), RunError> {
@@ -429,64 +513,153 @@ impl Instance {
     fn resolve(&mut self) {
         let exe = Arc::clone(&self.exe);
         let plan = &exe.plan;
-        let places: PrimaryMap<BufferRef, *mut u8> = plan
-            .buffers
-            .values()
-            .map(|buffer| match &buffer.place {
+        let mut places: PrimaryMap<BufferRef, *mut u8> = PrimaryMap::new();
+        for buffer in plan.buffers.values() {
+            places.push(match &buffer.place {
                 Place::Input(at) => self.inputs[*at as usize],
                 Place::Output(at) => self.outputs[*at as usize],
                 // SAFETY: the plan's offsets lie inside its arena.
                 Place::Arena(offset) => unsafe { self.arena.add(*offset) },
                 Place::Constant(tensor) => tensor.as_ptr().cast_mut(),
                 Place::Status => self.status.cast(),
-            })
-            .collect();
-
-        let mut table: Vec<*mut u8> = Vec::new();
-        let mut starts: Vec<usize> = Vec::with_capacity(plan.steps.len());
-        for step in &plan.steps {
-            starts.push(table.len());
-            match &step.kind {
-                StepKind::Kernel { buffers, .. } => {
-                    table.extend(buffers.iter().map(|&buffer| places[buffer]));
+                Place::Slot { .. } => std::ptr::null_mut(),
+            });
+        }
+        // Slots begin where their loop's first round is.
+        let mut loops = Vec::new();
+        all_loops(&plan.steps, &mut loops);
+        for looped in loops {
+            for &slot in &looped.slots {
+                if let Place::Slot { of, stride } = plan.buffers[slot].place {
+                    let first = match looped.reverse {
+                        true => looped.count.saturating_sub(1) * stride,
+                        false => 0,
+                    };
+                    places[slot] = places[of].wrapping_add(first);
                 }
-                StepKind::Gemm(gemm) => {
-                    if let Some((kernel, buffers)) = &gemm.epilogue {
-                        // Buffer 0 is the tile, whether or not the plan lists it.
-                        if buffers.len() < plan.kernels[*kernel].buffers.len() {
-                            table.push(std::ptr::null_mut());
-                        }
-                        table.extend(buffers.iter().map(|&buffer| places[buffer]));
-                    }
-                }
-                StepKind::Copy { .. } | StepKind::ArgSort { .. } | StepKind::Guard { .. } => {}
             }
         }
-        self.table = table.into_boxed_slice();
+
+        let mut listed = Vec::new();
+        list_buffers(plan, &plan.steps, &mut listed);
+        self.table = listed
+            .iter()
+            .map(|id| Cell::new(id.map_or(std::ptr::null_mut(), |id| places[id])))
+            .collect();
 
         let resolver = Resolver {
             exe: &exe,
-            places: &places,
+            listed: &listed,
             table: &self.table,
             threads: self.pool.threads(),
         };
-        self.actions = plan
-            .steps
-            .iter()
-            .zip(starts)
-            .map(|(step, at)| resolver.action(&step.kind, step.span, at))
-            .collect();
+        let mut at = 0;
+        self.actions = resolver.actions(&plan.steps, &mut at);
+    }
+}
+
+/// All loops, outer ones first.
+fn all_loops<'p>(steps: &'p [Step], out: &mut Vec<&'p LoopStep>) {
+    for step in steps {
+        if let StepKind::Loop(looped) = &step.kind {
+            out.push(looped);
+            all_loops(&looped.steps, out);
+        }
+    }
+}
+
+/// The buffers of the table's entries, step by step; none for a tile.
+fn list_buffers(plan: &Plan, steps: &[Step], out: &mut Vec<Option<BufferRef>>) {
+    for step in steps {
+        match &step.kind {
+            StepKind::Kernel { buffers, .. } => out.extend(buffers.iter().copied().map(Some)),
+            StepKind::Gemm(gemm) => {
+                out.extend([gemm.a.buffer, gemm.b.buffer, gemm.c.buffer].map(Some));
+                if let Some((kernel, buffers)) = &gemm.epilogue {
+                    // Buffer 0 is the tile, whether or not the plan lists it.
+                    if buffers.len() < plan.kernels[*kernel].buffers.len() {
+                        out.push(None);
+                    }
+                    out.extend(buffers.iter().copied().map(Some));
+                }
+            }
+            StepKind::Copy { from, to } | StepKind::ArgSort { from, to, .. } => {
+                out.extend([Some(*from), Some(*to)]);
+            }
+            StepKind::Guard { buffer } => out.push(Some(*buffer)),
+            StepKind::Loop(looped) => {
+                out.push(Some(looped.index));
+                if let Some(exit) = looped.exit {
+                    out.push(Some(exit));
+                }
+                list_buffers(plan, &looped.steps, out);
+            }
+        }
     }
 }
 
 struct Resolver<'a> {
     exe: &'a Executable,
-    places: &'a PrimaryMap<BufferRef, *mut u8>,
-    table: &'a [*mut u8],
+    listed: &'a [Option<BufferRef>],
+    table: &'a [Cell<*mut u8>],
     threads: usize,
 }
 
 impl Resolver<'_> {
+    /// The actions of steps whose table entries begin at `at`, which moves behind them.
+    fn actions(&self, steps: &[Step], at: &mut usize) -> Vec<Action> {
+        steps
+            .iter()
+            .map(|step| {
+                let start = *at;
+                match &step.kind {
+                    StepKind::Loop(looped) => self.rounds(looped, at),
+                    kind => {
+                        let mut entries = Vec::new();
+                        list_buffers(&self.exe.plan, std::slice::from_ref(step), &mut entries);
+                        *at += entries.len();
+                        self.action(kind, step.span, start)
+                    }
+                }
+            })
+            .collect()
+    }
+
+    fn rounds(&self, looped: &LoopStep, at: &mut usize) -> Action {
+        let start = *at;
+        *at += 1 + usize::from(looped.exit.is_some());
+        let actions = self.actions(&looped.steps, at);
+        let buffers = &self.exe.plan.buffers;
+        let mut moves = Vec::new();
+        for entry in start..*at {
+            // A slot moves with its own loop and with those of the stacks that it lies in.
+            let mut next = self.listed[entry];
+            let mut by = 0;
+            while let Some(id) = next {
+                next = match buffers[id].place {
+                    Place::Slot { of, stride } => {
+                        if looped.slots.contains(&id) {
+                            by += stride as isize;
+                        }
+                        Some(of)
+                    }
+                    _ => None,
+                };
+            }
+            if by != 0 {
+                moves.push((entry, if looped.reverse { -by } else { by }));
+            }
+        }
+        Action::Loop(Rounds {
+            count: looped.count,
+            reverse: looped.reverse,
+            at: start,
+            exit: looped.exit.map(|exit| buffers[exit].ty.len()),
+            actions,
+            moves,
+        })
+    }
+
     fn action(&self, kind: &StepKind, span: Span, at: usize) -> Action {
         let plan = &self.exe.plan;
         match kind {
@@ -510,27 +683,26 @@ impl Resolver<'_> {
                 }
             }
             StepKind::Gemm(gemm) => match plan.buffers[gemm.a.buffer].ty.elem {
-                Elem::F64 => Action::Gemm64(self.product(gemm, at), batch(gemm)),
-                Elem::F32 => Action::Gemm32(self.product(gemm, at), batch(gemm)),
+                Elem::F64 => Action::Gemm64(self.product(gemm, at)),
+                Elem::F32 => Action::Gemm32(self.product(gemm, at)),
                 elem => panic!("a matrix product of {elem}"),
             },
-            StepKind::Copy { from, to } => Action::Copy {
-                from: self.places[*from],
-                to: self.places[*to],
+            StepKind::Copy { from, .. } => Action::Copy {
+                at,
                 bytes: bytes(&plan.buffers[*from].ty),
             },
-            StepKind::ArgSort { from, to, len } => Action::ArgSort {
+            StepKind::ArgSort { from, len, .. } => Action::ArgSort {
                 elem: plan.buffers[*from].ty.elem,
-                from: self.places[*from],
-                to: self.places[*to].cast(),
+                at,
                 rows: plan.buffers[*from].ty.len().checked_div(*len).unwrap_or(0),
                 len: *len,
             },
             StepKind::Guard { buffer } => Action::Guard {
                 elem: plan.buffers[*buffer].ty.elem,
-                at: self.places[*buffer],
+                at,
                 span,
             },
+            StepKind::Loop(looped) => self.rounds(looped, &mut { at }),
         }
     }
 
@@ -546,12 +718,9 @@ impl Resolver<'_> {
             .max(1)
     }
 
-    fn product<T>(&self, gemm: &Gemm, at: usize) -> GemmCall<T> {
+    fn product<T>(&self, gemm: &Gemm, at: usize) -> Product<T> {
         let side = |matrix: &Matrix| MatRef {
-            ptr: self.places[matrix.buffer]
-                .cast::<T>()
-                .wrapping_add(matrix.offset)
-                .cast_const(),
+            ptr: std::ptr::null(),
             row_stride: matrix.row_stride,
             col_stride: matrix.col_stride,
         };
@@ -559,20 +728,25 @@ impl Resolver<'_> {
             let count = self.exe.plan.kernels[*kernel].buffers.len();
             EpilogueCall {
                 func: self.exe.code.function(kernel_index(*kernel)),
-                buffers: self.table[at..at + count].as_ptr(),
+                buffers: self.table[at + 3..at + 3 + count].as_ptr().cast(),
                 buffer_count: count,
             }
         });
-        GemmCall {
-            m: gemm.m,
-            n: gemm.n,
-            k: gemm.k,
-            a: side(&gemm.a),
-            b: side(&gemm.b),
-            c: side(&gemm.c).ptr.cast_mut(),
-            c_row_stride: gemm.c.row_stride,
-            accumulate: gemm.accumulate,
-            epilogue,
+        Product {
+            call: GemmCall {
+                m: gemm.m,
+                n: gemm.n,
+                k: gemm.k,
+                a: side(&gemm.a),
+                b: side(&gemm.b),
+                c: std::ptr::null_mut(),
+                c_row_stride: gemm.c.row_stride,
+                accumulate: gemm.accumulate,
+                epilogue,
+            },
+            batch: batch(gemm),
+            at,
+            offsets: [gemm.a.offset, gemm.b.offset, gemm.c.offset],
         }
     }
 }

@@ -117,6 +117,7 @@ fn check(seed: u64, Program { function, inputs }: &Program, fuse: bool) {
 fn programs_of_f32() {
     let options = Options {
         maps: false,
+        loops: true,
         ..Options::default()
     };
     for seed in 0..150 {
@@ -128,6 +129,7 @@ fn programs_of_f32() {
 fn programs_of_f32_unfused() {
     let options = Options {
         maps: false,
+        loops: true,
         ..Options::default()
     };
     for seed in 1000..1060 {
@@ -139,6 +141,7 @@ fn programs_of_f32_unfused() {
 fn programs_of_f64() {
     let options = Options {
         maps: false,
+        loops: true,
         elem: Elem::F64,
         ..Options::default()
     };
@@ -151,6 +154,7 @@ fn programs_of_f64() {
 fn long_programs() {
     let options = Options {
         maps: false,
+        loops: true,
         ops: 40,
         ..Options::default()
     };

@@ -134,9 +134,17 @@ pub fn show(session: &mut Session, wanted: &Wanted, name: &str, text: &str) -> (
 
 /// Each step that runs a kernel, with why it is one.
 fn kernels(plan: &aec_kernels::plan::Plan) -> String {
+    kernels_of(plan, &plan.steps, "")
+}
+
+fn kernels_of(
+    plan: &aec_kernels::plan::Plan,
+    steps: &[aec_kernels::plan::Step],
+    pad: &str,
+) -> String {
     use aec_kernels::plan::StepKind;
     let mut text = String::new();
-    for (at, step) in plan.steps.iter().enumerate() {
+    for (at, step) in steps.iter().enumerate() {
         let what = match &step.kind {
             StepKind::Kernel {
                 kernel, parallel, ..
@@ -163,8 +171,15 @@ fn kernels(plan: &aec_kernels::plan::Plan) -> String {
             StepKind::Copy { from, to } => format!("copy {from} to {to}"),
             StepKind::ArgSort { from, .. } => format!("argsort {from}"),
             StepKind::Guard { buffer } => format!("guard {buffer}"),
+            StepKind::Loop(looped) => format!("loop of {} rounds", looped.count),
         };
-        text.push_str(&format!("{at:>3}  {what}\n     {}\n", step.reason));
+        text.push_str(&format!(
+            "{pad}{at:>3}  {what}\n{pad}     {}\n",
+            step.reason
+        ));
+        if let StepKind::Loop(looped) = &step.kind {
+            text.push_str(&kernels_of(plan, &looped.steps, &format!("{pad}    ")));
+        }
     }
     text
 }

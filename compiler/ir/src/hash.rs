@@ -227,6 +227,14 @@ impl Hasher {
                 self.flags(active);
                 self.function(body);
             }
+            Op::Loop(looped) => {
+                self.word(26);
+                self.size(looped.count);
+                self.size(looped.carried);
+                self.size(looped.sliced);
+                self.flags(&[looped.reverse, looped.exit]);
+                self.function(&looped.body);
+            }
             Op::BatchMean => self.word(24),
             Op::Stop => self.word(25),
         }

@@ -2,7 +2,7 @@
 //! results are; builders, parser and verifier all ask here.
 
 use crate::function::{Function, Type};
-use crate::op::{Binary, Contract, Literal, Mode, Op, Reduction, Unary, literal_fits};
+use crate::op::{Binary, Contract, Literal, Loop, Mode, Op, Reduction, Unary, literal_fits};
 use aec_runtime::Elem;
 use smallvec::SmallVec;
 
@@ -326,6 +326,7 @@ fn rule(op: &Op, operands: &[Type]) -> Result<Rule, String> {
         Op::Map {
             size, mapped, body, ..
         } => map_rule(*size, mapped, body, operands),
+        Op::Loop(looped) => loop_rule(looped, operands),
         Op::Derivative { mode, active, body } => derivative_rule(*mode, active, body, operands),
         Op::BatchMean => {
             let [x] = fixed(operands)?;
@@ -409,6 +410,7 @@ fn check_given(op: &Op, operands: &[Type], result: &Type) -> Result<(), String> 
         | Op::CumSum { .. }
         | Op::ArgSort
         | Op::Map { .. }
+        | Op::Loop(_)
         | Op::Derivative { .. }
         | Op::BatchMean
         | Op::Stop => Err(format!("{} has no given type", op.name())),
@@ -566,6 +568,60 @@ fn map_rule(
             .iter()
             .map(|&result| with_front(size, body.ty(result)))
             .collect(),
+    ))
+}
+
+fn loop_rule(looped: &Loop, operands: &[Type]) -> Result<Rule, String> {
+    let body = &looped.body;
+    let (carried, slices) = (looped.carried, looped.first_slice());
+    ensure(
+        body.params.len() == operands.len() + 1 && operands.len() >= carried + looped.sliced,
+        || {
+            format!(
+                "{} operands for {carried} values of state, {} sequences and {} params",
+                operands.len(),
+                looped.sliced,
+                body.params.len()
+            )
+        },
+    )?;
+    ensure(*body.ty(body.params[0]) == Type::scalar(Elem::I64), || {
+        "the first param is no index".to_string()
+    })?;
+    for (place, ty) in operands.iter().enumerate() {
+        let param = body.ty(body.params[place + 1]);
+        let is_slice = (slices..looped.first_constant()).contains(&(place + 1));
+        let want = match is_slice {
+            true => with_front(looped.count, param),
+            false => param.clone(),
+        };
+        ensure(*ty == want, || {
+            format!("operand {place} has type {ty}, but the body wants {want}")
+        })?;
+    }
+    ensure(body.results.len() >= carried, || {
+        format!(
+            "{} results for {carried} values of state",
+            body.results.len()
+        )
+    })?;
+    for (place, ty) in operands.iter().take(carried).enumerate() {
+        let next = body.ty(body.results[place]);
+        ensure(next == ty, || {
+            format!("value {place} of the state has type {ty}, but the next one has {next}")
+        })?;
+    }
+    if looped.exit {
+        ensure(
+            carried > 0 && operands[0].elem == Elem::Bool && body.results.len() == carried,
+            || "an exit wants a state that begins with bools, and nothing yielded".to_string(),
+        )?;
+    }
+    let yielded = body.results[carried..]
+        .iter()
+        .map(|&result| with_front(looped.count, body.ty(result)));
+    Ok(Rule::Types(
+        operands[..carried].iter().cloned().chain(yielded).collect(),
     ))
 }
 

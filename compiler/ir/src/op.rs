@@ -181,6 +181,42 @@ pub enum Mode {
     Jacobian,
 }
 
+/// `count` rounds of a body, one after the other.
+///
+/// Operands: the initial state (`carried` values), then sequences (`sliced` values, each with a
+/// leading axis of size `count`), then constants. The body's params: the round's index (an i64
+/// scalar), the state, the round's entry of each sequence, the constants. The body's results:
+/// the next state, of the same types, then what each round yields. Results: the last state,
+/// then what was yielded, stacked along a new leading axis of size `count`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Loop {
+    /// Number of rounds.
+    pub count: usize,
+    /// Number of values that make up the state.
+    pub carried: usize,
+    /// Number of sequences.
+    pub sliced: usize,
+    /// Whether indices run from the last to 0; entries stay at their index.
+    pub reverse: bool,
+    /// The first value of the state is of `bool`; no further round runs once all of it holds.
+    /// The body leaves the state alone where it holds, and nothing is yielded.
+    pub exit: bool,
+    /// One round.
+    pub body: Box<Function>,
+}
+
+impl Loop {
+    /// Index of the first sequence among the body's params.
+    pub fn first_slice(&self) -> usize {
+        1 + self.carried
+    }
+
+    /// Index of the first constant among the body's params.
+    pub fn first_constant(&self) -> usize {
+        1 + self.carried + self.sliced
+    }
+}
+
 /// A TIR operation. Operands and results are kept by the [`Function`].
 #[derive(Clone, PartialEq, Debug)]
 pub enum Op {
@@ -301,6 +337,8 @@ pub enum Op {
         /// What is evaluated for each index.
         body: Box<Function>,
     },
+    /// Rounds of a body that carry a state; see [`Loop`].
+    Loop(Loop),
     /// Derivative of the body; see [`Mode`]. Expanded by `transform`, never run.
     Derivative {
         /// Which one.
@@ -338,6 +376,24 @@ pub enum Category {
 }
 
 impl Op {
+    /// The region that the op evaluates, if it has one.
+    pub fn body(&self) -> Option<&Function> {
+        match self {
+            Op::Map { body, .. } | Op::Derivative { body, .. } => Some(body),
+            Op::Loop(looped) => Some(&looped.body),
+            _ => None,
+        }
+    }
+
+    /// [`Op::body`], to be changed.
+    pub fn body_mut(&mut self) -> Option<&mut Function> {
+        match self {
+            Op::Map { body, .. } | Op::Derivative { body, .. } => Some(body),
+            Op::Loop(looped) => Some(&mut looped.body),
+            _ => None,
+        }
+    }
+
     /// The family.
     pub fn category(&self) -> Category {
         match self {
@@ -358,7 +414,7 @@ impl Op {
             | Op::Reverse { .. } => Category::Movement,
             Op::Gather { .. } | Op::ScatterAdd { .. } => Category::GatherScatter,
             Op::Draw { .. } => Category::Random,
-            Op::Map { .. } | Op::Derivative { .. } => Category::Control,
+            Op::Map { .. } | Op::Loop(_) | Op::Derivative { .. } => Category::Control,
         }
     }
 
@@ -387,6 +443,7 @@ impl Op {
             Op::ArgSort => "argsort",
             Op::Draw { .. } => "draw",
             Op::Map { .. } => "map",
+            Op::Loop(_) => "loop",
             Op::Derivative { .. } => "derivative",
             Op::BatchMean => "batch_mean",
             Op::Stop => "stop",

@@ -4,7 +4,7 @@
 use crate::function::{Function, Guard, Type, Value};
 use crate::lexer::{Placed, Token, tokens};
 use crate::op::{
-    Binary, Comparison, Contract, Distribution, Factor, Label, Labels, Literal, Mode, Op,
+    Binary, Comparison, Contract, Distribution, Factor, Label, Labels, Literal, Loop, Mode, Op,
     Reduction, Unary,
 };
 use crate::print::elem_named;
@@ -407,6 +407,7 @@ impl Parser {
             "argsort" => Op::ArgSort,
             "draw" => self.draw()?,
             "map" => return self.map(scope),
+            "loop" => return self.looped(scope),
             "derivative" => return self.derivative(scope),
             "batch_mean" => Op::BatchMean,
             "stop" => Op::Stop,
@@ -608,6 +609,32 @@ impl Parser {
             is_batch,
             body,
         };
+        Ok((op, operands))
+    }
+
+    /// `10 reverse exit (state; sequences; constants) { body }`
+    fn looped(&mut self, scope: &Scope) -> Parsed<(Op, Operands)> {
+        let count = self.size()?;
+        let reverse = self.eat_word("reverse");
+        let exit = self.eat_word("exit");
+        self.mark("(")?;
+        let mut operands = self.values(scope)?;
+        let carried = operands.len();
+        self.mark(";")?;
+        operands.extend(self.values(scope)?);
+        let sliced = operands.len() - carried;
+        self.mark(";")?;
+        operands.extend(self.values(scope)?);
+        self.mark(")")?;
+        let body = self.region()?;
+        let op = Op::Loop(Loop {
+            count,
+            carried,
+            sliced,
+            reverse,
+            exit,
+            body,
+        });
         Ok((op, operands))
     }
 

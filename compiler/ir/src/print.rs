@@ -318,6 +318,20 @@ impl Printer {
                 self.region(body, depth);
                 return;
             }
+            Op::Loop(looped) => {
+                self.put(&format!(
+                    " {}{}{} (",
+                    looped.count,
+                    if looped.reverse { " reverse" } else { "" },
+                    if looped.exit { " exit" } else { "" }
+                ));
+                let (state, rest) = operands.split_at(looped.carried.min(operands.len()));
+                let (slices, constants) = rest.split_at(looped.sliced.min(rest.len()));
+                let parts = [state, slices, constants].map(|part| part.join(", "));
+                self.put(&parts.join("; "));
+                self.region(&looped.body, depth);
+                return;
+            }
             Op::Derivative { mode, active, body } => {
                 self.put(&format!(" {} (", mode.name()));
                 let split = active.len().min(operands.len());

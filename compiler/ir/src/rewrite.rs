@@ -3,7 +3,6 @@
 
 use crate::function::{Function, Guard, Inst, InstData, Value};
 use crate::hash::Hasher;
-use crate::op::Op;
 use aec_syntax::Span;
 use cranelift_entity::{EntitySet, SecondaryMap, packed_option::PackedOption};
 use smallvec::SmallVec;
@@ -198,9 +197,8 @@ pub fn eliminate_dead(f: &mut Function) -> usize {
             for &operand in &data.operands {
                 live.insert(operand);
             }
-            match &mut data.op {
-                Op::Map { body, .. } | Op::Derivative { body, .. } => gone += eliminate_dead(body),
-                _ => {}
+            if let Some(body) = data.op.body_mut() {
+                gone += eliminate_dead(body);
             }
             kept.push(inst);
         } else {
@@ -272,9 +270,8 @@ pub fn sort_order(f: &mut Function) {
 pub fn for_each_function(f: &Function, visit: &mut impl FnMut(&Function)) {
     visit(f);
     for &inst in &f.order {
-        match &f.insts[inst].op {
-            Op::Map { body, .. } | Op::Derivative { body, .. } => for_each_function(body, visit),
-            _ => {}
+        if let Some(body) = f.insts[inst].op.body() {
+            for_each_function(body, visit);
         }
     }
 }
@@ -292,10 +289,10 @@ impl Function {
     /// nothing else in the arenas, in regions as well.
     pub fn compact(&self) -> Function {
         rebuild(self, |into, data, operands| {
+            data.op.body()?;
             let mut op = data.op.clone();
-            match &mut op {
-                Op::Map { body, .. } | Op::Derivative { body, .. } => **body = body.compact(),
-                _ => return None,
+            if let Some(body) = op.body_mut() {
+                *body = body.compact();
             }
             let types: SmallVec<[_; 1]> = data
                 .results
@@ -318,9 +315,8 @@ impl Function {
 fn strip_spans(f: &mut Function) {
     for data in f.insts.values_mut() {
         data.span = Span::NONE;
-        match &mut data.op {
-            Op::Map { body, .. } | Op::Derivative { body, .. } => strip_spans(body),
-            _ => {}
+        if let Some(body) = data.op.body_mut() {
+            strip_spans(body);
         }
     }
     for guard in &mut f.guards {

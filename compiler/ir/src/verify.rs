@@ -164,6 +164,10 @@ fn verify_inst(
             let path = format!("{path}/{} (map {size})", body.name);
             verify_in(body, &path, true, in_batch || *is_batch)?;
         }
+        Op::Loop(looped) => {
+            let path = format!("{path}/{} (loop {})", looped.body.name, looped.count);
+            verify_in(&looped.body, &path, true, in_batch)?;
+        }
         Op::Derivative { body, .. } => {
             let path = format!("{path}/{} (derivative)", body.name);
             verify_in(body, &path, true, in_batch)?;

@@ -126,6 +126,7 @@ fn all_families_occur() {
 fn options_are_kept() {
     let options = Options {
         maps: false,
+        loops: true,
         draws: false,
         smooth: true,
         empty: false,

@@ -153,6 +153,7 @@ fn contractions_follow_the_formula() {
         ops: 30,
         elem: aec_ir::Elem::F64,
         maps: false,
+        loops: true,
         draws: false,
         ..Options::default()
     };

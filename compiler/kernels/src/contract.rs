@@ -3,7 +3,7 @@
 //! result a value of its own, and numbers the run-time checks.
 
 use crate::coords;
-use crate::plan::CheckInfo;
+use crate::plan::{CheckInfo, Plan};
 use crate::views::{merge, trace};
 use aec_ir::rewrite::{self, ValueMap};
 use aec_ir::{Contract, Factor, Function, Inst, Label, Labels, Op, Type, Value};
@@ -60,6 +60,8 @@ pub struct Prepared {
     pub products: HashMap<Value, Product>,
     /// Copies that a product or a result needs: stored whatever fusion says.
     pub copies: EntitySet<Value>,
+    /// Plans of the bodies of loops.
+    pub loops: HashMap<Inst, Plan>,
     /// Check codes of gathers and scatters.
     pub checks: HashMap<Inst, i64>,
     /// Their meaning.
@@ -90,7 +92,7 @@ pub(crate) struct Preparer {
 }
 
 /// Prepares a function.
-pub fn prepare(f: &Function) -> Prepared {
+pub fn prepare(f: &Function, first_check: i64) -> Prepared {
     let (into, mut map) = rewrite::copy_params(f);
     let mut p = Preparer {
         out: Prepared {
@@ -127,7 +129,7 @@ pub fn prepare(f: &Function) -> Prepared {
             }
         }
     }
-    p.ends(f, &map);
+    p.ends(f, &map, first_check);
     p.out
 }
 
@@ -573,7 +575,7 @@ impl Preparer {
     }
 
     /// Results, guards, aliases and checks. Each result gets a value of its own.
-    fn ends(&mut self, f: &Function, map: &ValueMap) {
+    fn ends(&mut self, f: &Function, map: &ValueMap, first_check: i64) {
         rewrite::copy_ends(&mut self.out.f, f, map);
         let mut seen: EntitySet<Value> = EntitySet::new();
         for index in 0..self.out.f.results.len() {
@@ -613,7 +615,7 @@ impl Preparer {
             });
             self.out
                 .checks
-                .insert(inst, self.out.check_infos.len() as i64);
+                .insert(inst, first_check + self.out.check_infos.len() as i64);
         }
         self.out
             .products
@@ -707,7 +709,7 @@ mod tests {
         let dw = f.contract(&[(x, &[0, 1]), (g, &[0, 2])], &[1, 2], &[], 1.0, Span::NONE);
         let dx = f.contract(&[(g, &[0, 1]), (w, &[2, 1])], &[0, 2], &[], 1.0, Span::NONE);
         f.results = vec![y, dw, dx];
-        let p = prepare(&f);
+        let p = prepare(&f, 0);
         let at = |i: usize| p.products[&p.f.results[i]];
         assert_eq!((at(0).m, at(0).n, at(0).k), (32, 400, 784));
         assert_eq!((at(1).a.row_stride, at(1).a.col_stride), (1, 784));
@@ -731,7 +733,7 @@ mod tests {
             Span::NONE,
         );
         f.results = vec![s];
-        let p = prepare(&f);
+        let p = prepare(&f, 0);
         // batch (b, h) does not merge in q's memory: copies are needed.
         assert_eq!(p.products.len(), 1);
         let product = p.products.values().next().unwrap();
@@ -748,7 +750,7 @@ mod tests {
         let x = f.param(f32s(&[128, 784]), "x");
         let s = f.sum(x, &[0, 1], Span::NONE);
         f.results = vec![s];
-        let p = prepare(&f);
+        let p = prepare(&f, 0);
         assert_eq!(p.f.order.len(), 2);
         assert_eq!(p.f.dims(p.f.insts[p.f.order[0]].results[0]), &[128]);
     }

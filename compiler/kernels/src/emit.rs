@@ -402,6 +402,7 @@ impl<'a> Emitter<'a> {
                 | Op::ArgSort,
                 _,
             ) => Err(Fail::Illegal("this op writes its own buffer")),
+            (Op::Loop(_), _) => Err(Fail::Illegal("loops are steps of their own")),
             (Op::Map { .. } | Op::Derivative { .. } | Op::BatchMean, _) => {
                 Err(Fail::Illegal("transform expands this op"))
             }

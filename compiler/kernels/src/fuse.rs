@@ -33,6 +33,8 @@ pub enum Work {
     },
     /// A sort.
     ArgSort(Inst),
+    /// A loop.
+    Loop(Inst),
 }
 
 /// Something that runs as a whole: its steps follow one another.
@@ -153,9 +155,14 @@ impl<'a> Graph<'a> {
     fn fill(&mut self) -> Result<(), (Value, &'static str)> {
         let f = &self.prepared.f;
         for &v in &self.roots.order {
-            let Def::Result(inst, _) = f.values[v].def else {
+            let Def::Result(inst, nth) = f.values[v].def else {
                 continue;
             };
+            if matches!(f.insts[inst].op, Op::Loop(_)) && nth > 0 {
+                // The first result's cluster gives all.
+                self.owner.insert(v, self.owner[&f.insts[inst].results[0]]);
+                continue;
+            }
             let mut cluster = Cluster {
                 spec: Spec::root(f, v),
                 kind: ClusterKind::Plain,
@@ -178,6 +185,10 @@ impl<'a> Graph<'a> {
                 cluster.kind = ClusterKind::Special(inst);
                 if matches!(f.insts[inst].op, Op::ArgSort) {
                     cluster.loads = vec![f.insts[inst].operands[0]];
+                } else if matches!(f.insts[inst].op, Op::Loop(_)) {
+                    cluster.loads = f.insts[inst].operands.to_vec();
+                    cluster.loads.sort();
+                    cluster.loads.dedup();
                 } else {
                     for spec in special_specs(f, inst) {
                         let built = build(self.prepared, &self.roots.stored, &spec)
@@ -684,7 +695,18 @@ impl<'a> Graph<'a> {
             ClusterKind::Special(inst) => {
                 let result = f.insts[inst].results[0];
                 let span = f.insts[inst].span;
-                if matches!(f.insts[inst].op, Op::ArgSort) {
+                if matches!(f.insts[inst].op, Op::Loop(_)) {
+                    let mut loads = f.insts[inst].operands.to_vec();
+                    loads.sort();
+                    loads.dedup();
+                    Node {
+                        work: Work::Loop(inst),
+                        loads,
+                        stores: f.insts[inst].results.to_vec(),
+                        reason: "rounds that carry a state".to_string(),
+                        span,
+                    }
+                } else if matches!(f.insts[inst].op, Op::ArgSort) {
                     Node {
                         work: Work::ArgSort(inst),
                         loads: vec![f.insts[inst].operands[0]],

@@ -11,6 +11,7 @@ pub mod eval;
 mod fuse;
 pub mod kernel;
 pub mod lir;
+mod looped;
 pub mod math;
 pub mod nest;
 mod place;
@@ -45,18 +46,24 @@ impl Default for Options {
 /// Plans a function. `transform` has expanded all maps, derivatives and batch means; what is
 /// left of them is an error.
 pub fn plan(f: &Function, options: &Options) -> Result<plan::Plan, Diagnostic> {
+    plan_part(f, options, 0)
+}
+
+/// Plans a function or a loop's body, whose check codes begin after `first_check`.
+fn plan_part(f: &Function, options: &Options, first_check: i64) -> Result<plan::Plan, Diagnostic> {
     for &inst in &f.order {
         let data = &f.insts[inst];
-        if data.op.category() == aec_ir::Category::Control
-            || matches!(data.op, aec_ir::Op::BatchMean)
-        {
+        let is_region = data.op.category() == aec_ir::Category::Control;
+        let is_loop = matches!(data.op, aec_ir::Op::Loop(_));
+        if is_region && !is_loop || matches!(data.op, aec_ir::Op::BatchMean) {
             return Err(internal(
                 data.span,
                 format!("`{}` is left in a function to be planned", data.op.name()),
             ));
         }
     }
-    let prepared = contract::prepare(f);
+    let mut prepared = contract::prepare(f, first_check);
+    looped::plan_bodies(&mut prepared, options, first_check)?;
     let groups = fuse::fuse(&prepared, options)?;
     let plan = schedule::schedule(f, &prepared, groups)?;
     if cfg!(debug_assertions) {

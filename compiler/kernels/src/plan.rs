@@ -29,6 +29,14 @@ pub enum Place {
     Arena(usize),
     /// A constant of the plan.
     Constant(Arc<Tensor>),
+    /// The present round's entry of a stack: bytes `index * stride..` of another buffer. Only
+    /// inside of the [`StepKind::Loop`] that lists it among its slots.
+    Slot {
+        /// The stack; it may be a slot of a loop further out.
+        of: BufferRef,
+        /// Bytes between entries.
+        stride: usize,
+    },
     /// The status cells of [`crate::lir::Stmt::Check`]: two I64, zeroed before each run.
     Status,
 }
@@ -82,6 +90,26 @@ pub struct Gemm {
     pub epilogue: Option<(KernelRef, Vec<BufferRef>)>,
 }
 
+/// Steps that run `count` times. What they carry lies in buffers that they write in place.
+#[derive(Clone, PartialEq, Debug)]
+pub struct LoopStep {
+    /// Number of rounds.
+    pub count: usize,
+    /// Whether the index goes from the last to 0.
+    pub reverse: bool,
+    /// An i64 scalar that holds the round's index.
+    pub index: BufferRef,
+    /// A bool buffer: no further round runs once all of it holds.
+    pub exit: Option<BufferRef>,
+    /// One round.
+    pub steps: Vec<Step>,
+    /// Buffers with [`Place::Slot`] that move with this loop.
+    pub slots: Vec<BufferRef>,
+    /// What the rounds touch of the buffers around the loop, the index and the room for their
+    /// own temporaries among it.
+    pub touches: Vec<BufferRef>,
+}
+
 /// One step of a plan.
 #[derive(Clone, PartialEq, Debug)]
 pub enum StepKind {
@@ -113,6 +141,8 @@ pub enum StepKind {
         /// Length of a row.
         len: usize,
     },
+    /// Rounds of steps, see [`LoopStep`].
+    Loop(LoopStep),
     /// Stops the run with an error if the float scalar is not finite. Stands before every step
     /// that writes an input's memory.
     Guard {

@@ -1,7 +1,7 @@
 //! Plans and kernels as text, for `aec show` and for messages about broken kernels.
 
 use crate::lir::{Affine, Bound, Kernel, LirBinary, LirUnary, Loop, Stmt, ValKind};
-use crate::plan::{BufferRef, Gemm, Place, Plan, StepKind};
+use crate::plan::{BufferRef, Gemm, Place, Plan, Step, StepKind};
 use crate::schedule::buffers_of;
 use crate::tidy;
 use aec_syntax::{SourceMap, Span};
@@ -232,6 +232,7 @@ fn place_text(place: &Place) -> String {
         Place::Output(n) => format!("output {n}"),
         Place::Arena(offset) => format!("arena {offset}"),
         Place::Constant(_) => "constant".to_string(),
+        Place::Slot { of, stride } => format!("entry of {of}, {stride} bytes each"),
         Place::Status => "status".to_string(),
     }
 }
@@ -272,22 +273,32 @@ fn matrix_text(gemm: &Gemm, m: &crate::plan::Matrix) -> String {
     out
 }
 
-/// A plan as text: its steps with their reasons, its buffers and kernels, and what a run costs.
-pub fn describe(plan: &Plan, sources: Option<&SourceMap>) -> String {
+/// What the steps of a plan add up to.
+#[derive(Default)]
+struct Tally {
+    flops: f64,
+    bytes: usize,
+}
+
+/// Steps as text, indented by `depth`; they run `rounds` times.
+fn describe_steps(
+    plan: &Plan,
+    steps: &[Step],
+    sources: Option<&SourceMap>,
+    depth: usize,
+    rounds: usize,
+    tally: &mut Tally,
+) -> String {
     let mut out = String::new();
-    let mut flops = 0.0;
-    let mut bytes = 0usize;
-    let mut lives: HashMap<BufferRef, (usize, usize)> = HashMap::new();
-    let _ = writeln!(out, "plan {}: {} steps", plan.name, plan.steps.len());
-    for (at, step) in plan.steps.iter().enumerate() {
-        let mut touched = 0;
-        for buffer in buffers_of(&step.kind) {
-            let life = lives.entry(buffer).or_insert((at, at));
-            life.1 = at;
-            let ty = &plan.buffers[buffer].ty;
-            touched += ty.len() * ty.elem.bytes();
-        }
-        bytes += touched;
+    let pad = "  ".repeat(depth);
+    for (at, step) in steps.iter().enumerate() {
+        let touched: usize = buffers_of(&step.kind)
+            .into_iter()
+            .map(|buffer| {
+                let ty = &plan.buffers[buffer].ty;
+                ty.len() * ty.elem.bytes()
+            })
+            .sum();
         let (text, own) = match &step.kind {
             StepKind::Kernel {
                 kernel,
@@ -339,17 +350,67 @@ pub fn describe(plan: &Plan, sources: Option<&SourceMap>) -> String {
                 (format!("argsort {from} -> {to}, rows of {len}"), 0.0)
             }
             StepKind::Guard { buffer } => (format!("guard {buffer}"), 0.0),
+            StepKind::Loop(looped) => (
+                format!(
+                    "loop {} rounds{}{}, index {}",
+                    looped.count,
+                    if looped.reverse { " from the end" } else { "" },
+                    match looped.exit {
+                        Some(exit) => format!(" until {exit}"),
+                        None => String::new(),
+                    },
+                    looped.index
+                ),
+                0.0,
+            ),
         };
-        flops += own;
-        let _ = writeln!(out, "{at:4}  {text}{}", source(sources, step.span));
+        tally.flops += own * rounds as f64;
+        let _ = writeln!(out, "{at:4}  {pad}{text}{}", source(sources, step.span));
+        if let StepKind::Loop(looped) = &step.kind {
+            let _ = writeln!(out, "        {pad}{}", step.reason);
+            let rounds = rounds * looped.count;
+            out.push_str(&describe_steps(
+                plan,
+                &looped.steps,
+                sources,
+                depth + 1,
+                rounds,
+                tally,
+            ));
+            continue;
+        }
+        tally.bytes += touched * rounds;
         let _ = writeln!(
             out,
-            "        {}; {:.3} Mflop, {}",
+            "        {pad}{}; {:.3} Mflop, {}",
             step.reason,
             own / 1e6,
             size_text(touched)
         );
     }
+    out
+}
+
+/// A plan as text: its steps with their reasons, its buffers and kernels, and what a run costs.
+pub fn describe(plan: &Plan, sources: Option<&SourceMap>) -> String {
+    let mut out = String::new();
+    let mut lives: HashMap<BufferRef, (usize, usize)> = HashMap::new();
+    for (at, step) in plan.steps.iter().enumerate() {
+        for buffer in buffers_of(&step.kind) {
+            let life = lives.entry(buffer).or_insert((at, at));
+            life.1 = at;
+        }
+    }
+    let _ = writeln!(out, "plan {}: {} steps", plan.name, plan.steps.len());
+    let mut tally = Tally::default();
+    out.push_str(&describe_steps(
+        plan,
+        &plan.steps,
+        sources,
+        0,
+        1,
+        &mut tally,
+    ));
     let _ = writeln!(out, "buffers:");
     for (id, buffer) in &plan.buffers {
         let life = lives
@@ -370,8 +431,8 @@ pub fn describe(plan: &Plan, sources: Option<&SourceMap>) -> String {
         out,
         "arena {}; {:.3} Mflop and {} touched in each run",
         size_text(plan.arena_bytes),
-        flops / 1e6,
-        size_text(bytes)
+        tally.flops / 1e6,
+        size_text(tally.bytes)
     );
     out
 }

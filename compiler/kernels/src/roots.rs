@@ -49,6 +49,7 @@ pub(crate) fn writes_own_buffer(op: &Op) -> bool {
             | Op::ScatterAdd { .. }
             | Op::CumSum { .. }
             | Op::ArgSort
+            | Op::Loop(_)
     )
 }
 
@@ -92,6 +93,7 @@ fn own_cost(f: &Function, inst: Inst) -> f64 {
         | Op::CumSum { .. }
         | Op::ArgSort
         | Op::Map { .. }
+        | Op::Loop(_)
         | Op::Derivative { .. }
         | Op::BatchMean => f64::INFINITY,
     }
@@ -119,7 +121,9 @@ fn uses(prepared: &Prepared) -> SecondaryMap<Value, Uses> {
     let mut all: SecondaryMap<Value, Uses> = SecondaryMap::new();
     for &inst in f.order.iter().rev() {
         let data = &f.insts[inst];
-        let result = data.results[0];
+        let Some(&result) = data.results.first() else {
+            continue;
+        };
         let through = views::is_view(&data.op) && !prepared.copies.contains(result);
         for (nth, &operand) in data.operands.iter().enumerate() {
             let repeats = match &data.op {
@@ -178,6 +182,11 @@ pub(crate) fn choose_roots(
             Op::ArgSort => {
                 must.insert(data.operands[0]);
             }
+            Op::Loop(_) => {
+                for &operand in &data.operands {
+                    must.insert(operand);
+                }
+            }
             Op::Gather { .. } => {
                 let (base, _, _) = views::trace(f, data.operands[0], &|_| false);
                 must.insert(base);
@@ -195,6 +204,13 @@ pub(crate) fn choose_roots(
     let mut inline: SecondaryMap<Value, (f64, f64)> = SecondaryMap::new();
     for &inst in &f.order {
         let data = &f.insts[inst];
+        if matches!(data.op, Op::Loop(_)) {
+            for &v in &data.results {
+                stored.insert(v);
+                order.push(v);
+            }
+            continue;
+        }
         let v = data.results[0];
         if matches!(data.op, Op::Dense(_)) {
             stored.insert(v);

@@ -2,9 +2,9 @@
 //! so that a wrong place or order shows.
 
 use crate::eval::{Memory, Scalar, run};
-use crate::plan::{Gemm, Place, Plan, StepKind};
+use crate::plan::{BufferRef, Gemm, LoopStep, Place, Plan, Step, StepKind};
 use aec_runtime::{Data, Elem, Tensor};
-use cranelift_entity::EntityRef;
+use std::collections::HashMap;
 
 /// Why a plan stopped.
 #[derive(Clone, PartialEq, Debug)]
@@ -33,13 +33,20 @@ struct Mapped<'a> {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Spot {
+enum Region {
     Input(usize),
     Output(usize),
-    Arena(usize),
+    Arena,
     Status,
     Constant(usize),
     Tile,
+}
+
+/// A place in a region, in bytes.
+#[derive(Clone, Copy, Debug)]
+struct Spot {
+    region: Region,
+    offset: usize,
 }
 
 fn scalar_of(bytes: &[u8], elem: Elem) -> Scalar {
@@ -64,24 +71,26 @@ fn put(bytes: &mut [u8], value: Scalar) {
 
 impl Regions {
     fn bytes(&self, spot: Spot) -> (&[u8], usize) {
-        match spot {
-            Spot::Input(n) => (&self.inputs[n], 0),
-            Spot::Output(n) => (&self.outputs[n], 0),
-            Spot::Arena(offset) => (&self.arena, offset),
-            Spot::Status => (&self.status, 0),
-            Spot::Constant(n) => (&self.constants[n], 0),
-            Spot::Tile => (&[], 0),
-        }
+        let bytes: &[u8] = match spot.region {
+            Region::Input(n) => &self.inputs[n],
+            Region::Output(n) => &self.outputs[n],
+            Region::Arena => &self.arena,
+            Region::Status => &self.status,
+            Region::Constant(n) => &self.constants[n],
+            Region::Tile => &[],
+        };
+        (bytes, spot.offset)
     }
 
     fn bytes_mut(&mut self, spot: Spot) -> (&mut [u8], usize) {
-        match spot {
-            Spot::Input(n) => (&mut self.inputs[n], 0),
-            Spot::Output(n) => (&mut self.outputs[n], 0),
-            Spot::Arena(offset) => (&mut self.arena, offset),
-            Spot::Status => (&mut self.status, 0),
-            Spot::Constant(_) | Spot::Tile => panic!("not written"),
-        }
+        let bytes = match spot.region {
+            Region::Input(n) => &mut self.inputs[n],
+            Region::Output(n) => &mut self.outputs[n],
+            Region::Arena => &mut self.arena,
+            Region::Status => &mut self.status,
+            Region::Constant(_) | Region::Tile => panic!("not written"),
+        };
+        (bytes, spot.offset)
     }
 
     fn get(&self, spot: Spot, elem: Elem, at: i64) -> Scalar {
@@ -105,7 +114,7 @@ impl Regions {
 impl Memory for Mapped<'_> {
     fn load(&self, buffer: usize, at: i64) -> Scalar {
         let (elem, spot) = self.places[buffer];
-        if let Spot::Tile = spot {
+        if let Region::Tile = spot.region {
             let x = self.tile[usize::try_from(at).expect("a place in the tile")];
             return if elem == Elem::F32 {
                 Scalar::F32(x as f32)
@@ -158,22 +167,94 @@ pub fn run_plan(plan: &Plan, inputs: &[Tensor]) -> Result<Vec<Tensor>, Stopped> 
         status: vec![0; 16],
         constants: Vec::new(),
     };
-    let mut spots = Vec::new();
     for buffer in plan.buffers.values() {
-        spots.push(match &buffer.place {
-            Place::Input(n) => Spot::Input(*n as usize),
-            Place::Output(n) => Spot::Output(*n as usize),
-            Place::Arena(offset) => Spot::Arena(*offset),
-            Place::Constant(tensor) => {
-                constants.push(to_bytes(tensor));
-                Spot::Constant(constants.len() - 1)
-            }
-            Place::Status => Spot::Status,
-        });
+        if let Place::Constant(tensor) = &buffer.place {
+            constants.push(to_bytes(tensor));
+        }
     }
     regions.constants = constants;
-    let place = |b: &crate::plan::BufferRef| (plan.buffers[*b].ty.elem, spots[b.index()]);
-    for (at, step) in plan.steps.iter().enumerate() {
+    let mut rounds = Rounds::new();
+    run_steps(plan, &plan.steps, &mut rounds, &mut regions)?;
+    Ok(plan
+        .outputs
+        .iter()
+        .enumerate()
+        .map(|(index, ty)| {
+            let alias = plan.aliases.iter().find(|alias| alias.0 == index);
+            match alias {
+                Some(&(_, input)) => from_bytes(&regions.inputs[input], ty),
+                None => from_bytes(&regions.outputs[index], ty),
+            }
+        })
+        .collect())
+}
+
+/// The present index of each slot's loop.
+type Rounds = HashMap<BufferRef, usize>;
+
+fn spot(plan: &Plan, rounds: &Rounds, id: BufferRef) -> Spot {
+    let at = |region, offset| Spot { region, offset };
+    match &plan.buffers[id].place {
+        Place::Input(n) => at(Region::Input(*n as usize), 0),
+        Place::Output(n) => at(Region::Output(*n as usize), 0),
+        Place::Arena(offset) => at(Region::Arena, *offset),
+        Place::Constant(_) => {
+            let before = plan.buffers.iter().take_while(|(other, _)| *other != id);
+            let nth = before
+                .filter(|(_, buffer)| matches!(buffer.place, Place::Constant(_)))
+                .count();
+            at(Region::Constant(nth), 0)
+        }
+        Place::Slot { of, stride } => {
+            let stack = spot(plan, rounds, *of);
+            let index = rounds.get(&id).copied().unwrap_or(0);
+            at(stack.region, stack.offset + index * stride)
+        }
+        Place::Status => at(Region::Status, 0),
+    }
+}
+
+fn run_loop(
+    plan: &Plan,
+    looped: &LoopStep,
+    rounds: &mut Rounds,
+    regions: &mut Regions,
+) -> Result<(), Stopped> {
+    for round in 0..looped.count {
+        if let Some(exit) = looped.exit {
+            let flag = spot(plan, rounds, exit);
+            let all = (0..plan.buffers[exit].ty.len() as i64)
+                .all(|at| regions.get(flag, Elem::Bool, at) == Scalar::Bool(true));
+            if all {
+                break;
+            }
+        }
+        let index = match looped.reverse {
+            true => looped.count - 1 - round,
+            false => round,
+        };
+        let counter = spot(plan, rounds, looped.index);
+        regions.set(counter, 0, Scalar::I64(index as i64), Elem::I64);
+        for &slot in &looped.slots {
+            rounds.insert(slot, index);
+        }
+        run_steps(plan, &looped.steps, rounds, regions)?;
+    }
+    Ok(())
+}
+
+fn run_steps(
+    plan: &Plan,
+    steps: &[Step],
+    rounds: &mut Rounds,
+    regions: &mut Regions,
+) -> Result<(), Stopped> {
+    for (at, step) in steps.iter().enumerate() {
+        if let StepKind::Loop(looped) = &step.kind {
+            run_loop(plan, looped, rounds, regions)?;
+            continue;
+        }
+        let place = |b: &BufferRef| (plan.buffers[*b].ty.elem, spot(plan, rounds, *b));
         match &step.kind {
             StepKind::Kernel {
                 kernel,
@@ -181,7 +262,7 @@ pub fn run_plan(plan: &Plan, inputs: &[Tensor]) -> Result<Vec<Tensor>, Stopped> 
                 parallel,
             } => {
                 let mut memory = Mapped {
-                    regions: &mut regions,
+                    regions: &mut *regions,
                     places: buffers.iter().map(place).collect(),
                     tile: Vec::new(),
                 };
@@ -196,7 +277,7 @@ pub fn run_plan(plan: &Plan, inputs: &[Tensor]) -> Result<Vec<Tensor>, Stopped> 
                     }
                 }
             }
-            StepKind::Gemm(gemm) => run_gemm(plan, gemm, &mut regions, &place),
+            StepKind::Gemm(gemm) => run_gemm(plan, gemm, regions, &place),
             StepKind::Copy { from, to } => {
                 let (elem, source) = place(from);
                 let (_, target) = place(to);
@@ -232,6 +313,7 @@ pub fn run_plan(plan: &Plan, inputs: &[Tensor]) -> Result<Vec<Tensor>, Stopped> 
                     }
                 }
             }
+            StepKind::Loop(_) => {}
             StepKind::Guard { buffer } => {
                 let (elem, spot) = place(buffer);
                 let finite = match regions.get(spot, elem, 0) {
@@ -244,26 +326,19 @@ pub fn run_plan(plan: &Plan, inputs: &[Tensor]) -> Result<Vec<Tensor>, Stopped> 
                 }
             }
         }
-        let code = regions.get(Spot::Status, Elem::I64, 0);
+        let status = Spot {
+            region: Region::Status,
+            offset: 0,
+        };
+        let code = regions.get(status, Elem::I64, 0);
         if code != Scalar::I64(0) {
-            let detail = regions.get(Spot::Status, Elem::I64, 1);
+            let detail = regions.get(status, Elem::I64, 1);
             if let (Scalar::I64(code), Scalar::I64(detail)) = (code, detail) {
                 return Err(Stopped::Check(code, detail));
             }
         }
     }
-    Ok(plan
-        .outputs
-        .iter()
-        .enumerate()
-        .map(|(index, ty)| {
-            let alias = plan.aliases.iter().find(|alias| alias.0 == index);
-            match alias {
-                Some(&(_, input)) => from_bytes(&regions.inputs[input], ty),
-                None => from_bytes(&regions.outputs[index], ty),
-            }
-        })
-        .collect())
+    Ok(())
 }
 
 /// A product in tiles of odd sizes, so that epilogues meet all their edges.
@@ -329,7 +404,11 @@ fn run_gemm(
                                 tile[(i - row0) * 32 + j - col0] = element(regions, i, j);
                             }
                         }
-                        let mut places = vec![(elem, Spot::Tile)];
+                        let tile_spot = Spot {
+                            region: Region::Tile,
+                            offset: 0,
+                        };
+                        let mut places = vec![(elem, tile_spot)];
                         places.extend(buffers.iter().map(place));
                         let mut memory = Mapped {
                             regions: &mut *regions,

@@ -11,6 +11,7 @@ use crate::fuse::{Groups, Node, Work};
 use crate::internal;
 use crate::kernel::{Built, in_place};
 use crate::lir::Kernel;
+use crate::looped;
 use crate::place::{Lifetime, place};
 use crate::plan::{BufferRef, Gemm, KernelRef, Matrix, Place, Plan, PlanBuffer, Step, StepKind};
 use aec_ir::{Def, Function, Op, Type, Value};
@@ -142,7 +143,7 @@ impl Scheduler<'_> {
                     && product.b.value != p
                     && epilogue.as_ref().is_some_and(|built| in_place(built, p, v))
             }
-            Work::ArgSort(_) => false,
+            Work::ArgSort(_) | Work::Loop(_) => false,
         }
     }
 
@@ -257,6 +258,7 @@ impl Scheduler<'_> {
                 checks: self.prepared.check_infos.clone(),
             },
             of_value: HashMap::new(),
+            within: Vec::new(),
             status: None,
             nowhere: None,
         };
@@ -387,6 +389,7 @@ impl Scheduler<'_> {
                     node.reason.clone(),
                 );
             }
+            Work::Loop(inst) => looped::embed(b, self.prepared, *inst, node)?,
             Work::ArgSort(inst) => {
                 let data = &self.prepared.f.insts[*inst];
                 let from = b.get(data.operands[0])?;
@@ -424,9 +427,11 @@ impl Scheduler<'_> {
     }
 }
 
-struct Builder {
-    plan: Plan,
+pub(crate) struct Builder {
+    pub(crate) plan: Plan,
     of_value: HashMap<Value, BufferRef>,
+    /// Buffers that lie in another one, and where.
+    pub(crate) within: Vec<(BufferRef, BufferRef, usize)>,
     status: Option<BufferRef>,
     nowhere: Option<BufferRef>,
 }
@@ -440,14 +445,14 @@ impl Builder {
         self.of_value.insert(v, buffer);
     }
 
-    fn get(&self, v: Value) -> Result<BufferRef, Diagnostic> {
+    pub(crate) fn get(&self, v: Value) -> Result<BufferRef, Diagnostic> {
         self.of_value
             .get(&v)
             .copied()
             .ok_or_else(|| internal(Span::NONE, format!("{v} is read but never stored")))
     }
 
-    fn status(&mut self) -> BufferRef {
+    pub(crate) fn status(&mut self) -> BufferRef {
         let plan = &mut self.plan;
         *self.status.get_or_insert_with(|| {
             plan.buffers.push(PlanBuffer {
@@ -468,12 +473,12 @@ impl Builder {
         })
     }
 
-    fn step(&mut self, kind: StepKind, span: Span, reason: String) {
+    pub(crate) fn step(&mut self, kind: StepKind, span: Span, reason: String) {
         self.plan.steps.push(Step { kind, span, reason });
     }
 
     /// The kernel's id; equal code is kept once.
-    fn kernel(&mut self, kernel: &Kernel) -> KernelRef {
+    pub(crate) fn kernel(&mut self, kernel: &Kernel) -> KernelRef {
         for (id, old) in &self.plan.kernels {
             if same_code(old, kernel) {
                 return id;
@@ -512,6 +517,11 @@ impl Builder {
         for (id, offset) in ids.iter().zip(offsets) {
             plan.buffers[*id].place = Place::Arena(offset);
         }
+        for &(inner, outer, at) in &self.within {
+            if let Place::Arena(base) = plan.buffers[outer].place {
+                plan.buffers[inner].place = Place::Arena(base + at);
+            }
+        }
         plan.arena_bytes = top;
     }
 }
@@ -530,6 +540,7 @@ pub fn buffers_of(kind: &StepKind) -> Vec<BufferRef> {
         }
         StepKind::Copy { from, to } | StepKind::ArgSort { from, to, .. } => vec![*from, *to],
         StepKind::Guard { buffer } => vec![*buffer],
+        StepKind::Loop(looped) => looped.touches.clone(),
     }
 }
 

@@ -4,7 +4,8 @@
 //! (and is computed once, as it was). One rule per op says how it acts when some operand
 //! varies.
 
-use crate::rebuild::{Results, rebuild, splat};
+use crate::loops::batch::batch_loop;
+use crate::rebuild::{Results, rebuild, replace_body, splat};
 use crate::term::{Term, repeat_leading, sum};
 use aec_ir::rewrite::ValueMap;
 use aec_ir::{Distribution, Function, Guard, InstData, Literal, Op, Type, Value};
@@ -35,6 +36,10 @@ pub fn batch_maps(f: &Function) -> Result<Function, Diagnostic> {
                 })
                 .collect::<Results>();
             Ok(Some(results))
+        }
+        Op::Loop(looped) => {
+            let body = batch_maps(&looped.body)?;
+            Ok(Some(replace_body(out, f, data, operands, body)))
         }
         _ => Ok(None),
     })
@@ -71,9 +76,19 @@ pub fn batch_body(
         let data = &body.insts[inst];
         let which: SmallVec<[bool; 4]> =
             data.operands.iter().map(|&v| varies.contains(v)).collect();
-        let reduces_batch = matches!(data.op, Op::BatchMean) && axis.is_batch;
-        if !which.contains(&true) && !reduces_batch {
+        if !which.contains(&true) && !(axis.is_batch && reduces_batch(&data.op)) {
             aec_ir::rewrite::copy_inst(out, body, inst, &mut map);
+            continue;
+        }
+        if let Op::Loop(looped) = &data.op {
+            let operands = map.all(&data.operands);
+            let results = batch_loop(out, looped, &operands, &which, axis, data.span)?;
+            for (&old, (new, result_varies)) in data.results.iter().zip(results) {
+                map.insert(old, new);
+                if result_varies {
+                    varies.insert(old);
+                }
+            }
             continue;
         }
         let result = data.results[0];
@@ -102,6 +117,20 @@ pub fn batch_body(
         .iter()
         .map(|&v| (map.at(v), varies.contains(v)))
         .collect())
+}
+
+/// Whether an op reduces over the batch, itself or in its rounds.
+fn reduces_batch(op: &Op) -> bool {
+    match op {
+        Op::BatchMean => true,
+        Op::Loop(looped) => {
+            let body = &looped.body;
+            body.order
+                .iter()
+                .any(|&inst| reduces_batch(&body.insts[inst].op))
+        }
+        _ => false,
+    }
 }
 
 struct Rule<'a> {
@@ -271,6 +300,7 @@ impl Rule<'_> {
             | Op::Dense(_)
             | Op::Iota { .. }
             | Op::Map { .. }
+            | Op::Loop(_)
             | Op::Derivative { .. } => {
                 return Err(crate::pipeline::internal(
                     span,

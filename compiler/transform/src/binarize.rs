@@ -36,7 +36,13 @@ pub fn binarize(f: &Function) -> Function {
                 map.insert(data.results[0], value);
             }
             _ => {
-                copy_inst(&mut out, f, inst, &mut map);
+                let results = copy_inst(&mut out, f, inst, &mut map);
+                let copy = results.first().and_then(|&v| out.def_inst(v));
+                if let Some(copy) = copy
+                    && let Op::Loop(looped) = &mut out.insts[copy].op
+                {
+                    *looped.body = binarize(&looped.body);
+                }
             }
         }
     }

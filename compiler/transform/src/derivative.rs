@@ -5,7 +5,8 @@ use crate::batch::{batch_function, batch_maps};
 use crate::binarize::binarize;
 use crate::guard::guard_selects;
 use crate::linearize::{Linear, identity_basis, linearize, verify_linear};
-use crate::rebuild::{Results, rebuild, splat, tidy};
+use crate::loops::fission::fission;
+use crate::rebuild::{Results, rebuild, replace_body, splat, tidy};
 use crate::simplify::{Products, simplify};
 use crate::term::permute;
 use crate::transpose::transpose;
@@ -17,27 +18,19 @@ use cranelift_entity::EntitySet;
 /// `f` without derivatives. Maps stay (their bodies are expanded too).
 pub fn expand_derivatives(f: &Function) -> Result<Function, Diagnostic> {
     rebuild(f, |out, data, operands| match &data.op {
-        Op::Map {
-            size,
-            mapped,
-            is_batch,
-            body,
-        } => {
-            let op = Op::Map {
-                size: *size,
-                mapped: mapped.clone(),
-                is_batch: *is_batch,
-                body: Box::new(expand_derivatives(body)?),
-            };
-            let types: Vec<_> = data.results.iter().map(|&v| f.ty(v).clone()).collect();
-            let inst = out.push(op, operands, &types, data.span);
-            Ok(Some(out.insts[inst].results.iter().copied().collect()))
+        Op::Map { body, .. } => {
+            let body = expand_derivatives(body)?;
+            Ok(Some(replace_body(out, f, data, operands, body)))
+        }
+        Op::Loop(looped) => {
+            let body = expand_derivatives(&looped.body)?;
+            Ok(Some(replace_body(out, f, data, operands, body)))
         }
         Op::Derivative { mode, active, body } => {
             let body = expand_derivatives(body)?;
             let body = batch_maps(&body)?;
             let body = simplify(&body, Products::Open);
-            let body = binarize(&body);
+            let body = fission(&binarize(&body))?;
             let body = simplify(&body, Products::Keep);
             let body = guard_selects(&body);
             let expanded = differentiate(&body, *mode, active, data.span)?;
@@ -219,7 +212,9 @@ fn extract(f: &Function, variable: Value, result: Value) -> (Function, Vec<Value
     for &inst in &f.order {
         let data = &f.insts[inst];
         if data.operands.iter().any(|&v| depends.contains(v)) {
-            depends.insert(data.results[0]);
+            for &result in &data.results {
+                depends.insert(result);
+            }
             insts.push(inst);
         }
     }

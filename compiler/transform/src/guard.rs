@@ -52,6 +52,13 @@ const MAX_DEPTH: usize = 64;
 /// `f` with guarded branches. Selections inside of selections could copy a branch again and
 /// again; what is copied is limited to a few times the function's size.
 pub fn guard_selects(f: &Function) -> Function {
+    let mut guarded = f.clone();
+    for data in guarded.insts.values_mut() {
+        if let Op::Loop(looped) = &mut data.op {
+            *looped.body = guard_selects(&looped.body);
+        }
+    }
+    let f = &guarded;
     let has_select = f.order.iter().any(|&inst| {
         let data = &f.insts[inst];
         matches!(data.op, Op::Select) && f.ty(data.results[0]).elem.is_float()
@@ -169,6 +176,7 @@ impl Guard<'_> {
             | Op::ArgSort
             | Op::Draw { .. }
             | Op::Map { .. }
+            | Op::Loop(_)
             | Op::Derivative { .. }
             | Op::BatchMean
             | Op::Stop => return value,
@@ -277,6 +285,7 @@ impl Guard<'_> {
             | Op::ArgSort
             | Op::Draw { .. }
             | Op::Map { .. }
+            | Op::Loop(_)
             | Op::Derivative { .. }
             | Op::BatchMean
             | Op::Stop => return false,

@@ -9,6 +9,7 @@ pub mod binarize;
 pub mod derivative;
 pub mod guard;
 pub mod linearize;
+pub mod loops;
 pub mod partial;
 pub mod pipeline;
 pub mod rebuild;

@@ -5,6 +5,7 @@
 //! made here are the *linear program*: each is linear in its linear operands, which
 //! [`verify_linear`] checks and [`crate::transpose`] relies on.
 
+use crate::loops::linearize::linearize_loop;
 use crate::partial::{Partial, binary_partials, first_extreme, unary_partial};
 use crate::rebuild::splat;
 use crate::term::{Term, TermFactor, product, scale};
@@ -67,6 +68,7 @@ fn differentiable_operands(op: &Op, count: usize) -> std::ops::Range<usize> {
         | Op::Reverse { .. }
         | Op::CumSum { .. }
         | Op::Map { .. }
+        | Op::Loop(_)
         | Op::Derivative { .. }
         | Op::BatchMean => 0..count,
     }
@@ -104,11 +106,15 @@ pub fn linearize(
     let needed = needed(f, results);
     for inst in f.order.clone() {
         let data = &f.insts[inst];
-        let result = data.results[0];
         let active = data.operands.iter().any(|&v| linear.tangent[v].is_some());
-        if !active || !needed.contains(result) {
+        if !active || !data.results.iter().any(|&v| needed.contains(v)) {
             continue;
         }
+        if matches!(data.op, Op::Loop(_)) {
+            linearize_loop(f, &mut linear, inst, &needed)?;
+            continue;
+        }
+        let result = data.results[0];
         if let Some(tangent) = (Rule {
             f,
             linear: &mut linear,
@@ -346,7 +352,7 @@ impl Rule<'_> {
                 .note("the derivative of one example's value would depend on every other example")
                 .help("treat the statistic as a constant: `stop(batch_mean(h))`"));
             }
-            Op::Map { .. } | Op::Derivative { .. } => {
+            Op::Map { .. } | Op::Loop(_) | Op::Derivative { .. } => {
                 return Err(crate::pipeline::internal(
                     self.span,
                     "linearize met a region; regions are expanded before it",
@@ -384,6 +390,7 @@ pub fn verify_linear(f: &Function, linear: &Linear) -> Result<(), String> {
             Op::CumSum { .. } => count == 1,
             Op::Gather { .. } => is_linear(operands[0]) && !is_linear(operands[1]),
             Op::ScatterAdd { .. } => is_linear(operands[1]) && !is_linear(operands[0]),
+            Op::Loop(_) => count >= 1,
             Op::Binary(
                 Binary::Mul
                 | Binary::Div

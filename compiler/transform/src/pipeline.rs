@@ -3,6 +3,7 @@
 use crate::batch::batch_maps;
 use crate::binarize::binarize;
 use crate::derivative::expand_derivatives;
+use crate::loops::fission::fission;
 use crate::rebuild::tidy;
 use crate::simplify::{Products, drop_stops, simplify};
 use aec_ir::{Function, Op, verify};
@@ -60,6 +61,13 @@ const PASSES: &[Pass] = &[
             summary: "sums of products of many factors become products of two, in a cheap order",
         },
         run: |f| Ok(binarize(f)),
+    },
+    Pass {
+        info: PassInfo {
+            name: "fission",
+            summary: "what need not be inside a loop leaves it: products of all rounds at once",
+        },
+        run: fission,
     },
     Pass {
         info: PassInfo {
@@ -135,8 +143,11 @@ fn batch_means_have_a_batch(f: &Function, in_batch: bool) -> Result<(), Diagnost
             Op::Map { body, is_batch, .. } => {
                 batch_means_have_a_batch(body, in_batch || *is_batch)?;
             }
-            Op::Derivative { body, .. } => batch_means_have_a_batch(body, in_batch)?,
-            _ => {}
+            op => {
+                if let Some(body) = op.body() {
+                    batch_means_have_a_batch(body, in_batch)?;
+                }
+            }
         }
     }
     Ok(())

@@ -33,6 +33,23 @@ pub fn rebuild(
     Ok(out)
 }
 
+/// Appends a copy of a region op of `f` with another body of the same type.
+pub fn replace_body(
+    out: &mut Function,
+    f: &Function,
+    data: &InstData,
+    operands: &[Value],
+    body: Function,
+) -> Results {
+    let mut op = data.op.clone();
+    if let Some(old) = op.body_mut() {
+        *old = body;
+    }
+    let types: Vec<_> = data.results.iter().map(|&v| f.ty(v).clone()).collect();
+    let inst = out.push(op, operands, &types, data.span);
+    out.insts[inst].results.clone()
+}
+
 /// `f` without what nothing needs, its arenas included.
 pub fn tidy(mut f: Function) -> Function {
     aec_ir::eliminate_dead(&mut f);

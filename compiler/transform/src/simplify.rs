@@ -5,12 +5,13 @@
 //! division by a constant becomes a product, `x * 0` is 0 and `x + 0` is x (also for infinite
 //! x and for -0), `pow(x, 0.5)` is `sqrt(x)`. No rule turns a finite value into NaN.
 
-use crate::rebuild::{Results, rebuild, tidy};
+use crate::loops::prune::prune_loop;
+use crate::rebuild::{Results, rebuild, replace_body, tidy};
 use crate::simplify_contract::simplify_contract;
 use crate::simplify_elementwise::simplify_elementwise;
 use crate::simplify_movement::simplify_movement;
 use aec_ir::rewrite::count_uses;
-use aec_ir::{Function, InstData, Literal, Op, Type, Value};
+use aec_ir::{Function, InstData, Literal, Loop, Op, Type, Value};
 use aec_syntax::{Diagnostic, Span};
 use cranelift_entity::SecondaryMap;
 use smallvec::SmallVec;
@@ -59,21 +60,13 @@ pub fn simplify(f: &Function, products: Products) -> Function {
 pub fn drop_stops(f: &Function) -> Result<Function, Diagnostic> {
     rebuild(f, |out, data, operands| match &data.op {
         Op::Stop => Ok(Some(Results::from_slice(operands))),
-        Op::Map {
-            size,
-            mapped,
-            is_batch,
-            body,
-        } => {
-            let op = Op::Map {
-                size: *size,
-                mapped: mapped.clone(),
-                is_batch: *is_batch,
-                body: Box::new(drop_stops(body)?),
-            };
-            let types: Vec<Type> = data.results.iter().map(|&v| f.ty(v).clone()).collect();
-            let inst = out.push(op, operands, &types, data.span);
-            Ok(Some(out.insts[inst].results.iter().copied().collect()))
+        Op::Map { body, .. } => {
+            let body = drop_stops(body)?;
+            Ok(Some(replace_body(out, f, data, operands, body)))
+        }
+        Op::Loop(looped) => {
+            let body = drop_stops(&looped.body)?;
+            Ok(Some(replace_body(out, f, data, operands, body)))
         }
         _ => Ok(None),
     })
@@ -86,6 +79,19 @@ fn round(f: &Function, products: Products) -> Function {
     let result = rebuild(f, |out, data, operands| {
         if matches!(data.op, Op::Map { .. } | Op::Derivative { .. }) {
             return Ok(None);
+        }
+        if let Op::Loop(looped) = &data.op {
+            let looped = Loop {
+                body: Box::new(simplify(&looped.body, products)),
+                ..looped.clone()
+            };
+            let used: Vec<bool> = data.results.iter().map(|&v| old_uses[v] > 0).collect();
+            let types: Vec<Type> = data.results.iter().map(|&v| f.ty(v).clone()).collect();
+            let values = prune_loop(out, &looped, operands, &used, &types, data.span);
+            for (&old, &new) in data.results.iter().zip(&values) {
+                uses[new] += old_uses[old];
+            }
+            return Ok(Some(values));
         }
         let ty = f.ty(data.results[0]).clone();
         let first_new = out.order.len();
@@ -136,6 +142,7 @@ fn rules(context: &mut Context<'_>, op: &Op, operands: &[Value], ty: &Type) -> O
         | Op::ArgSort
         | Op::Draw { .. }
         | Op::Map { .. }
+        | Op::Loop(_)
         | Op::Derivative { .. }
         | Op::BatchMean
         | Op::Stop => None,

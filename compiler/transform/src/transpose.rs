@@ -4,6 +4,7 @@
 //! contractions: the linear factor and the result swap places.
 
 use crate::linearize::Linear;
+use crate::loops::transpose::transpose_loop;
 use crate::rebuild::splat;
 use crate::term::{Term, TermFactor, all_different, repeat_to, scale};
 use aec_ir::{Binary, Comparison, Function, Inst, InstData, Op, Type, Value};
@@ -85,6 +86,9 @@ impl Transpose<'_> {
     }
 
     fn inst(&mut self, inst: Inst) -> Result<(), Diagnostic> {
+        if matches!(self.f.insts[inst].op, Op::Loop(_)) {
+            return self.looped(inst);
+        }
         let data = self.f.insts[inst].clone();
         self.span = data.span;
         let Some(ct) = self.cotangent[data.results[0]].expand() else {
@@ -216,6 +220,7 @@ impl Transpose<'_> {
                 | Op::ArgSort
                 | Op::Draw { .. }
                 | Op::Map { .. }
+                | Op::Loop(_)
                 | Op::Derivative { .. }
                 | Op::BatchMean
                 | Op::Stop
@@ -235,6 +240,22 @@ impl Transpose<'_> {
                     &format!("{} is not a linear op", data.op.name()),
                 ));
             }
+        }
+        Ok(())
+    }
+
+    fn looped(&mut self, inst: Inst) -> Result<(), Diagnostic> {
+        let cotangents: Vec<Option<Value>> = self.f.insts[inst]
+            .results
+            .iter()
+            .map(|&v| self.cotangent[v].expand())
+            .collect();
+        if cotangents.iter().all(Option::is_none) {
+            return Ok(());
+        }
+        self.span = self.f.insts[inst].span;
+        for (operand, flow) in transpose_loop(self.f, self.linear, inst, &cotangents)? {
+            self.accumulate(operand, flow);
         }
         Ok(())
     }

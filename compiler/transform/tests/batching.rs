@@ -45,6 +45,7 @@ fn flat_programs_mean_the_same_simplified() {
             ops: 20,
             elem: Elem::F64,
             maps: false,
+            loops: true,
             ..Options::default()
         };
         let program = program(seed, &options);

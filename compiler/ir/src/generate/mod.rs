@@ -4,6 +4,7 @@
 //! computes to the same bits; so two results that differ are a bug.
 
 mod ops;
+mod regions;
 mod rng;
 
 use crate::function::{Function, Type, Value};
@@ -22,6 +23,8 @@ pub struct Options {
     pub elem: Elem,
     /// `map` regions, with `batch_mean` in batches.
     pub maps: bool,
+    /// `loop` regions, without exits.
+    pub loops: bool,
     /// `draw`.
     pub draws: bool,
     /// Only ops that are differentiable with respect to floats where they stand (no kinks,
@@ -37,6 +40,7 @@ impl Default for Options {
             ops: 12,
             elem: Elem::F32,
             maps: true,
+            loops: true,
             draws: true,
             smooth: false,
             empty: true,

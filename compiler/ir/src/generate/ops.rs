@@ -1,7 +1,7 @@
 //! The steps of a random program, one function for each family of ops. A step that finds
 //! nothing to work on does nothing.
 
-use super::{Entry, Generator, MAX_DEPTH, MAX_ELEMENTS, MAX_RANK};
+use super::{Entry, Generator, MAX_ELEMENTS, MAX_RANK};
 use crate::function::{Type, Value};
 use crate::op::{
     Binary, Comparison, Contract, Distribution, Factor, Label, Labels, Op, Reduction, Unary,
@@ -27,6 +27,8 @@ impl Generator<'_> {
             28 => self.scatter(),
             29 => self.leaf(),
             30 if self.options.draws => self.draw(),
+            31 if self.options.maps && self.rng.chance(2) => self.map(),
+            31 if self.options.loops => self.looped(),
             31 if self.options.maps => self.map(),
             _ => self.unary_float(),
         }
@@ -649,79 +651,5 @@ impl Generator<'_> {
         let ty = Type::new(self.options.elem, &dims);
         let value = self.push(op, &operands, ty);
         self.keep(value, false);
-    }
-
-    fn map(&mut self) {
-        if self.depth == MAX_DEPTH {
-            return;
-        }
-        let found = self.pick(|f, entry| f.ty(entry.value).rank() > 0);
-        let Some(first) = found else { return };
-        let size = self.f.dims(first.value)[0];
-        let mut operands = vec![(first, true)];
-        for _ in 0..1 + self.rng.below(3) {
-            if let Some(other) = self.pick(|_, _| true) {
-                let mappable = self.f.dims(other.value).first() == Some(&size);
-                let mapped = mappable && !self.rng.chance(4);
-                operands.push((other, mapped));
-            }
-        }
-        let counter = self.push(Op::Iota { axis: 0 }, &[], Type::new(Elem::I64, &[size]));
-        if self.options.draws {
-            let entry = Entry {
-                value: counter,
-                exact: true,
-            };
-            operands.push((entry, true));
-        }
-        let is_batch = !self.in_batch && self.rng.chance(2);
-        let mut inner = Generator::new(
-            "body",
-            self.options,
-            self.rng.split(),
-            self.depth + 1,
-            self.in_batch || is_batch,
-        );
-        inner.sites = self.sites + 100;
-        for (entry, mapped) in &operands {
-            let mut ty = self.f.ty(entry.value).clone();
-            if *mapped {
-                ty.dims.remove(0);
-            }
-            inner.param(ty, entry.exact);
-        }
-        let body = inner.finish();
-        let fits = body
-            .results
-            .iter()
-            .all(|&result| body.ty(result).len() * size <= 8 * MAX_ELEMENTS);
-        if !fits {
-            return;
-        }
-        let values: Vec<Value> = operands.iter().map(|(entry, _)| entry.value).collect();
-        let types: Vec<Type> = body
-            .results
-            .iter()
-            .map(|&result| {
-                let mut dims = vec![size];
-                dims.extend_from_slice(body.dims(result));
-                Type::new(body.ty(result).elem, &dims)
-            })
-            .collect();
-        let op = Op::Map {
-            size,
-            mapped: operands.iter().map(|&(_, mapped)| mapped).collect(),
-            is_batch,
-            body: Box::new(body),
-        };
-        self.sites += 200;
-        let inst = self.f.push(op, &values, &types, Span::NONE);
-        for result in self.f.insts[inst].results.clone() {
-            let ty = self.ty(result);
-            // Results of bodies may be large; they are results of the program, not operands.
-            if self.fits(&ty.dims) {
-                self.keep(result, !ty.elem.is_float());
-            }
-        }
     }
 }

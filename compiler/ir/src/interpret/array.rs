@@ -70,6 +70,14 @@ impl Array {
         }
     }
 
+    /// An int scalar.
+    pub(super) fn index(index: usize) -> Array {
+        Array {
+            dims: Vec::new(),
+            items: Items::Int(vec![index as i64]),
+        }
+    }
+
     /// Rounds to the element type, unless floats are kept wide.
     pub(super) fn settle(mut self, elem: Elem, precision: Precision) -> Array {
         match (&mut self.items, elem) {

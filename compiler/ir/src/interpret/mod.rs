@@ -10,7 +10,7 @@ mod random;
 mod reduce;
 
 use crate::function::{Function, Inst, InstData, Value};
-use crate::op::Op;
+use crate::op::{Loop, Op};
 use crate::verify::{VerifyError, verify};
 use aec_runtime::{Elem, Tensor};
 use aec_syntax::Span;
@@ -224,6 +224,7 @@ fn step(
                 })
                 .collect())
         }
+        Op::Loop(looped) => run_loop(f, data, looped, lanes, precision),
         Op::Constant(_)
         | Op::Dense(_)
         | Op::Iota { .. }
@@ -254,6 +255,61 @@ fn step(
             })
             .collect(),
     }
+}
+
+/// All lanes go round together; a loop with an exit ends when it does in every lane.
+fn run_loop(
+    f: &Function,
+    data: &InstData,
+    looped: &Loop,
+    lanes: Vec<Lane>,
+    precision: Precision,
+) -> Result<Vec<Lane>, InterpretError> {
+    let carried = looped.carried;
+    let mut states: Vec<Lane> = lanes.iter().map(|lane| lane[..carried].to_vec()).collect();
+    let mut yielded: Vec<Vec<Option<Lane>>> =
+        lanes.iter().map(|_| vec![None; looped.count]).collect();
+    for round in 0..looped.count {
+        let index = match looped.reverse {
+            true => looped.count - 1 - round,
+            false => round,
+        };
+        let done = |state: &Lane| state[0].bools().iter().all(|&done| done);
+        if looped.exit && states.iter().all(done) {
+            break;
+        }
+        let arguments = lanes
+            .iter()
+            .zip(&states)
+            .map(|(lane, state)| {
+                let (slices, constants) = lane[carried..].split_at(looped.sliced);
+                std::iter::once(Rc::new(Array::index(index)))
+                    .chain(state.iter().cloned())
+                    .chain(slices.iter().map(|slice| Rc::new(slice.row(index))))
+                    .chain(constants.iter().cloned())
+                    .collect()
+            })
+            .collect();
+        let results = run(&looped.body, arguments, precision)?;
+        for (at, mut results) in results.into_iter().enumerate() {
+            yielded[at][index] = Some(results.split_off(carried));
+            states[at] = results;
+        }
+    }
+    Ok(states
+        .into_iter()
+        .zip(yielded)
+        .map(|(state, rounds)| {
+            let stacks = data.results[carried..]
+                .iter()
+                .enumerate()
+                .map(|(place, &result)| {
+                    let parts = rounds.iter().flatten().map(|row| &*row[place]);
+                    Rc::new(Array::stack(f.ty(result), parts))
+                });
+            state.into_iter().chain(stacks).collect()
+        })
+        .collect())
 }
 
 /// An op without region, for one lane.
@@ -299,7 +355,7 @@ fn plain(f: &Function, data: &InstData, operands: &Lane) -> Result<Array, Interp
             radices,
         } => random::draw(*distribution, *site, radices, operands, ty),
         Op::Stop => x(0).clone(),
-        Op::Map { .. } | Op::Derivative { .. } | Op::BatchMean => {
+        Op::Map { .. } | Op::Loop(_) | Op::Derivative { .. } | Op::BatchMean => {
             unreachable!("{} is evaluated over lanes", data.op.name())
         }
     })

@@ -1,0 +1,222 @@
+//! Loops in plans: a body is planned like a function whose results overwrite the state that it
+//! took, and its steps become the rounds of one step of the plan around it.
+
+use crate::contract::Prepared;
+use crate::fuse::Node;
+use crate::plan::{BufferRef, LoopStep, Matrix, Place, PlanBuffer, Step, StepKind};
+use crate::schedule::Builder;
+use crate::{Options, internal, plan_part};
+use aec_ir::{Function, Inst, Op, Type};
+use aec_runtime::Elem;
+use aec_syntax::Diagnostic;
+use cranelift_entity::{PrimaryMap, SecondaryMap};
+
+/// Plans the bodies of all loops; their checks follow those of the function.
+pub fn plan_bodies(
+    prepared: &mut Prepared,
+    options: &Options,
+    first_check: i64,
+) -> Result<(), Diagnostic> {
+    for &inst in &prepared.f.order {
+        let Op::Loop(looped) = &prepared.f.insts[inst].op else {
+            continue;
+        };
+        let mut body: Function = (*looped.body).clone();
+        body.aliases = (0..looped.carried).map(|at| (at + 1, at)).collect();
+        let checks = first_check + prepared.check_infos.len() as i64;
+        let plan = plan_part(&body, options, checks)?;
+        prepared.check_infos.extend(plan.checks.iter().cloned());
+        prepared.loops.insert(inst, plan);
+    }
+    Ok(())
+}
+
+/// Appends the steps of a loop: its state is copied to where its results will be, then the
+/// rounds run on it in place.
+pub fn embed(
+    b: &mut Builder,
+    prepared: &Prepared,
+    inst: Inst,
+    node: &Node,
+) -> Result<(), Diagnostic> {
+    let data = &prepared.f.insts[inst];
+    let (Op::Loop(looped), Some(body)) = (&data.op, prepared.loops.get(&inst)) else {
+        return Err(internal(data.span, "a loop without a plan".to_string()));
+    };
+    let temporary = |b: &mut Builder, ty: Type| {
+        b.plan.buffers.push(PlanBuffer {
+            ty,
+            place: Place::Arena(0),
+        })
+    };
+    let index = temporary(b, Type::scalar(Elem::I64));
+    let scratch = temporary(b, Type::new(Elem::Bool, &[body.arena_bytes]));
+    let mut touches = vec![index];
+    if body.arena_bytes > 0 {
+        touches.push(scratch);
+    }
+    let operands = data
+        .operands
+        .iter()
+        .map(|&v| b.get(v))
+        .collect::<Result<Vec<_>, _>>()?;
+    let results = data
+        .results
+        .iter()
+        .map(|&v| b.get(v))
+        .collect::<Result<Vec<_>, _>>()?;
+    for (&from, &to) in operands.iter().zip(&results).take(looped.carried) {
+        let reason = "the state begins where its rounds will leave it".to_string();
+        b.step(StepKind::Copy { from, to }, data.span, reason);
+    }
+    touches.extend(&results);
+    touches.extend(&operands[looped.carried..]);
+
+    let mut slots = Vec::new();
+    let mut buffers: SecondaryMap<BufferRef, Option<BufferRef>> = SecondaryMap::new();
+    for (id, buffer) in &body.buffers {
+        let mut slot = |b: &mut Builder, of: BufferRef| {
+            let id = b.plan.buffers.push(PlanBuffer {
+                ty: buffer.ty.clone(),
+                place: Place::Slot {
+                    of,
+                    stride: buffer.ty.len() * buffer.ty.elem.bytes(),
+                },
+            });
+            slots.push(id);
+            id
+        };
+        let here = match &buffer.place {
+            Place::Input(0) => index,
+            Place::Input(at) => {
+                let at = *at as usize - 1;
+                if at < looped.carried {
+                    results[at]
+                } else if at < looped.carried + looped.sliced {
+                    slot(b, operands[at])
+                } else {
+                    operands[at]
+                }
+            }
+            // A result that did not become an input's memory is a yield.
+            Place::Output(at) => slot(b, results[*at as usize]),
+            Place::Arena(offset) => {
+                let id = temporary(b, buffer.ty.clone());
+                b.within.push((id, scratch, *offset));
+                id
+            }
+            Place::Status => b.status(),
+            Place::Constant(_) | Place::Slot { .. } => b.plan.buffers.push(buffer.clone()),
+        };
+        buffers[id] = Some(here);
+    }
+    // Slots of inner loops lead to buffers that moved.
+    for (id, buffer) in &body.buffers {
+        if let (Place::Slot { of, stride }, Some(here)) = (&buffer.place, buffers[id]) {
+            b.plan.buffers[here].place = Place::Slot {
+                of: moved(&buffers, *of)?,
+                stride: *stride,
+            };
+        }
+    }
+    let kernels: PrimaryMap<_, _> = body
+        .kernels
+        .values()
+        .map(|kernel| b.kernel(kernel))
+        .collect();
+    let steps = body
+        .steps
+        .iter()
+        .map(|step| renamed(step, &buffers, &kernels))
+        .collect::<Result<Vec<_>, _>>()?;
+    touches.sort();
+    touches.dedup();
+    let step = LoopStep {
+        count: looped.count,
+        reverse: looped.reverse,
+        index,
+        exit: looped.exit.then(|| results[0]),
+        steps,
+        slots,
+        touches,
+    };
+    b.step(StepKind::Loop(step), data.span, node.reason.clone());
+    Ok(())
+}
+
+type Buffers = SecondaryMap<BufferRef, Option<BufferRef>>;
+type Kernels = PrimaryMap<crate::plan::KernelRef, crate::plan::KernelRef>;
+
+fn moved(buffers: &Buffers, id: BufferRef) -> Result<BufferRef, Diagnostic> {
+    buffers[id].ok_or_else(|| {
+        internal(
+            aec_syntax::Span::NONE,
+            format!("{id} of a loop has no place"),
+        )
+    })
+}
+
+/// A step of the body with the ids of the plan around it.
+fn renamed(step: &Step, buffers: &Buffers, kernels: &Kernels) -> Result<Step, Diagnostic> {
+    let at = |id: &BufferRef| moved(buffers, *id);
+    let all = |ids: &[BufferRef]| ids.iter().map(at).collect::<Result<Vec<_>, _>>();
+    let matrix = |m: &Matrix| {
+        Ok::<Matrix, Diagnostic>(Matrix {
+            buffer: at(&m.buffer)?,
+            ..*m
+        })
+    };
+    let kind = match &step.kind {
+        StepKind::Kernel {
+            kernel,
+            buffers,
+            parallel,
+        } => StepKind::Kernel {
+            kernel: kernels[*kernel],
+            buffers: all(buffers)?,
+            parallel: *parallel,
+        },
+        StepKind::Gemm(gemm) => StepKind::Gemm(crate::plan::Gemm {
+            a: matrix(&gemm.a)?,
+            b: matrix(&gemm.b)?,
+            c: matrix(&gemm.c)?,
+            epilogue: match &gemm.epilogue {
+                Some((kernel, ids)) => Some((kernels[*kernel], all(ids)?)),
+                None => None,
+            },
+            ..gemm.clone()
+        }),
+        StepKind::Copy { from, to } => StepKind::Copy {
+            from: at(from)?,
+            to: at(to)?,
+        },
+        StepKind::ArgSort { from, to, len } => StepKind::ArgSort {
+            from: at(from)?,
+            to: at(to)?,
+            len: *len,
+        },
+        StepKind::Guard { buffer } => StepKind::Guard {
+            buffer: at(buffer)?,
+        },
+        StepKind::Loop(inner) => StepKind::Loop(LoopStep {
+            index: at(&inner.index)?,
+            exit: match &inner.exit {
+                Some(exit) => Some(at(exit)?),
+                None => None,
+            },
+            steps: inner
+                .steps
+                .iter()
+                .map(|step| renamed(step, buffers, kernels))
+                .collect::<Result<_, _>>()?,
+            slots: all(&inner.slots)?,
+            touches: all(&inner.touches)?,
+            ..inner.clone()
+        }),
+    };
+    Ok(Step {
+        kind,
+        span: step.span,
+        reason: step.reason.clone(),
+    })
+}

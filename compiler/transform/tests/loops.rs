@@ -1,0 +1,247 @@
+//! Loops through every pass: gradients against finite differences, batches against one by one,
+//! what leaves the loop, and that nothing grows with the count.
+
+mod common;
+
+use aec_ir::{Function, Mode, Op};
+use aec_runtime::{Elem, Tensor};
+use aec_syntax::Span;
+use common::{check_gradient, close, compile, differentiated, eval, tir};
+
+/// A recurrent net: h' = tanh(W h + U x); results: last state, all states.
+fn recurrent() -> Function {
+    tir("fn rnn(%0 \"W\": f64[3,3], %1 \"U\": f64[3,2], %2 \"h\": f64[3], %3 \"xs\": f64[4,2]) {
+  %4: f64[3], %5: f64[4,3] = loop 4 (%2; %3; %0, %1) {
+    fn round(%0 \"t\": i64, %1 \"h\": f64[3], %2 \"x\": f64[2], %3 \"W\": f64[3,3], %4 \"U\": f64[3,2]) {
+      %5: f64[3] = contract %3[a,b] %1[b] -> [a]
+      %6: f64[3] = contract %4[a,b] %2[b] -> [a]
+      %7: f64[3] = add %5, %6
+      %8: f64[3] = tanh %7
+      return %8, %8
+    }
+  }
+  return %4, %5
+}")
+}
+
+fn ramp(dims: &[usize], scale: f64) -> Tensor {
+    let count: usize = dims.iter().product();
+    let values = (0..count)
+        .map(|i| scale * ((i * 7 % 11) as f64 - 5.0) / 5.0)
+        .collect();
+    Tensor::f64(dims, values)
+}
+
+fn inputs() -> Vec<Tensor> {
+    vec![
+        ramp(&[3, 3], 0.7),
+        ramp(&[3, 2], 0.5),
+        ramp(&[3], 0.4),
+        ramp(&[4, 2], 1.0),
+    ]
+}
+
+fn loops_in(f: &Function) -> Vec<&aec_ir::Loop> {
+    f.order
+        .iter()
+        .filter_map(|&inst| match &f.insts[inst].op {
+            Op::Loop(looped) => Some(looped),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn gradients_of_a_recurrent_net() {
+    check_gradient(&recurrent(), &inputs(), 1e-6);
+}
+
+#[test]
+fn second_order() {
+    let first = differentiated(&recurrent(), Mode::Vjp, &[true, true, true, true]);
+    let mut all = inputs();
+    all.push(ramp(&[3], 1.0));
+    all.push(ramp(&[4, 3], 0.3));
+    check_gradient(&compile(&first), &all, 1e-5);
+}
+
+#[test]
+fn reversed_loops_and_the_index() {
+    let f = tir("fn f(%0 \"s\": f64, %1 \"xs\": f64[5]) {
+  %2: f64, %3: f64[5] = loop 5 reverse (%0; %1; ) {
+    fn round(%0 \"t\": i64, %1 \"s\": f64, %2 \"x\": f64) {
+      %3: f64 = convert %0
+      %4: f64 = contract 0.3 %1[] %2[] -> []
+      %5: f64 = sin %4
+      %6: f64 = contract %3[] %5[] -> []
+      %7: f64 = add %6, %2
+      return %7, %4
+    }
+  }
+  return %2, %3
+}");
+    check_gradient(&f, &[ramp(&[], 1.0), ramp(&[5], 1.0)], 1e-6);
+}
+
+#[test]
+fn nested_loops() {
+    let f = tir("fn f(%0 \"s\": f64[2], %1 \"w\": f64[2,2]) {
+  %2: f64[2] = loop 3 (%0; ; %1) {
+    fn outer(%0 \"t\": i64, %1 \"s\": f64[2], %2 \"w\": f64[2,2]) {
+      %3: f64[2], %4: f64[2,2] = loop 2 (%1; %2; %2) {
+        fn inner(%0 \"u\": i64, %1 \"s\": f64[2], %2 \"row\": f64[2], %3 \"w\": f64[2,2]) {
+          %4: f64[2] = contract %3[a,b] %1[b] -> [a]
+          %5: f64[2] = contract %4[a] %2[a] -> [a]
+          %6: f64[2] = logistic %5
+          return %6, %5
+        }
+      }
+      %5: f64[2] = contract %4[a,b] -> [a]
+      %6: f64[2] = add %3, %5
+      return %6
+    }
+  }
+  return %2
+}");
+    check_gradient(&f, &[ramp(&[2], 1.0), ramp(&[2, 2], 0.8)], 1e-6);
+}
+
+#[test]
+fn batched_is_one_by_one() {
+    let body = recurrent();
+    for mapped in [
+        [false, false, true, true],
+        [true, false, false, true],
+        [false, false, false, true],
+    ] {
+        let mut f = Function::new("batch");
+        let mut operands = Vec::new();
+        let mut args = Vec::new();
+        for (at, (&param, &mapped)) in body.params.iter().zip(&mapped).enumerate() {
+            let mut ty = body.ty(param).clone();
+            if mapped {
+                ty.dims.insert(0, 3);
+            }
+            args.push(ramp(&ty.dims, 0.3 + 0.2 * at as f64));
+            operands.push(f.param(ty, ""));
+        }
+        let types: Vec<_> = body
+            .results
+            .iter()
+            .map(|&v| {
+                let mut ty = body.ty(v).clone();
+                ty.dims.insert(0, 3);
+                ty
+            })
+            .collect();
+        let op = Op::Map {
+            size: 3,
+            mapped: mapped.to_vec(),
+            is_batch: false,
+            body: Box::new(body.clone()),
+        };
+        let inst = f.push(op, &operands, &types, Span::NONE);
+        f.results = f.insts[inst].results.to_vec();
+        let compiled = compile(&f);
+        assert!(!loops_in(&compiled).is_empty());
+        for (a, b) in eval(&compiled, &args).iter().zip(&eval(&f, &args)) {
+            close(a, b, 1e-12, &format!("{mapped:?}\n{compiled}"));
+        }
+    }
+}
+
+/// Products of the sequence leave the loop before it, the weights' gradients after it.
+#[test]
+fn fission_of_a_gradient() {
+    let f = differentiated(&recurrent(), Mode::Vjp, &[true, true, false, false]);
+    let compiled = compile(&f);
+    let loops = loops_in(&compiled);
+    assert_eq!(loops.len(), 2, "{compiled}");
+    for looped in &loops {
+        let body = &looped.body;
+        let products = body
+            .order
+            .iter()
+            .filter(|&&inst| {
+                let data = &body.insts[inst];
+                matches!(&data.op, Op::Contract(c) if c.factors.len() > 1
+                    && c.sizes.len() > c.out.len())
+            })
+            .count();
+        assert_eq!(
+            products, 1,
+            "only the state's product is inside:\n{compiled}"
+        );
+        assert_eq!(looped.carried, 1, "{compiled}");
+    }
+}
+
+#[test]
+fn code_does_not_grow_with_the_count() {
+    let size = |count: usize| {
+        let text = recurrent().to_string();
+        let text = text.replace("loop 4", &format!("loop {count}"));
+        let text = text.replace("f64[4,", &format!("f64[{count},"));
+        let f = differentiated(&tir(&text), Mode::Vjp, &[true, true, true, true]);
+        let compiled = compile(&f);
+        let inner: usize = loops_in(&compiled)
+            .iter()
+            .map(|looped| looped.body.order.len())
+            .sum();
+        compiled.order.len() + inner
+    };
+    assert_eq!(size(10), size(1000));
+}
+
+fn doubling() -> Function {
+    tir("fn f(%0 \"s\": f64, %1 \"limit\": f64) {
+  %2: bool = constant false
+  %3: bool, %4: f64 = loop 50 exit (%2, %0; ; %1) {
+    fn round(%0 \"t\": i64, %1 \"done\": bool, %2 \"s\": f64, %3 \"limit\": f64) {
+      %4: f64 = contract 2.0 %2[] -> []
+      %5: bool = ge %4, %3
+      %6: f64 = select %1, %2, %4
+      %7: bool = or %1, %5
+      return %7, %6
+    }
+  }
+  return %4
+}")
+}
+
+#[test]
+fn forward_mode_goes_through_an_exit_and_reverse_mode_does_not() {
+    let forward = compile(&differentiated(&doubling(), Mode::Jvp, &[true, false]));
+    let scalar = |x: f64| Tensor::f64(&[], vec![x]);
+    let results = eval(&forward, &[scalar(1.5), scalar(10.0), scalar(1.0)]);
+    assert_eq!(results[0].get_f64(0), 12.0);
+    assert_eq!(results[1].get_f64(0), 8.0);
+    let reverse = differentiated(&doubling(), Mode::Vjp, &[true, false]);
+    let error = aec_transform::compile_time_passes(reverse, &mut |_, _| {});
+    let error = error.expect_err("no reverse mode");
+    assert_eq!(error.code, "E0504");
+}
+
+#[test]
+fn a_batch_of_exits_runs_until_all_are_done() {
+    let body = doubling();
+    let mut f = Function::new("batch");
+    let ty = aec_ir::Type::new(Elem::F64, &[3]);
+    let s = f.param(ty.clone(), "s");
+    let limit = f.param(ty.clone(), "limit");
+    let op = Op::Map {
+        size: 3,
+        mapped: vec![true, true],
+        is_batch: false,
+        body: Box::new(body),
+    };
+    let inst = f.push(op, &[s, limit], &[ty], Span::NONE);
+    f.results = f.insts[inst].results.to_vec();
+    let args = [
+        Tensor::f64(&[3], vec![1.0, 3.0, 0.5]),
+        Tensor::f64(&[3], vec![10.0, 4.0, 100.0]),
+    ];
+    let values = eval(&compile(&f), &args);
+    let got: Vec<f64> = (0..3).map(|at| values[0].get_f64(at)).collect();
+    assert_eq!(got, [16.0, 6.0, 128.0]);
+}
