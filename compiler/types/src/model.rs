@@ -235,7 +235,12 @@ impl Elaborator {
             }
             _ => {}
         }
-        let Declared::Tensor { elem, shape } = self.declared(ty)? else {
+        let Declared::Tensor {
+            elem,
+            shape,
+            maybe: false,
+        } = self.declared(ty)?
+        else {
             return match init {
                 Some(Init::Value(expr)) => {
                     let value = self.eval(expr, scope)?;

@@ -41,6 +41,8 @@ pub(crate) fn as_tensor(value: &Value, span: Span, what: &str) -> Result<Tensor>
     match value {
         Value::Tensor(tensor) => Ok(tensor.clone()),
         Value::Unit
+        | Value::Token(_)
+        | Value::Maybe(_)
         | Value::Str(_)
         | Value::Tuple(_)
         | Value::Record(_)
@@ -244,6 +246,12 @@ impl Elaborator {
     ) -> Result<Value> {
         match (a.0, b.0) {
             (Value::Unknown, _) | (_, Value::Unknown) => return Ok(Value::Unknown),
+            (Value::Maybe(_), _) | (_, Value::Maybe(_)) => {
+                return self.binary_missing(op, a, b, span);
+            }
+            (Value::Token(_), _) | (_, Value::Token(_)) => {
+                return self.binary_tokens(op, a, b, span);
+            }
             (Value::Str(x), Value::Str(y)) => match op {
                 BinaryOp::Add => return Ok(Value::str(&format!("{x}{y}"))),
                 BinaryOp::Eq => return Ok(Value::bool(x == y)),
@@ -302,7 +310,7 @@ impl Elaborator {
         let spans = (a.1, b.1);
         let tensor = match op {
             BinaryOp::MatMul => self.product(x, y, spans, span)?,
-            BinaryOp::Fill => return crate::error::not_yet(span, "`??`"),
+            BinaryOp::Fill => return self.filled_in(a, b, span),
             BinaryOp::Pow => self.power(x, y, spans, span)?,
             BinaryOp::Add
             | BinaryOp::Sub
