@@ -55,6 +55,7 @@ pub fn inspect(value: &Value) -> String {
         | Value::Builtin(_)
         | Value::Template(_)
         | Value::Module(_)
+        | Value::Vocab(_)
         | Value::Unknown => value.describe(),
     }
 }
@@ -110,6 +111,7 @@ fn elements(value: &Value) -> usize {
         | Value::Template(_)
         | Value::Module(_)
         | Value::Distribution(_)
+        | Value::Vocab(_)
         | Value::Unknown => 0,
     }
 }

@@ -81,7 +81,8 @@ impl Elaborator {
             | Value::Record(_)
             | Value::List(_)
             | Value::Module(_)
-            | Value::Distribution(_) => wanted(span, "a function", callee),
+            | Value::Distribution(_)
+            | Value::Vocab(_) => wanted(span, "a function", callee),
         }
     }
 

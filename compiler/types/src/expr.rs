@@ -354,6 +354,13 @@ impl Elaborator {
                     params.iter().map(|&p| p.into()).collect(),
                 )
             }
+            Value::Vocab(vocab) => (
+                crate::tokens::member(vocab, &name.name, name.span),
+                crate::tokens::MEMBERS
+                    .iter()
+                    .map(|&name| name.into())
+                    .collect(),
+            ),
             Value::Unit
             | Value::Tensor(_)
             | Value::Token(_)

@@ -25,6 +25,8 @@ enum At {
     All,
     /// Ints of which only the type is known, and which of them are observed.
     Gather(Tensor, Option<Tensor>, Span),
+    /// Something of which nothing is known.
+    Unknown,
     /// A range whose ends are only known when the script runs.
     Open,
 }
@@ -41,6 +43,16 @@ impl Elaborator {
         match value {
             Value::Unknown => return Ok(Value::Unknown),
             Value::List(items) => return self.index_list(items, indices, span, scope),
+            Value::Vocab(vocab) => {
+                let [Index::At(expr)] = indices else {
+                    return fail("E0302", span, "a vocabulary has one index, a word");
+                };
+                return match self.eval(expr, scope)? {
+                    Value::Str(word) => vocab.token(&word, expr.span),
+                    Value::Unknown => Ok(Value::Unknown),
+                    other => wanted(expr.span, "a word (a string)", &other),
+                };
+            }
             Value::Tuple(_) | Value::Record(_) => {
                 // Indexing acts on every leaf (P6).
                 let parts: Vec<Value> = crate::leaves(value)
@@ -87,6 +99,9 @@ impl Elaborator {
         let mut places = Vec::new();
         for (index, dim) in indices.iter().zip(&tensor.ty.shape) {
             places.push(self.place(index, dim, scope)?);
+        }
+        if places.iter().any(|place| matches!(place, At::Unknown)) {
+            return Ok(Value::Unknown);
         }
         let taken = self.take(tensor, &places, base, span)?;
         let taken = match (plain(value), taken) {
@@ -142,7 +157,7 @@ impl Elaborator {
                 }
                 _ => fail("E0305", at, "this range is not known here"),
             },
-            At::Open => Ok(Value::Unknown),
+            At::Open | At::Unknown => Ok(Value::Unknown),
             At::Gather(_, _, at) if self.checking() => {
                 let _ = at;
                 Ok(items.first().cloned().unwrap_or(Value::Unknown))
@@ -181,14 +196,7 @@ impl Elaborator {
                 }
                 let value = self.eval(expr, scope)?;
                 if matches!(value, Value::Unknown) {
-                    return Ok(At::Gather(
-                        Tensor {
-                            ty: TensorType::scalar(Elem::I64),
-                            repr: Repr::Unknown,
-                        },
-                        None,
-                        expr.span,
-                    ));
+                    return Ok(At::Unknown);
                 }
                 // A known int is a place; inside compiled code a script's int stays an input.
                 let inner = self.frames.len() > 1
@@ -308,7 +316,7 @@ impl Elaborator {
         let mut open = false;
         for (axis, dim) in tensor.ty.shape.iter().enumerate() {
             match places.get(axis) {
-                None | Some(At::All | At::Gather(..)) => {
+                None | Some(At::All | At::Gather(..) | At::Unknown) => {
                     bounds.push((Size::constant(0), dim.size.clone()));
                     kept.push(Some(dim.clone()));
                 }

@@ -65,6 +65,7 @@ fn walk(value: &Value, path: String, trained: bool, found: &mut Vec<Leaf>) {
         | Value::Template(_)
         | Value::Module(_)
         | Value::Distribution(_)
+        | Value::Vocab(_)
         | Value::Unknown => {}
     }
 }
@@ -142,6 +143,7 @@ fn rebuild(
         | Value::Template(_)
         | Value::Module(_)
         | Value::Distribution(_)
+        | Value::Vocab(_)
         | Value::Unknown => value.clone(),
     }
 }
@@ -190,6 +192,7 @@ pub(crate) fn map_tensors(value: &Value, change: &mut dyn FnMut(&Tensor) -> Tens
         | Value::Builtin(_)
         | Value::Template(_)
         | Value::Module(_)
+        | Value::Vocab(_)
         | Value::Unknown => value.clone(),
     }
 }
@@ -209,6 +212,7 @@ pub(crate) fn is_only_tensors(value: &Value) -> bool {
         | Value::Model(_)
         | Value::Module(_)
         | Value::Distribution(_)
+        | Value::Vocab(_)
         | Value::Unknown => false,
     }
 }

@@ -26,7 +26,7 @@ mod random;
 pub mod scope;
 pub mod size;
 mod stmt;
-mod tokens;
+pub mod tokens;
 mod trace;
 pub mod train;
 mod typing;

@@ -65,8 +65,13 @@ pub(crate) fn refuse(span: Span, what: &str, got: &Value) -> Diagnostic {
         format!("{what} is wanted here, but this is {}", got.describe()),
     )
     .here("may hold missing entries");
-    if span.is_none() {
-        return diagnostic;
+    if got
+        .tensor()
+        .is_some_and(|tensor| tensor.ty.elem == Elem::Bool)
+    {
+        return diagnostic.help(
+            "`c ?? false` decides for what is missing; `all(c)` and `any(c)` take the observed entries",
+        );
     }
     diagnostic.help_edit(
         "three ways out: fill it, `x ?? 0`; use its flags, `observed(x)`; or contract it, `A @ x` or `mean(x)`, \
@@ -250,6 +255,7 @@ impl Elaborator {
             | Value::Model(_)
             | Value::Module(_)
             | Value::Distribution(_)
+            | Value::Vocab(_)
             | Value::Unknown => value.clone(),
         })
     }
@@ -494,6 +500,7 @@ impl Elaborator {
             | Value::Model(_)
             | Value::Module(_)
             | Value::Distribution(_)
+            | Value::Vocab(_)
             | Value::Unknown => value.clone(),
         })
     }

@@ -53,6 +53,7 @@ pub(crate) fn as_tensor(value: &Value, span: Span, what: &str) -> Result<Tensor>
         | Value::Model(_)
         | Value::Module(_)
         | Value::Distribution(_)
+        | Value::Vocab(_)
         | Value::Unknown => wanted(span, what, value),
     }
 }
@@ -338,6 +339,9 @@ impl Elaborator {
         b: Operand<'_>,
         span: Span,
     ) -> Result<Value> {
+        if let (Value::Str(x), Value::Str(y)) = (a.0, b.0) {
+            return Ok(Value::bool((x == y) == (op == BinaryOp::Eq)));
+        }
         let (x, y) = (self.stack(a.0, a.1)?, self.stack(b.0, b.1)?);
         let join = if op == BinaryOp::Eq {
             BinaryOp::And

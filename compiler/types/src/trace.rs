@@ -332,6 +332,7 @@ impl Elaborator {
             | Value::Builtin(_)
             | Value::Template(_)
             | Value::Module(_)
+            | Value::Vocab(_)
             | Value::Unknown => false,
         }
     }
@@ -422,6 +423,7 @@ impl Elaborator {
             | Value::Builtin(_)
             | Value::Template(_)
             | Value::Module(_)
+            | Value::Vocab(_)
             | Value::Unknown => Ok(()),
             Value::Tuple(values) | Value::List(values) => values
                 .iter()

@@ -204,7 +204,7 @@ impl Elaborator {
         let data_value = self.materialize_one(data_value, data.span)?;
         if self.checking() {
             for set in train_sets(&data_value) {
-                if !matches!(set.data, Value::Unknown) {
+                if !holds_unknown(&set.data) {
                     self.check_loss(&value, &set, data.span)?;
                 }
             }
@@ -767,6 +767,15 @@ impl Elaborator {
                 .frames
                 .iter()
                 .any(|frame| matches!(frame.kind, FrameKind::Map { is_batch: true, .. }))
+    }
+}
+
+/// Whether a part of a data set is not known before the script runs.
+fn holds_unknown(data: &Value) -> bool {
+    match data {
+        Value::Unknown => true,
+        Value::Tuple(parts) | Value::List(parts) => parts.iter().any(holds_unknown),
+        _ => false,
     }
 }
 

@@ -269,6 +269,8 @@ pub enum Value {
     Module(Rc<Module>),
     /// A distribution.
     Distribution(Rc<Distribution>),
+    /// A vocabulary.
+    Vocab(Rc<crate::tokens::Vocab>),
     /// Nothing is known, not even the kind (after an error, or read from a file that is not
     /// opened while checking). Everything is allowed on it and gives it again.
     Unknown,
@@ -438,6 +440,7 @@ impl Value {
             | Value::Model(_)
             | Value::Module(_)
             | Value::Distribution(_)
+            | Value::Vocab(_)
             | Value::Unknown => None,
         }
     }
@@ -489,6 +492,7 @@ impl Value {
             Value::Model(model) => format!("a model {}", model.template.def.name.name),
             Value::Module(module) => format!("the module `{}`", module.path),
             Value::Distribution(_) => "a distribution".into(),
+            Value::Vocab(vocab) => format!("a vocabulary of {} words", vocab.words().len()),
             Value::Unknown => "unknown".into(),
         }
     }

@@ -573,6 +573,30 @@ pub(super) static TABLE: &[Row] = &[
         "largest over the first axis",
     ),
     core(
+        "vocab",
+        &["words", "min_count", "extra"],
+        Action::Other(crate::tokens::vocab),
+        "a vocabulary of the words of a text",
+    ),
+    core(
+        "words",
+        X,
+        Action::Other(crate::tokens::words),
+        "the words of a text, between blanks",
+    ),
+    core(
+        "lines",
+        X,
+        Action::Other(crate::tokens::lines),
+        "the lines of a text",
+    ),
+    core(
+        "lower",
+        X,
+        Action::Other(crate::tokens::lower),
+        "a text in small letters, its punctuation apart",
+    ),
+    core(
         "count_first",
         X,
         Action::Other(lifted::count_first),
