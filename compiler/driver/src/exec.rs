@@ -11,6 +11,7 @@ use aec_runtime::pool::Pool;
 use aec_runtime::{Data, Tensor};
 use aec_syntax::{Diagnostic, Span};
 use aec_types::Value;
+use aec_types::value::Repr;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -319,7 +320,8 @@ fn failure(error: RunError) -> Failure {
 
 /// The elements of a known tensor, as its type says (constants are held with more digits).
 pub fn elements(value: &Value) -> Option<Arc<Tensor>> {
-    let (Value::Tensor(tensor), Some(host)) = (value, value.host()) else {
+    let tensor = value.tensor()?;
+    let (Repr::Static(host) | Repr::Concrete(host)) = &tensor.repr else {
         return None;
     };
     if host.elem() == tensor.ty.elem {

@@ -4,11 +4,14 @@
 use crate::exec::elements as elements_of;
 use aec_runtime::{Elem, Tensor};
 use aec_types::value::{Family, Model, Value};
+use std::sync::Arc;
 
 /// Tensors of more elements are cut.
 const WHOLE: usize = 1000;
 /// Entries that stay at each end of a cut axis.
 const EDGE: usize = 3;
+/// A missing entry.
+const MISSING: &str = "?";
 /// Where a row of numbers is broken.
 const WIDTH: usize = 88;
 
@@ -25,9 +28,9 @@ pub fn display(value: &Value) -> String {
 pub fn inspect(value: &Value) -> String {
     match value {
         Value::Unit => "()".into(),
-        Value::Tensor(t) => match elements_of(value) {
-            Some(host) => tensor(&host),
-            None => t.ty.to_string(),
+        Value::Tensor(_) | Value::Token(_) | Value::Maybe(_) => match elements_of(value) {
+            Some(host) => with_missing(&host, flags_of(value).as_deref()),
+            None => value.type_text().unwrap_or_default(),
         },
         Value::Str(text) => format!("{text:?}"),
         Value::Tuple(values) => format!("({})", list(values.iter().map(inspect))),
@@ -52,7 +55,16 @@ pub fn inspect(value: &Value) -> String {
         | Value::Builtin(_)
         | Value::Template(_)
         | Value::Module(_)
+        | Value::Vocab(_)
         | Value::Unknown => value.describe(),
+    }
+}
+
+/// The flags of a `?`, if they are known.
+fn flags_of(value: &Value) -> Option<Arc<Tensor>> {
+    match value {
+        Value::Maybe(maybe) => elements_of(&Value::Tensor(maybe.observed.clone())),
+        _ => None,
     }
 }
 
@@ -87,7 +99,8 @@ fn model(model: &Model) -> String {
 
 fn elements(value: &Value) -> usize {
     match value {
-        Value::Tensor(t) => t.ty.dims().map_or(0, |dims| dims.iter().product()),
+        Value::Tensor(t) | Value::Token(t) => t.ty.dims().map_or(0, |dims| dims.iter().product()),
+        Value::Maybe(maybe) => elements(&maybe.value),
         Value::Model(model) => model.params.iter().map(|(_, value)| elements(value)).sum(),
         Value::Tuple(values) | Value::List(values) => values.iter().map(elements).sum(),
         Value::Record(fields) => fields.iter().map(|(_, value)| elements(value)).sum(),
@@ -98,6 +111,7 @@ fn elements(value: &Value) -> usize {
         | Value::Template(_)
         | Value::Module(_)
         | Value::Distribution(_)
+        | Value::Vocab(_)
         | Value::Unknown => 0,
     }
 }
@@ -168,10 +182,18 @@ pub fn with_spec(value: &Value, spec: Option<&str>) -> Result<String, String> {
             "`{spec}` is no format; `.3` gives three digits after the point, `8.3` in eight columns"
         )
     })?;
+    let flags = flags_of(value);
+    let apply = |host: &Tensor, at: usize| {
+        if is_missing(flags.as_deref(), at) {
+            format!("{MISSING:>width$}", width = parsed.width)
+        } else {
+            parsed.apply(host, at)
+        }
+    };
     match (value, elements_of(value)) {
-        (_, Some(host)) if host.rank() == 0 => Ok(parsed.apply(&host, 0)),
+        (_, Some(host)) if host.rank() == 0 => Ok(apply(&host, 0)),
         (_, Some(host)) => {
-            let texts: Vec<String> = (0..host.len()).map(|at| parsed.apply(&host, at)).collect();
+            let texts: Vec<String> = (0..host.len()).map(|at| apply(&host, at)).collect();
             let mut out = String::new();
             write_axis(host.dims(), 0, false, 0, &mut texts.into_iter(), &mut out);
             Ok(out)
@@ -236,7 +258,19 @@ impl Spec {
 
 /// A tensor: scalars as numbers, others in brackets, one row a line.
 pub fn tensor(tensor: &Tensor) -> String {
+    with_missing(tensor, None)
+}
+
+fn is_missing(flags: Option<&Tensor>, at: usize) -> bool {
+    flags.is_some_and(|flags| flags.get_f64(at) == 0.0)
+}
+
+/// A tensor with `?` where the flags do not hold.
+fn with_missing(tensor: &Tensor, flags: Option<&Tensor>) -> String {
     let elem = tensor.elem();
+    if tensor.rank() == 0 && is_missing(flags, 0) {
+        return MISSING.into();
+    }
     if tensor.rank() == 0 {
         return scalar(tensor, 0);
     }
@@ -251,11 +285,16 @@ pub fn tensor(tensor: &Tensor) -> String {
     let cut = tensor.len() > WHOLE;
     let mut shown = Vec::new();
     visible(tensor.dims(), 0, cut, &mut shown);
-    let texts = if elem.is_float() {
+    let mut texts = if elem.is_float() {
         reals(tensor, &shown)
     } else {
         shown.iter().map(|&at| scalar(tensor, at)).collect()
     };
+    for (text, &at) in texts.iter_mut().zip(&shown) {
+        if is_missing(flags, at) {
+            *text = MISSING.into();
+        }
+    }
     let width = texts.iter().map(String::len).max().unwrap_or(0);
     let mut out = String::new();
     let mut texts = texts.into_iter();

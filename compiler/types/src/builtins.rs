@@ -4,6 +4,7 @@
 mod distributions;
 mod effect;
 mod functions;
+mod lifted;
 mod params;
 mod shape;
 mod table;
@@ -73,6 +74,11 @@ pub(crate) fn call(
     let row = &TABLE[id.0];
     if let Action::NotYet = row.action {
         return not_yet(span, &format!("`{}`", row.name));
+    }
+    if lifted::concerns(&args)
+        && let Some(value) = lifted::lifted(elaborator, id, &args, span)?
+    {
+        return Ok(value);
     }
     let unknown = |args: &Args| {
         args.positional

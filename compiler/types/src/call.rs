@@ -74,12 +74,15 @@ impl Elaborator {
             Value::Unknown => Ok(Value::Unknown),
             Value::Unit
             | Value::Tensor(_)
+            | Value::Token(_)
+            | Value::Maybe(_)
             | Value::Str(_)
             | Value::Tuple(_)
             | Value::Record(_)
             | Value::List(_)
             | Value::Module(_)
-            | Value::Distribution(_) => wanted(span, "a function", callee),
+            | Value::Distribution(_)
+            | Value::Vocab(_) => wanted(span, "a function", callee),
         }
     }
 
@@ -397,8 +400,34 @@ impl Elaborator {
         &mut self,
         callee: &Callee<'_>,
         values: Vec<(Value, Span)>,
-        _span: Span,
+        span: Span,
     ) -> Result<Value> {
+        // A missing scalar where a plain one is declared: the whole call gives nothing (P10).
+        let missing = |(param, (value, _)): (&Param, &(Value, Span))| {
+            matches!(value, Value::Maybe(_))
+                && param
+                    .ty
+                    .as_ref()
+                    .is_some_and(crate::typing::is_plain_scalar)
+        };
+        if callee.params.iter().zip(&values).any(missing) {
+            let lifted: Vec<bool> = callee.params.iter().zip(&values).map(missing).collect();
+            let hidden: Vec<Value> = values
+                .iter()
+                .zip(&lifted)
+                .map(|((value, _), &lifted)| if lifted { value.clone() } else { Value::Unit })
+                .collect();
+            return self.lifted(&hidden, span, |elaborator, bare| {
+                let values = values
+                    .iter()
+                    .zip(bare.iter().zip(&lifted))
+                    .map(|((value, at), (bare, &lifted))| {
+                        (if lifted { bare } else { value }.clone(), *at)
+                    })
+                    .collect();
+                elaborator.call_body(callee, values, span)
+            });
+        }
         let scope = callee.scope.child();
         let matched = self.match_params(callee.params, &values, &scope)?;
         for ((param, value), (_, span)) in callee.params.iter().zip(matched).zip(&values) {
@@ -626,7 +655,7 @@ fn body_span(body: &Expr) -> Span {
 }
 
 /// The value without its leading axis, while checking.
-fn peel_type(value: &Value) -> Value {
+pub(crate) fn peel_type(value: &Value) -> Value {
     crate::leaves::map_tensors(value, &mut |tensor| Tensor {
         ty: TensorType {
             elem: tensor.ty.elem,

@@ -23,6 +23,11 @@ pub(crate) fn not_yet<T>(span: Span, what: &str) -> Result<T> {
 
 /// A value of the wrong kind.
 pub(crate) fn wanted<T>(span: Span, what: &str, got: &Value) -> Result<T> {
+    match got {
+        Value::Maybe(_) => return Err(Box::new(crate::missing::refuse(span, what, got))),
+        Value::Token(_) => return Err(Box::new(crate::tokens::refuse(span, what, got))),
+        _ => {}
+    }
     Err(Box::new(Diagnostic::error(
         "E0310",
         span,

@@ -4,7 +4,7 @@ use crate::call::Args;
 use crate::error::{fail, not_yet, size_mismatch, wanted};
 use crate::ops::as_tensor;
 use crate::scope::Scope;
-use crate::value::{Choice, Closure, Code, Dim, Repr, Tensor, TensorType, Value};
+use crate::value::{Choice, Closure, Code, Dim, Maybe, Repr, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
 use aec_ir::{Op, Unary};
 use aec_runtime::{Elem, Tensor as HostTensor};
@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// Names of the language that this version does not compile, with what they are.
 pub(crate) const NOT_YET: &[&str] = &[
     "scan", "iterate", "while", "fold", "unfold", "nodes", "leaves", "fold_all", "subtrees",
-    "mask", "hide", "observed", "lstsq", "count",
+    "lstsq",
 ];
 
 /// Comprehensions over compile-time sequences up to this length may be unrolled.
@@ -28,8 +28,8 @@ const MAX_UNROLL: usize = 4096;
 pub(crate) enum Walk {
     /// Values known one by one.
     Items(Vec<Value>),
-    /// The first axis of a tensor.
-    Axis(Tensor),
+    /// The first axis of a tensor, of words or of a `?`.
+    Axis(Value),
     /// The ints from a size to another, while they are symbolic.
     Sizes(crate::size::Size, crate::size::Size),
 }
@@ -44,7 +44,7 @@ impl Elaborator {
             ExprKind::Float(value) => Ok(Value::real(*value, self.float())),
             ExprKind::Bool(value) => Ok(Value::bool(*value)),
             ExprKind::Str(parts) => self.string(parts, scope),
-            ExprKind::Hidden => not_yet(span, "`?`"),
+            ExprKind::Hidden => Ok(crate::missing::literal()),
             ExprKind::Placeholder => fail(
                 "E0205",
                 span,
@@ -120,6 +120,9 @@ impl Elaborator {
                 if matches!(value, Value::Unknown) {
                     return Ok(value);
                 }
+                if let Value::Maybe(maybe) = &value {
+                    return self.unary_missing(Unary::Neg, maybe, span);
+                }
                 let tensor = as_tensor(&value, inner.span, "a number or tensor")?;
                 if tensor.ty.elem == Elem::Bool {
                     return fail("E0303", span, "`-` does not work on bool; `not` negates it");
@@ -134,20 +137,24 @@ impl Elaborator {
                 if matches!(value, Value::Unknown) {
                     return Ok(value);
                 }
-                let tensor = as_tensor(&value, inner.span, "a bool")?;
-                if tensor.ty.elem != Elem::Bool {
-                    return wanted(inner.span, "a bool", &value);
-                }
-                Ok(Value::Tensor(self.emit(
-                    Op::Unary(Unary::Not),
-                    &[&tensor],
-                    tensor.ty.clone(),
-                    span,
-                )?))
+                self.lifted(&[value], span, |elaborator, bare| {
+                    let tensor = as_tensor(&bare[0], inner.span, "a bool")?;
+                    if tensor.ty.elem != Elem::Bool {
+                        return wanted(inner.span, "a bool", &bare[0]);
+                    }
+                    let ty = tensor.ty.clone();
+                    let op = Op::Unary(Unary::Not);
+                    Ok(Value::Tensor(elaborator.emit(op, &[&tensor], ty, span)?))
+                })
             }
             ExprKind::Binary {
                 op, left, right, ..
             } => {
+                if let Some(error) =
+                    crate::missing::compared_with_literal(self, *op, left, right, span)
+                {
+                    return Err(Box::new(error));
+                }
                 let a = self.eval(left, scope)?;
                 // The right side of a decided `and`, `or` is not evaluated.
                 if let Some(known) = a
@@ -347,8 +354,17 @@ impl Elaborator {
                     params.iter().map(|&p| p.into()).collect(),
                 )
             }
+            Value::Vocab(vocab) => (
+                crate::tokens::member(vocab, &name.name, name.span),
+                crate::tokens::MEMBERS
+                    .iter()
+                    .map(|&name| name.into())
+                    .collect(),
+            ),
             Value::Unit
             | Value::Tensor(_)
+            | Value::Token(_)
+            | Value::Maybe(_)
             | Value::Str(_)
             | Value::Tuple(_)
             | Value::List(_)
@@ -378,6 +394,22 @@ impl Elaborator {
     fn transpose(&mut self, value: &Value, span: Span) -> Result<Value> {
         if matches!(value, Value::Unknown) {
             return Ok(Value::Unknown);
+        }
+        if let Value::Maybe(maybe) = value {
+            let flags = Value::Tensor(maybe.observed.clone());
+            let (inner, flags) = (
+                self.transpose(&maybe.value, span)?,
+                self.transpose(&flags, span)?,
+            );
+            let observed = as_tensor(&flags, span, "flags")?;
+            return Ok(Value::Maybe(Rc::new(Maybe {
+                value: inner,
+                observed,
+            })));
+        }
+        if let Value::Token(words) = value {
+            let moved = self.transpose(&Value::Tensor(words.clone()), span)?;
+            return Ok(Value::Token(as_tensor(&moved, span, "words")?));
         }
         let tensor = as_tensor(value, span, "a matrix")?;
         if tensor.ty.rank() != 2 {
@@ -464,13 +496,7 @@ impl Elaborator {
     /// What a list literal is: a tensor if its items stack, else a list (F6).
     fn literal(&mut self, values: Vec<Value>, items: &[Expr], span: Span) -> Result<Value> {
         let list = Value::List(Rc::new(values.clone()));
-        let tensors: Vec<&Tensor> = values
-            .iter()
-            .filter_map(|value| match value {
-                Value::Tensor(tensor) => Some(tensor),
-                _ => None,
-            })
-            .collect();
+        let tensors: Vec<&Tensor> = values.iter().filter_map(Value::tensor).collect();
         if values.is_empty() || tensors.len() != values.len() {
             return Ok(list);
         }
@@ -518,13 +544,35 @@ impl Elaborator {
         let Value::List(values) = value else {
             return Ok(value.clone());
         };
+        if values.iter().any(|item| matches!(item, Value::Maybe(_))) {
+            return self.stack_missing(values, span);
+        }
+        let words = values.iter().any(|item| matches!(item, Value::Token(_)));
         let mut tensors = Vec::new();
         for item in values.iter() {
             match item {
-                Value::Tensor(tensor) => tensors.push(tensor.clone()),
+                Value::Tensor(tensor) if !words || tensor.ty.elem.is_int() => {
+                    tensors.push(tensor.clone());
+                }
+                Value::Token(tensor) => tensors.push(tensor.clone()),
                 _ => return Ok(value.clone()),
             }
         }
+        let stacked = self.stack_tensors(tensors, value, span)?;
+        Ok(match stacked {
+            Value::Tensor(tensor) if words => Value::Token(tensor),
+            other => other,
+        })
+    }
+
+    /// Tensors of one type with a new leading axis, else `list` itself.
+    fn stack_tensors(
+        &mut self,
+        mut tensors: Vec<Tensor>,
+        list: &Value,
+        span: Span,
+    ) -> Result<Value> {
+        let value = list;
         let Some(first) = tensors.first() else {
             return Ok(value.clone());
         };
@@ -604,6 +652,11 @@ impl Elaborator {
         let value = self.eval(iter, scope)?;
         match &value {
             Value::List(values) | Value::Tuple(values) => Ok(Walk::Items(values.to_vec())),
+            Value::Token(_) | Value::Maybe(_)
+                if value.tensor().is_some_and(|tensor| tensor.ty.rank() > 0) =>
+            {
+                Ok(Walk::Axis(value))
+            }
             Value::Tensor(tensor) if tensor.ty.rank() > 0 => match &tensor.repr {
                 Repr::Static(host) if host.rank() == 1 && host.len() <= MAX_UNROLL => {
                     let items = (0..host.len())
@@ -624,7 +677,7 @@ impl Elaborator {
                 | Repr::Static(_)
                 | Repr::Concrete(_)
                 | Repr::Traced(..)
-                | Repr::Symbolic(_) => Ok(Walk::Axis(tensor.clone())),
+                | Repr::Symbolic(_) => Ok(Walk::Axis(value.clone())),
             },
             Value::Unknown => Ok(Walk::Items(vec![Value::Unknown])),
             other => wanted(
@@ -661,7 +714,10 @@ impl Elaborator {
             elaborator.eval(element, &scope)
         };
         let (dim, over) = match &walk {
-            Walk::Axis(tensor) => (tensor.ty.shape[0].clone(), Value::Tensor(tensor.clone())),
+            Walk::Axis(value) => match value.tensor().and_then(|tensor| tensor.ty.shape.first()) {
+                Some(dim) => (dim.clone(), value.clone()),
+                None => return wanted(iter.span, "something to walk", value),
+            },
             Walk::Sizes(from, to) => {
                 let dim = Dim::of(to.minus(from));
                 let ty = TensorType {
@@ -714,7 +770,7 @@ impl Elaborator {
             let value = round(elaborator, &peeled[0])?;
             // Tensors stack; tuples and the like make a list where the items are known.
             let stacks = match &walk {
-                Walk::Items(_) => matches!(value, Value::Tensor(_)),
+                Walk::Items(_) => value.tensor().is_some(),
                 Walk::Axis(_) | Walk::Sizes(..) => crate::leaves::is_only_tensors(&value),
             };
             if stacks {
@@ -805,6 +861,22 @@ impl Elaborator {
     ) -> Result<Value> {
         match (a.0, b.0) {
             (Value::Unknown, other) | (other, Value::Unknown) => Ok(other.clone()),
+            (Value::Maybe(_), Value::Maybe(_) | Value::Tensor(_) | Value::Token(_))
+            | (Value::Tensor(_) | Value::Token(_), Value::Maybe(_)) => {
+                if matches!(test, Value::Unknown) {
+                    return Ok(a.0.clone());
+                }
+                let condition = as_tensor(test, span, "a bool")?;
+                self.select_missing(&condition, a, b, span)
+            }
+            (Value::Token(_), Value::Tensor(_) | Value::Token(_))
+            | (Value::Tensor(_), Value::Token(_)) => {
+                let (x, y) = (crate::tokens::as_ints(a.0), crate::tokens::as_ints(b.0));
+                Ok(match self.choose(test, (&x, a.1), (&y, b.1), span)? {
+                    Value::Tensor(tensor) => Value::Token(tensor),
+                    other => other,
+                })
+            }
             (Value::Tensor(x), Value::Tensor(y))
                 if x.is_static_int() && y.is_static_int() && x.is_scalar() && y.is_scalar() =>
             {

@@ -3,7 +3,7 @@
 use crate::error::{fail, wanted};
 use crate::leaves::{leaves, with_leaves};
 use crate::trace::FrameKind;
-use crate::value::{Closure, Code, Model, Repr, Tensor, TensorType, Value};
+use crate::value::{Closure, Code, Maybe, Model, Repr, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
 use aec_ir::{Mode, Op, Type, Value as IrValue};
 use aec_syntax::ast::{Ident, Name, Param, Pattern};
@@ -159,7 +159,8 @@ impl Elaborator {
                         );
                     }
                     let mut own = tables.by_ref().take(active.len()).map(Value::Tensor);
-                    rows.push(gradient_of(first, &mut own));
+                    let row = gradient_of(first, &mut own);
+                    rows.push(self.gradient_missing(&row, span)?);
                 }
                 Ok(with_structure(&done.value, &mut rows.into_iter()))
             }
@@ -223,7 +224,8 @@ impl Elaborator {
                     },
                 )?;
                 let mut own = done.derivatives.into_iter().map(Value::Tensor);
-                Ok(gradient_of(first, &mut own))
+                let gradient = gradient_of(first, &mut own);
+                self.gradient_missing(&gradient, span)
             }
         }
     }
@@ -238,7 +240,8 @@ impl Elaborator {
         let active = float_leaves(at, span)?;
         let done = self.region(Mode::Vjp, at, &active, &[], span, f)?;
         let mut own = done.derivatives.into_iter().map(Value::Tensor);
-        Ok((done.value, gradient_of(at, &mut own)))
+        let gradient = gradient_of(at, &mut own);
+        Ok((done.value, self.gradient_missing(&gradient, span)?))
     }
 
     /// Traces a function as a derivative region. `seeds` are tangents or cotangents; for `Vjp`
@@ -529,7 +532,15 @@ fn gradient_of(value: &Value, own: &mut dyn Iterator<Item = Value>) -> Value {
                 .map(|(name, value)| (name.clone(), gradient_of(value, own)))
                 .collect(),
         )),
+        Value::Maybe(maybe) => match gradient_of(&maybe.value, own) {
+            Value::Unit => Value::Unit,
+            value => Value::Maybe(Rc::new(Maybe {
+                value,
+                observed: maybe.observed.clone(),
+            })),
+        },
         Value::Tensor(_)
+        | Value::Token(_)
         | Value::Unit
         | Value::Str(_)
         | Value::Fn(_)
@@ -537,6 +548,7 @@ fn gradient_of(value: &Value, own: &mut dyn Iterator<Item = Value>) -> Value {
         | Value::Template(_)
         | Value::Module(_)
         | Value::Distribution(_)
+        | Value::Vocab(_)
         | Value::Unknown => Value::Unit,
     }
 }

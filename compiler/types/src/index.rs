@@ -1,10 +1,12 @@
 //! Indexing and slicing: `x[i, 2..5, :]` (SEMANTICS.md S6).
 
 use crate::error::{fail, wanted, with_origin};
+use crate::missing::plain;
 use crate::ops::as_tensor;
 use crate::scope::Scope;
 use crate::size::Size;
-use crate::value::{Dim, Repr, Tensor, TensorType, Value};
+use crate::tokens::as_ints;
+use crate::value::{Dim, Maybe, Repr, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
 use aec_ir::Op;
 use aec_runtime::{Elem, Tensor as HostTensor};
@@ -21,8 +23,10 @@ enum At {
     Range(Size, Size, Span),
     /// Everything.
     All,
-    /// Ints of which only the type is known.
-    Gather(Tensor, Span),
+    /// Ints of which only the type is known, and which of them are observed.
+    Gather(Tensor, Option<Tensor>, Span),
+    /// Something of which nothing is known.
+    Unknown,
     /// A range whose ends are only known when the script runs.
     Open,
 }
@@ -39,6 +43,16 @@ impl Elaborator {
         match value {
             Value::Unknown => return Ok(Value::Unknown),
             Value::List(items) => return self.index_list(items, indices, span, scope),
+            Value::Vocab(vocab) => {
+                let [Index::At(expr)] = indices else {
+                    return fail("E0302", span, "a vocabulary has one index, a word");
+                };
+                return match self.eval(expr, scope)? {
+                    Value::Str(word) => vocab.token(&word, expr.span),
+                    Value::Unknown => Ok(Value::Unknown),
+                    other => wanted(expr.span, "a word (a string)", &other),
+                };
+            }
             Value::Tuple(_) | Value::Record(_) => {
                 // Indexing acts on every leaf (P6).
                 let parts: Vec<Value> = crate::leaves(value)
@@ -52,6 +66,8 @@ impl Elaborator {
                 return Ok(crate::with_leaves(value, &mut new.into_iter(), false));
             }
             Value::Tensor(_)
+            | Value::Token(_)
+            | Value::Maybe(_)
             | Value::Unit
             | Value::Str(_)
             | Value::Fn(_)
@@ -61,7 +77,10 @@ impl Elaborator {
             | Value::Module(_)
             | Value::Distribution(_) => {}
         }
-        let tensor = as_tensor(value, base, "a tensor or list to index")?;
+        let tensor = match value.tensor() {
+            Some(tensor) => tensor.clone(),
+            None => as_tensor(value, base, "a tensor or list to index")?,
+        };
         if indices.len() > tensor.ty.rank() {
             return Err(Box::new(
                 Diagnostic::error(
@@ -81,7 +100,30 @@ impl Elaborator {
         for (index, dim) in indices.iter().zip(&tensor.ty.shape) {
             places.push(self.place(index, dim, scope)?);
         }
-        self.take(tensor, places, base, span)
+        if places.iter().any(|place| matches!(place, At::Unknown)) {
+            return Ok(Value::Unknown);
+        }
+        let taken = self.take(tensor, &places, base, span)?;
+        let taken = match (plain(value), taken) {
+            (Value::Token(_), Value::Tensor(words)) => Value::Token(words),
+            (_, taken) => taken,
+        };
+        let taken = match value {
+            Value::Maybe(maybe) => {
+                let flags = self.take(maybe.observed.clone(), &places, base, span)?;
+                let observed = as_tensor(&flags, span, "flags")?;
+                Value::Maybe(Rc::new(Maybe {
+                    value: taken,
+                    observed,
+                }))
+            }
+            _ => taken,
+        };
+        // What a missing index looks up is missing.
+        match places.as_slice() {
+            [At::Gather(_, Some(observed), _)] => self.veil(&taken, observed, span),
+            _ => Ok(taken),
+        }
     }
 
     fn index_list(
@@ -115,12 +157,12 @@ impl Elaborator {
                 }
                 _ => fail("E0305", at, "this range is not known here"),
             },
-            At::Open => Ok(Value::Unknown),
-            At::Gather(_, at) if self.checking() => {
+            At::Open | At::Unknown => Ok(Value::Unknown),
+            At::Gather(_, _, at) if self.checking() => {
                 let _ = at;
                 Ok(items.first().cloned().unwrap_or(Value::Unknown))
             }
-            At::Gather(tensor, at) => {
+            At::Gather(tensor, _, at) => {
                 let known = self.materialize_for_static(Value::Tensor(tensor), at)?;
                 match known
                     .as_int()
@@ -154,13 +196,7 @@ impl Elaborator {
                 }
                 let value = self.eval(expr, scope)?;
                 if matches!(value, Value::Unknown) {
-                    return Ok(At::Gather(
-                        Tensor {
-                            ty: TensorType::scalar(Elem::I64),
-                            repr: Repr::Unknown,
-                        },
-                        expr.span,
-                    ));
+                    return Ok(At::Unknown);
                 }
                 // A known int is a place; inside compiled code a script's int stays an input.
                 let inner = self.frames.len() > 1
@@ -174,6 +210,11 @@ impl Elaborator {
                 if let Some(size) = value.as_size().filter(|_| !inner) {
                     return self.known_place(size, expr.span, dim);
                 }
+                let observed = match &value {
+                    Value::Maybe(maybe) => Some(maybe.observed.clone()),
+                    _ => None,
+                };
+                let value = as_ints(plain(&value));
                 let tensor = as_tensor(&value, expr.span, "an int index")?;
                 if !tensor.ty.elem.is_int() {
                     let mut diagnostic = Diagnostic::error(
@@ -190,7 +231,7 @@ impl Elaborator {
                     }
                     return Err(Box::new(diagnostic));
                 }
-                Ok(At::Gather(tensor, expr.span))
+                Ok(At::Gather(tensor, observed, expr.span))
             }
             Index::Slice { start, end, span } => {
                 self.slice(start.as_ref(), end.as_ref(), *span, dim, scope)
@@ -266,7 +307,7 @@ impl Elaborator {
         Ok(At::Range(a, b, span))
     }
 
-    fn take(&mut self, tensor: Tensor, places: Vec<At>, base: Span, span: Span) -> Result<Value> {
+    fn take(&mut self, tensor: Tensor, places: &[At], base: Span, span: Span) -> Result<Value> {
         // Known places and slices first, as one slice; gathers then, from the last axis on, so
         // that earlier axes keep their numbers.
         let mut shape = Vec::new();
@@ -275,7 +316,7 @@ impl Elaborator {
         let mut open = false;
         for (axis, dim) in tensor.ty.shape.iter().enumerate() {
             match places.get(axis) {
-                None | Some(At::All | At::Gather(..)) => {
+                None | Some(At::All | At::Gather(..) | At::Unknown) => {
                     bounds.push((Size::constant(0), dim.size.clone()));
                     kept.push(Some(dim.clone()));
                 }
@@ -350,7 +391,7 @@ impl Elaborator {
             if place.is_some() {
                 axis -= 1;
             }
-            if let Some(At::Gather(index, index_span)) = places.get(at) {
+            if let Some(At::Gather(index, _, index_span)) = places.get(at) {
                 result = self.gather(&result, axis, index, *index_span, base, span)?;
             }
         }

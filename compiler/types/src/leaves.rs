@@ -1,6 +1,6 @@
 //! The tensors inside a value: of models, records, tuples and lists alike.
 
-use crate::value::{Distribution, Model, Tensor, Value};
+use crate::value::{Distribution, Maybe, Model, Tensor, Value};
 use aec_syntax::ast::Name;
 use std::rc::Rc;
 
@@ -37,6 +37,12 @@ fn walk(value: &Value, path: String, trained: bool, found: &mut Vec<Leaf>) {
             tensor: value.clone(),
             trained,
         }),
+        Value::Token(tensor) => walk(&Value::Tensor(tensor.clone()), path, trained, found),
+        Value::Maybe(maybe) => {
+            walk(&maybe.value, path.clone(), trained, found);
+            let observed = Value::Tensor(maybe.observed.clone());
+            walk(&observed, join(&path, "observed"), trained, found);
+        }
         Value::Tuple(values) | Value::List(values) => {
             for (index, value) in values.iter().enumerate() {
                 walk(value, join(&path, &index.to_string()), trained, found);
@@ -59,6 +65,7 @@ fn walk(value: &Value, path: String, trained: bool, found: &mut Vec<Leaf>) {
         | Value::Template(_)
         | Value::Module(_)
         | Value::Distribution(_)
+        | Value::Vocab(_)
         | Value::Unknown => {}
     }
 }
@@ -82,6 +89,23 @@ fn rebuild(
     match value {
         Value::Tensor(_) if trained_only && !trained => value.clone(),
         Value::Tensor(_) => new.next().unwrap_or_else(|| value.clone()),
+        Value::Token(tensor) => {
+            match rebuild(&Value::Tensor(tensor.clone()), new, trained_only, trained) {
+                Value::Tensor(tensor) => Value::Token(tensor),
+                other => other,
+            }
+        }
+        Value::Maybe(maybe) => {
+            let part = rebuild(&maybe.value, new, trained_only, trained);
+            let flags = Value::Tensor(maybe.observed.clone());
+            match rebuild(&flags, new, trained_only, trained) {
+                Value::Tensor(observed) => Value::Maybe(Rc::new(Maybe {
+                    value: part,
+                    observed,
+                })),
+                other => other,
+            }
+        }
         Value::Tuple(values) => Value::Tuple(Rc::new(
             values
                 .iter()
@@ -119,6 +143,7 @@ fn rebuild(
         | Value::Template(_)
         | Value::Module(_)
         | Value::Distribution(_)
+        | Value::Vocab(_)
         | Value::Unknown => value.clone(),
     }
 }
@@ -136,6 +161,11 @@ pub(crate) fn map_tensors(value: &Value, change: &mut dyn FnMut(&Tensor) -> Tens
     };
     match value {
         Value::Tensor(tensor) => Value::Tensor(change(tensor)),
+        Value::Token(tensor) => Value::Token(change(tensor)),
+        Value::Maybe(maybe) => Value::Maybe(Rc::new(Maybe {
+            value: map_tensors(&maybe.value, change),
+            observed: change(&maybe.observed),
+        })),
         Value::Tuple(values) => Value::Tuple(Rc::new(
             values.iter().map(|v| map_tensors(v, change)).collect(),
         )),
@@ -162,6 +192,7 @@ pub(crate) fn map_tensors(value: &Value, change: &mut dyn FnMut(&Tensor) -> Tens
         | Value::Builtin(_)
         | Value::Template(_)
         | Value::Module(_)
+        | Value::Vocab(_)
         | Value::Unknown => value.clone(),
     }
 }
@@ -169,7 +200,7 @@ pub(crate) fn map_tensors(value: &Value, change: &mut dyn FnMut(&Tensor) -> Tens
 /// Whether a value is a tensor or a structure of nothing else.
 pub(crate) fn is_only_tensors(value: &Value) -> bool {
     match value {
-        Value::Tensor(_) => true,
+        Value::Tensor(_) | Value::Token(_) | Value::Maybe(_) => true,
         Value::Tuple(values) => values.iter().all(is_only_tensors),
         Value::Record(fields) => fields.iter().all(|(_, value)| is_only_tensors(value)),
         Value::Unit
@@ -181,6 +212,7 @@ pub(crate) fn is_only_tensors(value: &Value) -> bool {
         | Value::Model(_)
         | Value::Module(_)
         | Value::Distribution(_)
+        | Value::Vocab(_)
         | Value::Unknown => false,
     }
 }

@@ -56,6 +56,10 @@ impl Elaborator {
                     }
                     self.match_let(ty, &value, at, &inner)?
                 }
+                // A size that is read from a file is some size while the script is checked.
+                None if matches!(value, Value::Unknown) && is_size(def, &name.name) => {
+                    Value::size(self.fresh_size(&name.name))
+                }
                 None => {
                     if is_size(def, &name.name)
                         && value.as_size().is_none()
@@ -235,7 +239,12 @@ impl Elaborator {
             }
             _ => {}
         }
-        let Declared::Tensor { elem, shape } = self.declared(ty)? else {
+        let Declared::Tensor {
+            elem,
+            shape,
+            maybe: false,
+        } = self.declared(ty)?
+        else {
             return match init {
                 Some(Init::Value(expr)) => {
                     let value = self.eval(expr, scope)?;

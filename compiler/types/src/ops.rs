@@ -41,6 +41,8 @@ pub(crate) fn as_tensor(value: &Value, span: Span, what: &str) -> Result<Tensor>
     match value {
         Value::Tensor(tensor) => Ok(tensor.clone()),
         Value::Unit
+        | Value::Token(_)
+        | Value::Maybe(_)
         | Value::Str(_)
         | Value::Tuple(_)
         | Value::Record(_)
@@ -51,6 +53,7 @@ pub(crate) fn as_tensor(value: &Value, span: Span, what: &str) -> Result<Tensor>
         | Value::Model(_)
         | Value::Module(_)
         | Value::Distribution(_)
+        | Value::Vocab(_)
         | Value::Unknown => wanted(span, what, value),
     }
 }
@@ -244,6 +247,12 @@ impl Elaborator {
     ) -> Result<Value> {
         match (a.0, b.0) {
             (Value::Unknown, _) | (_, Value::Unknown) => return Ok(Value::Unknown),
+            (Value::Maybe(_), _) | (_, Value::Maybe(_)) => {
+                return self.binary_missing(op, a, b, span);
+            }
+            (Value::Token(_), _) | (_, Value::Token(_)) => {
+                return self.binary_tokens(op, a, b, span);
+            }
             (Value::Str(x), Value::Str(y)) => match op {
                 BinaryOp::Add => return Ok(Value::str(&format!("{x}{y}"))),
                 BinaryOp::Eq => return Ok(Value::bool(x == y)),
@@ -302,7 +311,7 @@ impl Elaborator {
         let spans = (a.1, b.1);
         let tensor = match op {
             BinaryOp::MatMul => self.product(x, y, spans, span)?,
-            BinaryOp::Fill => return crate::error::not_yet(span, "`??`"),
+            BinaryOp::Fill => return self.filled_in(a, b, span),
             BinaryOp::Pow => self.power(x, y, spans, span)?,
             BinaryOp::Add
             | BinaryOp::Sub
@@ -330,6 +339,9 @@ impl Elaborator {
         b: Operand<'_>,
         span: Span,
     ) -> Result<Value> {
+        if let (Value::Str(x), Value::Str(y)) = (a.0, b.0) {
+            return Ok(Value::bool((x == y) == (op == BinaryOp::Eq)));
+        }
         let (x, y) = (self.stack(a.0, a.1)?, self.stack(b.0, b.1)?);
         let join = if op == BinaryOp::Eq {
             BinaryOp::And

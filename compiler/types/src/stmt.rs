@@ -3,7 +3,7 @@
 use crate::error::{fail, wanted};
 use crate::expr::Walk;
 use crate::scope::Scope;
-use crate::value::{Closure, Code, ModelTemplate, Tensor, TensorType, Value};
+use crate::value::{Closure, Code, Maybe, ModelTemplate, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
 use aec_syntax::ast::{
     BinaryOp, Expr, ExprKind, FnDef, Init, Item, ItemKind, ModelDef, Pattern, Script, Stmt,
@@ -355,15 +355,9 @@ impl Elaborator {
         let outer = self.round;
         let rounds: Vec<Value> = match walk {
             Walk::Items(items) => items,
-            Walk::Axis(tensor) if self.checking() => vec![Value::Tensor(Tensor {
-                ty: TensorType {
-                    elem: tensor.ty.elem,
-                    shape: tensor.ty.shape[1..].to_vec(),
-                },
-                repr: crate::value::Repr::Unknown,
-            })],
-            Walk::Axis(tensor) => {
-                let value = self.materialize_one(Value::Tensor(tensor), iter.span)?;
+            Walk::Axis(value) if self.checking() => vec![crate::call::peel_type(&value)],
+            Walk::Axis(value) => {
+                let value = self.materialize_one(value, iter.span)?;
                 split_rows(&value)
             }
             Walk::Sizes(..) => vec![Value::Tensor(Tensor {
@@ -629,7 +623,8 @@ fn same_type(a: &Value, b: &Value) -> bool {
                 .all(|((m, x), (n, y))| m == n && same_type(x, y))
     };
     match (a, b) {
-        (Value::Tensor(a), Value::Tensor(b)) => {
+        (Value::Maybe(a), Value::Maybe(b)) => same_type(&a.value, &b.value),
+        (Value::Tensor(a), Value::Tensor(b)) | (Value::Token(a), Value::Token(b)) => {
             a.ty.elem == b.ty.elem
                 && a.ty.rank() == b.ty.rank()
                 && a.ty
@@ -689,6 +684,31 @@ fn unused(expr: &Expr, text: &str) -> Diagnostic {
 
 /// The entries of a tensor's first axis, as tensors in memory.
 pub(crate) fn split_rows(value: &Value) -> Vec<Value> {
+    match value {
+        Value::Token(tensor) => {
+            return split_rows(&Value::Tensor(tensor.clone()))
+                .into_iter()
+                .map(|row| match row {
+                    Value::Tensor(row) => Value::Token(row),
+                    other => other,
+                })
+                .collect();
+        }
+        Value::Maybe(maybe) => {
+            let flags = split_rows(&Value::Tensor(maybe.observed.clone()));
+            return split_rows(&maybe.value)
+                .into_iter()
+                .zip(flags)
+                .filter_map(|(value, flags)| match flags {
+                    Value::Tensor(observed) => {
+                        Some(Value::Maybe(Rc::new(Maybe { value, observed })))
+                    }
+                    _ => None,
+                })
+                .collect();
+        }
+        _ => {}
+    }
     let (Some(host), Value::Tensor(tensor)) = (value.host(), value) else {
         return Vec::new();
     };
@@ -738,22 +758,20 @@ fn slice_rows(
 /// While checking, one round stands for all: nothing is known of a counter's value.
 fn forget(value: Value) -> Value {
     match value {
-        Value::Tensor(tensor) => Value::Tensor(Tensor {
-            ty: tensor.ty,
-            repr: crate::value::Repr::Unknown,
-        }),
+        Value::Tensor(_) | Value::Token(_) | Value::Maybe(_) => {
+            crate::leaves::map_tensors(&value, &mut |tensor| Tensor {
+                ty: tensor.ty.clone(),
+                repr: crate::value::Repr::Unknown,
+            })
+        }
         other => other,
     }
 }
 
 fn as_input(value: Value) -> Value {
     match value {
-        Value::Tensor(Tensor {
-            ty,
-            repr: crate::value::Repr::Static(host),
-        }) => {
-            let repr = crate::value::Repr::Concrete(crate::trace::converted(&host, ty.elem));
-            Value::Tensor(Tensor { ty, repr })
+        Value::Tensor(_) | Value::Token(_) | Value::Maybe(_) => {
+            crate::train::concrete_leaves(&value)
         }
         other => other,
     }

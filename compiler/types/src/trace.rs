@@ -312,7 +312,12 @@ impl Elaborator {
     /// Whether a value holds a traced tensor.
     pub(crate) fn has_traced(value: &Value) -> bool {
         match value {
-            Value::Tensor(tensor) => matches!(tensor.repr, Repr::Traced(..) | Repr::Choice(_)),
+            Value::Tensor(tensor) | Value::Token(tensor) => {
+                matches!(tensor.repr, Repr::Traced(..) | Repr::Choice(_))
+            }
+            Value::Maybe(maybe) => {
+                Self::has_traced(&maybe.value) || matches!(maybe.observed.repr, Repr::Traced(..))
+            }
             Value::Tuple(values) | Value::List(values) => values.iter().any(Self::has_traced),
             Value::Record(fields) => fields.iter().any(|(_, value)| Self::has_traced(value)),
             Value::Model(model) => model
@@ -327,6 +332,7 @@ impl Elaborator {
             | Value::Builtin(_)
             | Value::Template(_)
             | Value::Module(_)
+            | Value::Vocab(_)
             | Value::Unknown => false,
         }
     }
@@ -405,6 +411,11 @@ impl Elaborator {
                 wanted.push(*traced);
                 Ok(())
             }
+            Value::Token(tensor) => self.collect(&Value::Tensor(tensor.clone()), wanted, span),
+            Value::Maybe(maybe) => {
+                self.collect(&maybe.value, wanted, span)?;
+                self.collect(&Value::Tensor(maybe.observed.clone()), wanted, span)
+            }
             Value::Tensor(_)
             | Value::Unit
             | Value::Str(_)
@@ -412,6 +423,7 @@ impl Elaborator {
             | Value::Builtin(_)
             | Value::Template(_)
             | Value::Module(_)
+            | Value::Vocab(_)
             | Value::Unknown => Ok(()),
             Value::Tuple(values) | Value::List(values) => values
                 .iter()

@@ -204,7 +204,7 @@ impl Elaborator {
         let data_value = self.materialize_one(data_value, data.span)?;
         if self.checking() {
             for set in train_sets(&data_value) {
-                if !matches!(set.data, Value::Unknown) {
+                if !holds_unknown(&set.data) {
                     self.check_loss(&value, &set, data.span)?;
                 }
             }
@@ -302,6 +302,21 @@ impl Elaborator {
     /// A loss as its parts: one real, or a record of reals (P1).
     fn loss_parts(&mut self, value: &Value, span: Span) -> Result<Vec<(Name, Value)>> {
         let real = |value: &Value| matches!(value, Value::Tensor(t) if t.is_scalar() && t.ty.elem.is_float());
+        // A missing loss counts as 0: an example that has none does not train.
+        let filled = |elaborator: &mut Elaborator, value: &Value| match value {
+            Value::Maybe(_) => elaborator.filled_in((value, span), (&Value::int(0), span), span),
+            other => Ok(other.clone()),
+        };
+        let value = &match value {
+            Value::Record(fields) => {
+                let mut out = Vec::new();
+                for (name, part) in fields.iter() {
+                    out.push((name.clone(), filled(self, part)?));
+                }
+                Value::Record(std::rc::Rc::new(out))
+            }
+            other => filled(self, other)?,
+        };
         match value {
             Value::Unknown => Ok(Vec::new()),
             Value::Record(fields)
@@ -702,7 +717,7 @@ impl Elaborator {
                     names.push(name);
                     out.push(part);
                 }
-                if out.len() == 1 && matches!(value, Value::Tensor(_)) {
+                if out.len() == 1 && !matches!(value, Value::Record(_)) {
                     names.clear();
                     out.clear();
                 }
@@ -752,6 +767,15 @@ impl Elaborator {
                 .frames
                 .iter()
                 .any(|frame| matches!(frame.kind, FrameKind::Map { is_batch: true, .. }))
+    }
+}
+
+/// Whether a part of a data set is not known before the script runs.
+fn holds_unknown(data: &Value) -> bool {
+    match data {
+        Value::Unknown => true,
+        Value::Tuple(parts) | Value::List(parts) => parts.iter().any(holds_unknown),
+        _ => false,
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::error::{fail, not_yet, show_dim, show_type, wanted, with_origin};
 use crate::scope::Scope;
 use crate::size::Size;
-use crate::value::{Dim, Origin, Repr, Tensor, TensorType, Value};
+use crate::value::{Dim, Maybe, Origin, Repr, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
 use aec_runtime::Elem;
 use aec_syntax::ast::{BinaryOp, Ident, Name, Param, TypeArg, TypeExpr, TypeKind};
@@ -15,10 +15,11 @@ const UNKNOWN: u32 = u32::MAX;
 
 /// What a declared type says, read off its syntax.
 pub(crate) enum Declared<'a> {
-    /// A tensor or scalar; no element type means the float in force.
+    /// A tensor or scalar; `maybe` if entries may be missing.
     Tensor {
-        elem: Option<Elem>,
+        elem: Kind,
         shape: Vec<ShapeItem<'a>>,
+        maybe: bool,
     },
     /// `(t, u)`
     Tuple(Vec<&'a TypeExpr>),
@@ -34,6 +35,56 @@ pub(crate) enum Declared<'a> {
     List,
     /// Taken as it is.
     Any,
+}
+
+/// The elements that a declared type wants.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// `[n]`, `real`: the float in force.
+    Real,
+    /// `int[n]`
+    Fixed(Elem),
+    /// `token[n]`
+    Token,
+    /// `T[n]`: whatever they are.
+    Any,
+}
+
+impl Kind {
+    /// The kind of an element type's name; a capital letter stands for any.
+    fn named(name: &str) -> Option<Kind> {
+        Some(match name {
+            "real" => Kind::Real,
+            "token" => Kind::Token,
+            name if is_variable(name) => Kind::Any,
+            name => Kind::Fixed(element(name)?),
+        })
+    }
+
+    fn elem(self, float: Elem) -> Elem {
+        match self {
+            Kind::Real | Kind::Any => float,
+            Kind::Fixed(elem) => elem,
+            Kind::Token => Elem::I64,
+        }
+    }
+}
+
+fn is_variable(name: &str) -> bool {
+    name.len() == 1 && name.chars().all(char::is_uppercase)
+}
+
+/// Whether a type is a scalar that may not be missing: `real`, `int`, `token` …
+pub(crate) fn is_plain_scalar(ty: &TypeExpr) -> bool {
+    match &ty.kind {
+        TypeKind::Path(path) => {
+            path.len() == 1 && !is_variable(&path[0].name) && Kind::named(&path[0].name).is_some()
+        }
+        TypeKind::Group(args) => {
+            matches!(args.as_slice(), [TypeArg::Type(inner)] if is_plain_scalar(inner))
+        }
+        _ => false,
+    }
 }
 
 /// One item of a declared shape.
@@ -57,27 +108,22 @@ impl Elaborator {
     pub(crate) fn declared<'a>(&self, ty: &'a TypeExpr) -> Result<Declared<'a>> {
         Ok(match &ty.kind {
             TypeKind::Shape(args) => Declared::Tensor {
-                elem: None,
+                elem: Kind::Real,
                 shape: self.shape_items(args, ty.span)?,
+                maybe: false,
             },
             TypeKind::Path(path) => match (path.len(), &*path[0].name) {
-                (1, "real") => Declared::Tensor {
-                    elem: None,
-                    shape: Vec::new(),
-                },
-                (1, name) if element(name).is_some() => Declared::Tensor {
-                    elem: element(name),
-                    shape: Vec::new(),
-                },
                 (1, "str") => Declared::Str,
-                (1, "token") | (1, "vocab") => return not_yet(ty.span, "the type `token`"),
                 (1, "tree") => return not_yet(ty.span, "the type `tree`"),
                 (1, "model") => Declared::Model,
                 (1, "list") => Declared::List,
-                (1, "dist" | "any") => Declared::Any,
-                (1, name) if name.len() == 1 && name.chars().all(char::is_uppercase) => {
-                    Declared::Any
-                }
+                (1, "dist" | "any" | "vocab") => Declared::Any,
+                (1, name) if is_variable(name) => Declared::Any,
+                (1, name) if let Some(elem) = Kind::named(name) => Declared::Tensor {
+                    elem,
+                    shape: Vec::new(),
+                    maybe: false,
+                },
                 _ => {
                     let name = path
                         .iter()
@@ -92,7 +138,7 @@ impl Elaborator {
                     }
                     let types = [
                         "real", "int", "bool", "f32", "f64", "i32", "i64", "str", "model", "list",
-                        "dist",
+                        "dist", "token", "vocab",
                     ];
                     let mut diagnostic =
                         Diagnostic::error("E0204", ty.span, format!("there is no type `{name}`"));
@@ -107,17 +153,13 @@ impl Elaborator {
                 }
             },
             TypeKind::Index { path, args } => match (path.len(), &*path[0].name) {
-                (1, "token") => return not_yet(ty.span, "the type `token`"),
                 (1, "tree") => return not_yet(ty.span, "the type `tree`"),
                 (1, "list") => Declared::List,
                 (1, "dist") => Declared::Any,
-                (1, "real") => Declared::Tensor {
-                    elem: None,
+                (1, name) if let Some(elem) = Kind::named(name) => Declared::Tensor {
+                    elem,
                     shape: self.shape_items(args, ty.span)?,
-                },
-                (1, name) if element(name).is_some() => Declared::Tensor {
-                    elem: element(name),
-                    shape: self.shape_items(args, ty.span)?,
+                    maybe: false,
                 },
                 _ => {
                     return fail(
@@ -128,7 +170,26 @@ impl Elaborator {
                 }
             },
             TypeKind::Call { .. } => Declared::Model,
-            TypeKind::Maybe(_) => return not_yet(ty.span, "`?`"),
+            TypeKind::Maybe(inner) => match self.declared(inner)? {
+                Declared::Tensor { elem, shape, .. } => Declared::Tensor {
+                    elem,
+                    shape,
+                    maybe: true,
+                },
+                Declared::Any => Declared::Any,
+                Declared::Tuple(_)
+                | Declared::Record(_)
+                | Declared::Function
+                | Declared::Str
+                | Declared::Model
+                | Declared::List => {
+                    return fail(
+                        "E0204",
+                        ty.span,
+                        "`?` marks tensors and scalars whose entries may be missing",
+                    );
+                }
+            },
             TypeKind::Group(args) => match args.as_slice() {
                 [TypeArg::Type(inner)] => self.declared(inner)?,
                 _ => {
@@ -205,7 +266,13 @@ impl Elaborator {
     /// The axes of a value beyond what its declared type has: what a call maps over.
     pub(crate) fn frame_of(&self, ty: &TypeExpr, value: &Value) -> Result<Vec<Dim>> {
         Ok(match (self.declared(ty)?, value) {
-            (Declared::Tensor { shape, .. }, Value::Tensor(tensor)) => {
+            (
+                Declared::Tensor { shape, .. },
+                Value::Tensor(_) | Value::Token(_) | Value::Maybe(_),
+            ) => {
+                let Some(tensor) = value.tensor() else {
+                    return Ok(Vec::new());
+                };
                 if shape.iter().any(|item| matches!(item, ShapeItem::Rest(_))) {
                     return Ok(Vec::new());
                 }
@@ -381,7 +448,7 @@ impl Elaborator {
     /// The tensor type that a declared shape means, all its names being known.
     pub(crate) fn tensor_type(
         &self,
-        elem: Option<Elem>,
+        elem: Kind,
         shape: &[ShapeItem<'_>],
         scope: &Scope,
     ) -> Result<TensorType> {
@@ -404,7 +471,7 @@ impl Elaborator {
             }
         }
         Ok(TensorType {
-            elem: elem.unwrap_or(self.float()),
+            elem: elem.elem(self.float()),
             shape: dims,
         })
     }
@@ -490,19 +557,34 @@ impl Elaborator {
         }
         match self.declared(ty)? {
             Declared::Any => Ok(value.clone()),
-            Declared::Tensor { elem, shape } => {
+            Declared::Tensor { elem, shape, maybe } => {
                 let what = format!("a tensor `{}`", self.text(ty.span));
                 let value = match value {
                     // A list of scalars that could not be a tensor yet may still be wanted as one.
                     Value::List(_) => self.stack(value, span)?,
                     other => other.clone(),
                 };
-                let Value::Tensor(tensor) = &value else {
+                let inner = match &value {
+                    Value::Maybe(_) if !maybe => {
+                        return Err(Box::new(self.undeclared_missing(ty, &what, &value, span)));
+                    }
+                    other => crate::missing::plain(other),
+                };
+                if inner.tensor().is_none() {
+                    return wanted(span, &what, &value);
+                }
+                let inner = self.match_elem(inner, elem, ty, span)?;
+                let Some(tensor) = inner.tensor() else {
                     return wanted(span, &what, &value);
                 };
-                let tensor = self.match_elem(tensor, elem, ty, span)?;
                 self.match_shape(&shape, &tensor.ty, ty, span, scope, equations)?;
-                Ok(Value::Tensor(self.renamed(tensor, &shape, scope)))
+                let tensor = self.renamed(tensor.clone(), &shape, scope);
+                let dims = tensor.ty.shape.clone();
+                let inner = match inner {
+                    Value::Token(_) => Value::Token(tensor),
+                    _ => Value::Tensor(tensor),
+                };
+                Ok(with_flags_of(&value, inner, dims))
             }
             Declared::Tuple(types) => match value {
                 Value::Tuple(values) if values.len() == types.len() => {
@@ -589,14 +671,54 @@ impl Elaborator {
         tensor
     }
 
+    /// A `?` for a parameter that takes none.
+    fn undeclared_missing(
+        &self,
+        ty: &TypeExpr,
+        what: &str,
+        value: &Value,
+        span: Span,
+    ) -> Diagnostic {
+        let text = self.text(ty.span);
+        crate::missing::refuse(span, what, value)
+            .label(ty.span, "declared here")
+            .note(format!(
+                "declared as `?{text}` it would take missing entries"
+            ))
+    }
+
+    /// A tensor or words as elements of a kind: constants adapt, words pass as ints and ints as
+    /// words.
     fn match_elem(
         &mut self,
+        value: &Value,
+        elem: Kind,
+        ty: &TypeExpr,
+        span: Span,
+    ) -> Result<Value> {
+        let tensor = match (value, elem) {
+            (_, Kind::Any) => return Ok(value.clone()),
+            (Value::Token(_), Kind::Token) => return Ok(value.clone()),
+            (Value::Token(_), Kind::Real) => {
+                return wanted(span, &format!("`{}`", self.text(ty.span)), value);
+            }
+            (Value::Token(tensor) | Value::Tensor(tensor), _) => tensor,
+            (other, _) => return wanted(span, "a tensor", other),
+        };
+        let converted = self.match_numbers(tensor, elem.elem(self.float()), ty, span)?;
+        Ok(match elem {
+            Kind::Token => Value::Token(converted),
+            Kind::Real | Kind::Fixed(_) | Kind::Any => Value::Tensor(converted),
+        })
+    }
+
+    fn match_numbers(
+        &mut self,
         tensor: &Tensor,
-        elem: Option<Elem>,
+        want: Elem,
         ty: &TypeExpr,
         span: Span,
     ) -> Result<Tensor> {
-        let want = elem.unwrap_or(self.float());
         if tensor.ty.elem == want {
             return Ok(tensor.clone());
         }
@@ -828,18 +950,32 @@ impl Elaborator {
             return Ok(value);
         }
         match self.declared(ty)? {
-            Declared::Tensor { elem, shape } => {
-                let Value::Tensor(tensor) = &value else {
+            Declared::Tensor { elem, shape, maybe } => {
+                let inner = match &value {
+                    Value::Maybe(_) if !maybe => {
+                        return Err(Box::new(self.undeclared_missing_result(ty, &value, span)));
+                    }
+                    other => crate::missing::plain(other),
+                };
+                let inner = self.match_elem(inner, elem, ty, span)?;
+                let Some(tensor) = inner.tensor().cloned() else {
                     return wanted(span, &format!("`{}`", self.text(ty.span)), &value);
                 };
-                let tensor = self.match_elem(tensor, elem, ty, span)?;
+                let again = |tensor: Tensor| {
+                    let dims = tensor.ty.shape.clone();
+                    let inner = match inner {
+                        Value::Token(_) => Value::Token(tensor),
+                        _ => Value::Tensor(tensor),
+                    };
+                    with_flags_of(&value, inner, dims)
+                };
                 let Ok(want) = self.tensor_type(elem, &shape, scope) else {
                     // `-> [..s]` of a shape that no argument binds says nothing more.
                     if shape.iter().any(|item| matches!(item, ShapeItem::Rest(_))) {
-                        return Ok(Value::Tensor(tensor));
+                        return Ok(again(tensor));
                     }
                     self.tensor_type(elem, &shape, scope)?;
-                    return Ok(Value::Tensor(tensor));
+                    return Ok(again(tensor));
                 };
                 let unequal = want.rank() != tensor.ty.rank()
                     || want
@@ -879,7 +1015,7 @@ impl Elaborator {
                         origin: a.origin.clone(),
                     })
                     .collect();
-                Ok(Value::Tensor(Tensor {
+                Ok(again(Tensor {
                     ty: TensorType {
                         elem: tensor.ty.elem,
                         shape,
@@ -933,11 +1069,31 @@ impl Elaborator {
         }
     }
 
+    /// A body that gives a `?` where its declared result has none.
+    fn undeclared_missing_result(&self, ty: &TypeExpr, value: &Value, span: Span) -> Diagnostic {
+        let text = self.text(ty.span);
+        Diagnostic::error(
+            "E0320",
+            span,
+            format!(
+                "the result is {}, but `{text}` is declared",
+                value.describe()
+            ),
+        )
+        .here("may hold missing entries")
+        .label(ty.span, "declared without `?`")
+        .help_edit(
+            format!("`-> ?{text}` lets the result be missing; `… ?? 0` fills it"),
+            ty.span,
+            format!("?{text}"),
+        )
+    }
+
     /// A value of a declared type of which nothing is known but that: for checking definitions.
     /// Names that are not in scope become new sizes and are bound.
     pub(crate) fn abstract_value(&mut self, ty: &TypeExpr, scope: &Scope) -> Result<Value> {
         Ok(match self.declared(ty)? {
-            Declared::Tensor { elem, shape } => {
+            Declared::Tensor { elem, shape, maybe } => {
                 for item in &shape {
                     match item {
                         ShapeItem::Size(size) => {
@@ -961,10 +1117,26 @@ impl Elaborator {
                     }
                 }
                 let ty = self.tensor_type(elem, &shape, scope)?;
-                Value::Tensor(Tensor {
+                let unknown = |ty: TensorType| Tensor {
                     ty,
                     repr: Repr::Unknown,
-                })
+                };
+                let flags = TensorType {
+                    elem: Elem::Bool,
+                    shape: ty.shape.clone(),
+                };
+                let value = match elem {
+                    Kind::Token => Value::Token(unknown(ty)),
+                    Kind::Real | Kind::Fixed(_) | Kind::Any => Value::Tensor(unknown(ty)),
+                };
+                if maybe {
+                    Value::Maybe(Rc::new(Maybe {
+                        value,
+                        observed: unknown(flags),
+                    }))
+                } else {
+                    value
+                }
             }
             Declared::Tuple(types) => {
                 let mut values = Vec::new();
@@ -983,6 +1155,23 @@ impl Elaborator {
             Declared::Str => Value::str(""),
             Declared::Function | Declared::Model | Declared::List | Declared::Any => Value::Unknown,
         })
+    }
+}
+
+/// What is under the `?` of a value, matched, with the value's flags.
+fn with_flags_of(value: &Value, inner: Value, shape: Vec<Dim>) -> Value {
+    match value {
+        Value::Maybe(maybe) => Value::Maybe(Rc::new(Maybe {
+            value: inner,
+            observed: Tensor {
+                ty: TensorType {
+                    elem: Elem::Bool,
+                    shape,
+                },
+                repr: maybe.observed.repr.clone(),
+            },
+        })),
+        _ => inner,
     }
 }
 

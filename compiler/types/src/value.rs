@@ -220,6 +220,16 @@ pub struct Distribution {
     pub params: Vec<Value>,
 }
 
+/// A tensor with missing entries: `?[n]`. Where `observed` is false, `value` holds 0 (or false):
+/// whoever makes one sees to that (`missing.rs`), so that contractions need not look.
+#[derive(Clone)]
+pub struct Maybe {
+    /// A [`Value::Tensor`] or [`Value::Token`].
+    pub value: Value,
+    /// A bool for each entry: whether it is observed.
+    pub observed: Tensor,
+}
+
 /// A module: `use data` binds one.
 pub struct Module {
     /// Its dotted path.
@@ -235,6 +245,10 @@ pub enum Value {
     Unit,
     /// A tensor or scalar.
     Tensor(Tensor),
+    /// Words: a tensor of ints that are places in a vocabulary.
+    Token(Tensor),
+    /// A tensor or words, some of whose entries are hidden.
+    Maybe(Rc<Maybe>),
     /// A string.
     Str(Rc<str>),
     /// `(a, b)`
@@ -255,6 +269,8 @@ pub enum Value {
     Module(Rc<Module>),
     /// A distribution.
     Distribution(Rc<Distribution>),
+    /// A vocabulary.
+    Vocab(Rc<crate::tokens::Vocab>),
     /// Nothing is known, not even the kind (after an error, or read from a file that is not
     /// opened while checking). Everything is allowed on it and gives it again.
     Unknown,
@@ -324,6 +340,14 @@ impl Value {
             },
             repr: Repr::Concrete(Arc::new(tensor)),
         })
+    }
+
+    /// A tensor and its flags as a `?`; the tensor holds 0 where they do not hold.
+    pub fn missing(value: Value, observed: Value) -> Value {
+        match observed {
+            Value::Tensor(observed) => Value::Maybe(Rc::new(Maybe { value, observed })),
+            _ => value,
+        }
     }
 
     /// A string.
@@ -400,6 +424,37 @@ impl Value {
             .map(|t| t.get_f64(0) != 0.0)
     }
 
+    /// The tensor of a tensor, of words, or below a `?`.
+    pub fn tensor(&self) -> Option<&Tensor> {
+        match self {
+            Value::Tensor(tensor) | Value::Token(tensor) => Some(tensor),
+            Value::Maybe(maybe) => maybe.value.tensor(),
+            Value::Unit
+            | Value::Str(_)
+            | Value::Tuple(_)
+            | Value::Record(_)
+            | Value::List(_)
+            | Value::Fn(_)
+            | Value::Builtin(_)
+            | Value::Template(_)
+            | Value::Model(_)
+            | Value::Module(_)
+            | Value::Distribution(_)
+            | Value::Vocab(_)
+            | Value::Unknown => None,
+        }
+    }
+
+    /// Its type in a message: `?[3]`, `token[T]`; none for what is no tensor.
+    pub fn type_text(&self) -> Option<String> {
+        match self {
+            Value::Tensor(tensor) => Some(tensor.ty.to_string()),
+            Value::Token(tensor) => Some(tensor.ty.to_string().replacen("int", "token", 1)),
+            Value::Maybe(maybe) => maybe.value.type_text().map(|text| format!("?{text}")),
+            _ => None,
+        }
+    }
+
     /// The field of a record.
     pub fn field(&self, name: &str) -> Option<&Value> {
         match self {
@@ -421,6 +476,9 @@ impl Value {
                 Elem::Bool => "a bool".into(),
             },
             Value::Tensor(tensor) => format!("a tensor {}", tensor.ty),
+            Value::Token(tensor) if tensor.ty.shape.is_empty() => "a token".into(),
+            Value::Token(_) => format!("words {}", self.type_text().unwrap_or_default()),
+            Value::Maybe(_) => format!("a `{}`", self.type_text().unwrap_or_default()),
             Value::Str(_) => "a string".into(),
             Value::Tuple(values) => format!("a tuple of {}", values.len()),
             Value::Record(fields) => {
@@ -434,6 +492,7 @@ impl Value {
             Value::Model(model) => format!("a model {}", model.template.def.name.name),
             Value::Module(module) => format!("the module `{}`", module.path),
             Value::Distribution(_) => "a distribution".into(),
+            Value::Vocab(vocab) => format!("a vocabulary of {} words", vocab.words().len()),
             Value::Unknown => "unknown".into(),
         }
     }

@@ -4,7 +4,7 @@ use super::{cannot_read, wrong};
 use crate::session::{Result, World};
 use aec_runtime::read::{self, ReadError};
 use aec_runtime::{Elem, Tensor};
-use aec_syntax::{Diagnostic, Span};
+use aec_syntax::Span;
 use aec_types::Value;
 use aec_types::value::Origin;
 use std::fs;
@@ -40,28 +40,18 @@ fn from_file(tensor: Tensor, name: &str, span: Span) -> Value {
     )
 }
 
-/// A table of numbers.
+/// A table of numbers; its empty cells and `NA` are `?`.
 pub fn csv(world: &World, float: Elem, name: &str, span: Span) -> Result<Value> {
     let table = read_with(world, name, span, read::read_csv)?;
     if table.any_missing() {
-        let at = table
-            .observed
-            .iter()
-            .position(|&seen| seen == 0)
-            .unwrap_or(0);
-        let cols = table.cols.max(1);
-        return Err(Diagnostic::error(
-            "E0900",
-            span,
-            "a table with missing entries is part of the language but not compiled by this version",
-        )
-        .note(format!(
-            "row {}, column {} of {name} is empty",
-            at / cols + 1,
-            at % cols + 1
-        ))
-        .note("docs/not-yet.md lists what is behind this code")
-        .into());
+        // Below a `?` stands 0, as everywhere.
+        let seen = table.values.iter().zip(&table.observed);
+        let values = seen.map(|(&value, &seen)| if seen == 0 { 0.0 } else { value });
+        let values = Tensor::from_f64(float, &[table.rows, table.cols], values);
+        return Ok(Value::missing(
+            from_file(values, name, span),
+            from_file(table.mask(), name, span),
+        ));
     }
     Ok(from_file(table.tensor(float), name, span))
 }

@@ -24,6 +24,11 @@ pub(super) fn select(elaborator: &mut Elaborator, args: &Args, span: Span) -> Re
     if condition.ty.elem != Elem::Bool {
         return wanted(*c_span, "a bool", c);
     }
+    if matches!(a, Value::Maybe(_) | Value::Token(_))
+        || matches!(b, Value::Maybe(_) | Value::Token(_))
+    {
+        return elaborator.choose(c, (a, *a_span), (b, *b_span), span);
+    }
     let x = as_tensor(a, *a_span, "a number or tensor")?;
     let y = as_tensor(b, *b_span, "a number or tensor")?;
     Ok(Value::Tensor(elaborator.select(

@@ -416,6 +416,7 @@ pub(super) fn len(_: &mut Elaborator, args: &Args, span: Span) -> Result<Value> 
     match &args.positional[0].0 {
         Value::List(items) | Value::Tuple(items) => Ok(Value::int(items.len() as i64)),
         Value::Str(text) => Ok(Value::int(text.chars().count() as i64)),
+        Value::Vocab(vocab) => Ok(Value::int(vocab.words().len() as i64)),
         Value::Unknown => Ok(Value::Unknown),
         Value::Tensor(tensor) if tensor.ty.rank() > 0 => {
             Ok(Value::size(tensor.ty.shape[0].size.clone()))

@@ -1,7 +1,7 @@
 //! The table of builtins: name, parameters, action, one line of documentation. Adding one is
 //! adding a row.
 
-use super::{distributions, functions, params, shape};
+use super::{distributions, functions, lifted, params, shape};
 use crate::call::Args;
 use crate::grad::Kind;
 use crate::value::{Family, Value};
@@ -343,6 +343,18 @@ pub(super) static TABLE: &[Row] = &[
         "a where c holds, else b",
     ),
     row(
+        "hide",
+        &["x", "where"],
+        Action::Other(lifted::hide),
+        "x with the entries hidden where a bool holds",
+    ),
+    row(
+        "observed",
+        X,
+        Action::Other(lifted::observed),
+        "which entries of x are not missing",
+    ),
+    row(
         "map",
         &[],
         Action::Other(functions::map),
@@ -561,6 +573,36 @@ pub(super) static TABLE: &[Row] = &[
         "largest over the first axis",
     ),
     core(
+        "vocab",
+        &["words", "min_count", "extra"],
+        Action::Other(crate::tokens::vocab),
+        "a vocabulary of the words of a text",
+    ),
+    core(
+        "words",
+        X,
+        Action::Other(crate::tokens::words),
+        "the words of a text, between blanks",
+    ),
+    core(
+        "lines",
+        X,
+        Action::Other(crate::tokens::lines),
+        "the lines of a text",
+    ),
+    core(
+        "lower",
+        X,
+        Action::Other(crate::tokens::lower),
+        "a text in small letters, its punctuation apart",
+    ),
+    core(
+        "count_first",
+        X,
+        Action::Other(lifted::count_first),
+        "observed rows at each place, at least 1",
+    ),
+    core(
         "is_function",
         X,
         Action::Other(functions::is_function),
@@ -597,8 +639,5 @@ pub(super) static TABLE: &[Row] = &[
     row("unfold", &[], Action::NotYet, ""),
     row("nodes", &[], Action::NotYet, ""),
     row("leaves", &[], Action::NotYet, ""),
-    row("mask", &[], Action::NotYet, ""),
-    row("hide", &[], Action::NotYet, ""),
-    row("observed", &[], Action::NotYet, ""),
     row("lstsq", &[], Action::NotYet, ""),
 ];
