@@ -5,6 +5,7 @@ mod distributions;
 mod effect;
 mod functions;
 mod lifted;
+mod loops;
 mod params;
 mod shape;
 mod table;

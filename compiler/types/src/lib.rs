@@ -18,6 +18,7 @@ mod grad;
 pub mod host;
 mod index;
 mod leaves;
+mod loops;
 mod missing;
 mod model;
 mod modules;

@@ -383,17 +383,20 @@ impl Elaborator {
         Ok(vec![input(self, seed)?, input(self, round)?])
     }
 
-    /// The coordinates of the maps around, outermost first; the first is the example's.
+    /// The coordinates of the maps and loops around, outermost first; the first is the
+    /// example's.
     fn coordinates(&mut self, span: Span) -> Result<(Vec<IrValue>, Vec<usize>)> {
         let mut found: Vec<(u32, IrValue, usize)> = Vec::new();
         for at in 0..self.frames.len() {
-            let FrameKind::Map {
-                size, coordinate, ..
-            } = &self.frames[at].kind
-            else {
-                continue;
+            let (size, known) = match &self.frames[at].kind {
+                FrameKind::Map {
+                    size, coordinate, ..
+                } => (*size, *coordinate),
+                FrameKind::Loop { count, index, .. } => (*count, *index),
+                FrameKind::Statement { .. }
+                | FrameKind::Step { .. }
+                | FrameKind::Derivative { .. } => continue,
             };
-            let (size, known) = (*size, *coordinate);
             let value = match known {
                 Some(value) => value,
                 None => {

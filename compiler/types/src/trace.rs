@@ -34,6 +34,13 @@ pub(crate) enum FrameKind {
         coordinate: Option<IrValue>,
         is_batch: bool,
     },
+    /// One round of a loop: its index, once it has a param, and the operands in the frame around
+    /// of the params that are constants.
+    Loop {
+        count: usize,
+        index: Option<IrValue>,
+        constants: Vec<IrValue>,
+    },
     /// Body of a derivative: for each param, the operand in the frame around.
     Derivative { operands: Vec<IrValue> },
 }
@@ -218,6 +225,7 @@ impl Elaborator {
             match &mut frame.kind {
                 FrameKind::Map { operands, .. } => operands.push((value, false)),
                 FrameKind::Derivative { operands } => operands.push(value),
+                FrameKind::Loop { constants, .. } => constants.push(value),
                 FrameKind::Statement { .. } | FrameKind::Step { .. } => {}
             }
             frame.captured.insert(value, inner);

@@ -1,7 +1,7 @@
 //! Builtins that take functions, models or choices: `select`, `map`, `reduce`, `stop`, `freeze` …
 
 use crate::call::Args;
-use crate::error::{fail, not_yet, wanted};
+use crate::error::{fail, wanted};
 use crate::ops::as_tensor;
 use crate::value::{Dim, Model, Repr, Tensor, Value};
 use crate::{Elaborator, Result};
@@ -74,11 +74,30 @@ pub(super) fn map(elaborator: &mut Elaborator, args: &Args, span: Span) -> Resul
         }
         return elaborator.stack(&Value::List(Rc::new(out)), span);
     }
+    let Some(dim) = leading_axis(sequences, "map", span)? else {
+        return Ok(Value::Unknown);
+    };
+    let inputs: Vec<(Value, bool)> = sequences
+        .iter()
+        .map(|(value, _)| (value.clone(), true))
+        .collect();
+    let f = f.clone();
+    elaborator.map_over(&dim, &inputs, false, span, |elaborator, values| {
+        elaborator.apply(&f, values, span)
+    })
+}
+
+/// The first axis that all sequences share; none if one is unknown. `name` is the builtin's.
+pub(super) fn leading_axis(
+    sequences: &[(Value, Span)],
+    name: &str,
+    span: Span,
+) -> Result<Option<Dim>> {
     if sequences
         .iter()
         .any(|(value, _)| matches!(value, Value::Unknown))
     {
-        return Ok(Value::Unknown);
+        return Ok(None);
     }
     let mut dim: Option<(Dim, Span)> = None;
     for (value, at) in sequences {
@@ -98,7 +117,7 @@ pub(super) fn map(elaborator: &mut Elaborator, args: &Args, span: Span) -> Resul
                         Diagnostic::error(
                             "E0309",
                             span,
-                            "the sequences of this `map` have different lengths",
+                            format!("the sequences of this `{name}` have different lengths"),
                         )
                         .label(
                             *first_span,
@@ -111,46 +130,14 @@ pub(super) fn map(elaborator: &mut Elaborator, args: &Args, span: Span) -> Resul
             }
         }
     }
-    let Some((dim, _)) = dim else {
-        return wanted(
+    match dim {
+        Some((dim, _)) => Ok(Some(dim)),
+        None => wanted(
             sequences[0].1,
             "a sequence (a tensor or a list)",
             &sequences[0].0,
-        );
-    };
-    let inputs: Vec<(Value, bool)> = sequences
-        .iter()
-        .map(|(value, _)| (value.clone(), true))
-        .collect();
-    let f = f.clone();
-    elaborator.map_over(&dim, &inputs, false, span, |elaborator, values| {
-        elaborator.apply(&f, values, span)
-    })
-}
-
-pub(super) fn reduce(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
-    let [(f, _), (start, _), (sequence, at)] = args.positional.as_slice() else {
-        return fail(
-            "E0401",
-            span,
-            "`reduce` wants a function, a start and a list",
-        );
-    };
-    let items: Vec<Value> = match sequence {
-        Value::List(items) | Value::Tuple(items) => items.to_vec(),
-        Value::Unknown => return Ok(Value::Unknown),
-        Value::Tensor(Tensor {
-            repr: Repr::Static(_),
-            ..
-        }) => crate::stmt::split_rows(sequence),
-        Value::Tensor(_) => return not_yet(*at, "`reduce` over a tensor"),
-        other => return wanted(*at, "a list", other),
-    };
-    let mut state = start.clone();
-    for item in items {
-        state = elaborator.apply(f, &[state, item], span)?;
+        ),
     }
-    Ok(state)
 }
 
 pub(super) fn stop(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {

@@ -1,7 +1,7 @@
 //! The table of builtins: name, parameters, action, one line of documentation. Adding one is
 //! adding a row.
 
-use super::{distributions, functions, lifted, params, shape};
+use super::{distributions, functions, lifted, loops, params, shape};
 use crate::call::Args;
 use crate::grad::Kind;
 use crate::value::{Family, Value};
@@ -363,8 +363,8 @@ pub(super) static TABLE: &[Row] = &[
     row(
         "reduce",
         &["f", "s0", "xs"],
-        Action::Other(functions::reduce),
-        "folds a list",
+        Action::Other(loops::reduce),
+        "folds a list or the first axis of a tensor",
     ),
     row(
         "grad",
@@ -632,9 +632,24 @@ pub(super) static TABLE: &[Row] = &[
         Action::Other(params::dot),
         "inner product over all leaves",
     ),
-    row("scan", &[], Action::NotYet, ""),
-    row("iterate", &[], Action::NotYet, ""),
-    row("while", &[], Action::NotYet, ""),
+    row(
+        "scan",
+        &["f", "s0", "xs"],
+        Action::Other(loops::scan),
+        "f(state, x) for each x in turn: the last state, and the outputs",
+    ),
+    row(
+        "iterate",
+        &["f", "s0", "n"],
+        Action::Other(loops::iterate),
+        "f applied n times",
+    ),
+    row(
+        "while",
+        &["f", "s0", "until", "max"],
+        Action::Other(loops::while_),
+        "f again and again until a condition holds, at most max times",
+    ),
     row("fold", &[], Action::NotYet, ""),
     row("unfold", &[], Action::NotYet, ""),
     row("nodes", &[], Action::NotYet, ""),

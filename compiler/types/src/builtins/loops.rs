@@ -1,0 +1,260 @@
+//! The builtins that loop: `scan`, `iterate`, `while`, `reduce`.
+
+use super::functions::leading_axis;
+use crate::call::Args;
+use crate::error::{fail, wanted};
+use crate::loops::Rounds;
+use crate::ops::as_tensor;
+use crate::value::{Dim, Repr, Tensor, Value};
+use crate::{Elaborator, Result};
+use aec_runtime::Elem;
+use aec_syntax::Span;
+use std::rc::Rc;
+
+/// `scan(f, s0, xs)`: `f(state, x)` gives the next state and an output.
+pub(super) fn scan(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    let [(f, f_span), (start, start_span), (xs, xs_span)] = args.positional.as_slice() else {
+        return fail(
+            "E0401",
+            span,
+            "`scan` wants a function, a first state and a sequence",
+        );
+    };
+    if let Value::List(items) = xs {
+        return unrolled(elaborator, f, start, items, span);
+    }
+    let Some(count) = leading_axis(&[(xs.clone(), *xs_span)], "scan", span)? else {
+        return Ok(Value::Unknown);
+    };
+    let rounds = Rounds {
+        name: "scan",
+        count,
+        state: (start.clone(), *start_span),
+        sequences: vec![xs.clone()],
+        exit: false,
+        span,
+    };
+    let ran = elaborator.run_rounds(&rounds, &mut |elaborator, state, entries| {
+        let result = elaborator.apply(f, &[state.clone(), entries[0].clone()], span)?;
+        pair(result, *f_span)
+    })?;
+    Ok(Value::tuple(vec![ran.state, ran.given]))
+}
+
+/// The next state and the output of a round of `scan`.
+fn pair(result: Value, span: Span) -> Result<(Value, Value)> {
+    match &result {
+        Value::Tuple(parts) if parts.len() == 2 => Ok((parts[0].clone(), parts[1].clone())),
+        Value::Unknown => Ok((Value::Unknown, Value::Unknown)),
+        other => wanted(span, "a function that gives a pair (state, output)", other),
+    }
+}
+
+fn unrolled(
+    elaborator: &mut Elaborator,
+    f: &Value,
+    start: &Value,
+    items: &[Value],
+    span: Span,
+) -> Result<Value> {
+    let mut state = start.clone();
+    let mut outputs = Vec::new();
+    for item in items {
+        let result = elaborator.apply(f, &[state, item.clone()], span)?;
+        let (next, output) = pair(result, span)?;
+        state = next;
+        outputs.push(output);
+    }
+    let outputs = elaborator.stack(&Value::List(Rc::new(outputs)), span)?;
+    Ok(Value::tuple(vec![state, outputs]))
+}
+
+/// `iterate(f, s0, n)`: f of f of … of s0, n times.
+pub(super) fn iterate(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    let [(f, _), (start, start_span), (n, n_span)] = args.positional.as_slice() else {
+        return fail(
+            "E0401",
+            span,
+            "`iterate` wants a function, a first state and a number of rounds",
+        );
+    };
+    let Some(count) = rounds_of(n, *n_span)? else {
+        return Ok(Value::Unknown);
+    };
+    let rounds = Rounds {
+        name: "iterate",
+        count,
+        state: (start.clone(), *start_span),
+        sequences: Vec::new(),
+        exit: false,
+        span,
+    };
+    let ran = elaborator.run_rounds(&rounds, &mut |elaborator, state, _| {
+        let next = elaborator.apply(f, std::slice::from_ref(state), span)?;
+        Ok((next, Value::Unit))
+    })?;
+    Ok(ran.state)
+}
+
+/// A number of rounds: known when the script is compiled.
+fn rounds_of(n: &Value, span: Span) -> Result<Option<Dim>> {
+    if matches!(n, Value::Unknown) {
+        return Ok(None);
+    }
+    if n.as_int().is_some_and(|n| n < 0) {
+        return fail("E0312", span, "the number of rounds is negative");
+    }
+    match n.as_size() {
+        Some(size) => Ok(Some(Dim::of(size))),
+        None if n
+            .tensor()
+            .is_some_and(|t| t.ty.elem.is_int() && t.is_scalar()) =>
+        {
+            fail(
+                "E0305",
+                span,
+                "the number of rounds must be known when the script is compiled",
+            )
+        }
+        None => wanted(span, "a whole number of rounds", n),
+    }
+}
+
+/// `while(f, s0, until = c, max = n)`: f again and again until c holds, at most n times.
+pub(super) fn while_(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    let [
+        (f, _),
+        (start, start_span),
+        (until, until_span),
+        (max, max_span),
+    ] = args.positional.as_slice()
+    else {
+        return fail(
+            "E0401",
+            span,
+            "`while` wants a function, a first state, `until = …` and `max = …`",
+        );
+    };
+    let Some(count) = rounds_of(max, *max_span)? else {
+        return Ok(Value::Unknown);
+    };
+    let holds = |elaborator: &mut Elaborator, state: &Value| -> Result<Value> {
+        let result = elaborator.apply(until, std::slice::from_ref(state), span)?;
+        match &result {
+            Value::Unknown => Ok(Value::Unknown),
+            Value::Tensor(tensor) if tensor.ty.elem == Elem::Bool && tensor.is_scalar() => {
+                Ok(result)
+            }
+            other => wanted(*until_span, "a condition that gives one bool", other),
+        }
+    };
+    // Whole numbers that the rounds make real are so from the start.
+    let first = elaborator.stack(start, *start_span)?;
+    let done = holds(elaborator, &first)?;
+    let rounds = Rounds {
+        name: "while",
+        count,
+        state: (Value::tuple(vec![done, first]), *start_span),
+        sequences: Vec::new(),
+        exit: true,
+        span,
+    };
+    let ran = elaborator.run_rounds(&rounds, &mut |elaborator, state, _| {
+        let Value::Tuple(parts) = state else {
+            return Ok((Value::Unknown, Value::Unit));
+        };
+        let done = as_tensor(&parts[0], span, "a bool")?;
+        let next = elaborator.apply(f, std::slice::from_ref(&parts[1]), span)?;
+        let stop = holds(elaborator, &next)?;
+        let kept = frozen(elaborator, &done, &parts[1], &next, span)?;
+        let stop = match stop {
+            Value::Tensor(stop) => {
+                let yes = as_tensor(&Value::bool(true), span, "a bool")?;
+                Value::Tensor(elaborator.select(&done, yes, stop, (span, span), span)?)
+            }
+            other => other,
+        };
+        Ok((Value::tuple(vec![stop, kept]), Value::Unit))
+    })?;
+    Ok(match ran.state {
+        Value::Tuple(parts) => parts[1].clone(),
+        other => other,
+    })
+}
+
+/// `old` where a loop is done, else `new`; of another type than `old` it is `new`, and the
+/// loop complains.
+fn frozen(
+    elaborator: &mut Elaborator,
+    done: &Tensor,
+    old: &Value,
+    new: &Value,
+    span: Span,
+) -> Result<Value> {
+    let (olds, news) = (crate::leaves(old), crate::leaves(new));
+    if olds.len() != news.len() {
+        return Ok(new.clone());
+    }
+    let mut kept = Vec::new();
+    for (a, b) in olds.iter().zip(&news) {
+        let (Value::Tensor(a), Value::Tensor(b)) = (&a.tensor, &b.tensor) else {
+            return Ok(new.clone());
+        };
+        let same = a.ty.shape.len() == b.ty.shape.len()
+            && a.ty
+                .shape
+                .iter()
+                .zip(&b.ty.shape)
+                .all(|(a, b)| a.size == b.size);
+        kept.push(match same && (a.ty.elem == b.ty.elem) {
+            true => {
+                Value::Tensor(elaborator.select(done, a.clone(), b.clone(), (span, span), span)?)
+            }
+            false => Value::Tensor(b.clone()),
+        });
+    }
+    Ok(crate::with_leaves(new, &mut kept.into_iter(), false))
+}
+
+/// `reduce(f, s0, xs)`: over a list round by round, where the state may change its type; over a
+/// tensor's first axis as a loop.
+pub(super) fn reduce(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    let [(f, _), (start, start_span), (sequence, at)] = args.positional.as_slice() else {
+        return fail(
+            "E0401",
+            span,
+            "`reduce` wants a function, a start and a list or tensor",
+        );
+    };
+    let items: Vec<Value> = match sequence {
+        Value::List(items) | Value::Tuple(items) => items.to_vec(),
+        Value::Unknown => return Ok(Value::Unknown),
+        Value::Tensor(Tensor {
+            repr: Repr::Static(_),
+            ..
+        }) => crate::stmt::split_rows(sequence),
+        _ => {
+            let Some(count) = leading_axis(&[(sequence.clone(), *at)], "reduce", span)? else {
+                return Ok(Value::Unknown);
+            };
+            let rounds = Rounds {
+                name: "reduce",
+                count,
+                state: (start.clone(), *start_span),
+                sequences: vec![sequence.clone()],
+                exit: false,
+                span,
+            };
+            let ran = elaborator.run_rounds(&rounds, &mut |elaborator, state, entries| {
+                let next = elaborator.apply(f, &[state.clone(), entries[0].clone()], span)?;
+                Ok((next, Value::Unit))
+            })?;
+            return Ok(ran.state);
+        }
+    };
+    let mut state = start.clone();
+    for item in items {
+        state = elaborator.apply(f, &[state, item], span)?;
+    }
+    Ok(state)
+}

@@ -1,0 +1,407 @@
+//! `scan`, `iterate`, `while` and `reduce` over a tensor: calls that trace one round of a loop.
+//!
+//! The state keeps its exact type from round to round, sizes and `?` included (SEMANTICS.md F3);
+//! a whole number written in the first state becomes real if the rounds make it so.
+
+use crate::error::{fail, show_type};
+use crate::leaves::{Leaf, leaves, map_tensors, with_leaves};
+use crate::ops::as_tensor;
+use crate::trace::{FrameKind, Snapshot};
+use crate::value::{Dim, Repr, Tensor, TensorType, Value};
+use crate::{Elaborator, Result};
+use aec_ir::{Loop, Op, Type, Value as IrValue};
+use aec_runtime::Elem;
+use aec_syntax::{Diagnostic, Span};
+
+/// One loop, before it is traced.
+pub(crate) struct Rounds<'a> {
+    /// The builtin's name, for messages.
+    pub(crate) name: &'a str,
+    /// Number of rounds.
+    pub(crate) count: Dim,
+    /// The first state, and its place.
+    pub(crate) state: (Value, Span),
+    /// What gives each round an entry of its leading axis.
+    pub(crate) sequences: Vec<Value>,
+    /// Whether the first leaf of the state says that no more rounds are wanted.
+    pub(crate) exit: bool,
+    /// The call.
+    pub(crate) span: Span,
+}
+
+/// The last state and, if the rounds gave any, what they gave, stacked.
+pub(crate) struct Ran {
+    pub(crate) state: Value,
+    pub(crate) given: Value,
+}
+
+/// The next state and what the round gives (unit for nothing).
+type Round<'a> = &'a mut dyn FnMut(&mut Elaborator, &Value, &[Value]) -> Result<(Value, Value)>;
+
+/// Why a round does not fit its state.
+enum Misfit {
+    /// These leaves are whole numbers that the round makes real.
+    Widens(Vec<(usize, Elem)>),
+    /// There is no help.
+    Error(Box<Diagnostic>),
+}
+
+impl Elaborator {
+    /// Traces a loop. `round` is traced once, or twice if numbers of the state become real.
+    pub(crate) fn run_rounds(&mut self, rounds: &Rounds<'_>, round: Round<'_>) -> Result<Ran> {
+        let state = self.stack(&rounds.state.0, rounds.state.1)?;
+        let snapshot: Snapshot = self.snapshot();
+        let first = self.attempt(rounds, &state, round);
+        let misfit = match first {
+            Ok(Ok(ran)) => return Ok(ran),
+            Ok(Err(Misfit::Error(error))) | Err(error) => Err(error),
+            Ok(Err(Misfit::Widens(places))) => Ok(places),
+        };
+        // Whole numbers written in the first state may be meant as reals: those that the round
+        // makes real, or all if the round can do nothing with them.
+        let float = self.float();
+        let places = match &misfit {
+            Ok(places) => places.clone(),
+            Err(_) => leaves(&state)
+                .iter()
+                .enumerate()
+                .filter(|(_, leaf)| leaf.tensor.tensor().is_some_and(Tensor::is_static_int))
+                .map(|(at, _)| (at, float))
+                .collect(),
+        };
+        if let (true, Err(error)) = (places.is_empty(), &misfit) {
+            return Err(error.clone());
+        }
+        self.restore(snapshot);
+        let state = self.widened(&state, &places, rounds.span)?;
+        match (self.attempt(rounds, &state, round), misfit) {
+            (Ok(Ok(ran)), _) => Ok(ran),
+            (_, Err(error)) | (Err(error) | Ok(Err(Misfit::Error(error))), Ok(_)) => Err(error),
+            (Ok(Err(Misfit::Widens(_))), Ok(_)) => fail(
+                "E0311",
+                rounds.state.1,
+                format!("the state of this `{}` has no one type", rounds.name),
+            ),
+        }
+    }
+
+    fn attempt(
+        &mut self,
+        rounds: &Rounds<'_>,
+        state: &Value,
+        round: Round<'_>,
+    ) -> Result<std::result::Result<Ran, Misfit>> {
+        match self.checking() {
+            true => self.check_round(rounds, state, round),
+            false => self.trace_rounds(rounds, state, round),
+        }
+    }
+
+    /// The state with the numbers at `places` converted.
+    fn widened(&mut self, state: &Value, places: &[(usize, Elem)], span: Span) -> Result<Value> {
+        let mut new = Vec::new();
+        for (at, leaf) in leaves(state).into_iter().enumerate() {
+            let wider = places.iter().find(|(place, _)| *place == at);
+            new.push(match (wider, &leaf.tensor) {
+                (Some(&(_, elem)), Value::Tensor(tensor)) => {
+                    Value::Tensor(self.convert(tensor, elem, span)?)
+                }
+                (_, value) => value.clone(),
+            });
+        }
+        Ok(with_leaves(state, &mut new.into_iter(), false))
+    }
+
+    fn check_round(
+        &mut self,
+        rounds: &Rounds<'_>,
+        state: &Value,
+        round: Round<'_>,
+    ) -> Result<std::result::Result<Ran, Misfit>> {
+        let unknown = |tensor: &Tensor| Tensor {
+            ty: tensor.ty.clone(),
+            repr: Repr::Unknown,
+        };
+        let entry = map_tensors(state, &mut |tensor| unknown(tensor));
+        let slices: Vec<Value> = rounds
+            .sequences
+            .iter()
+            .map(|sequence| {
+                map_tensors(sequence, &mut |tensor| Tensor {
+                    ty: without_axis(&tensor.ty),
+                    repr: Repr::Unknown,
+                })
+            })
+            .collect();
+        self.pure_depth += 1;
+        let result = round(self, &entry, &slices);
+        self.pure_depth -= 1;
+        let (next, given) = result?;
+        if matches!(next, Value::Unknown) || matches!(state, Value::Unknown) {
+            return Ok(Ok(Ran {
+                state: Value::Unknown,
+                given: Value::Unknown,
+            }));
+        }
+        let fits = self.fits(rounds, state, &next);
+        Ok(fits.map(|()| Ran {
+            state: entry,
+            given: map_tensors(&given, &mut |tensor| Tensor {
+                ty: with_axis(&tensor.ty, &rounds.count),
+                repr: Repr::Unknown,
+            }),
+        }))
+    }
+
+    fn trace_rounds(
+        &mut self,
+        rounds: &Rounds<'_>,
+        state: &Value,
+        round: Round<'_>,
+    ) -> Result<std::result::Result<Ran, Misfit>> {
+        let span = rounds.span;
+        let Some(count) = rounds
+            .count
+            .size
+            .as_constant()
+            .and_then(|count| usize::try_from(count).ok())
+        else {
+            return fail(
+                "E0305",
+                span,
+                format!(
+                    "the number of rounds of this `{}` is not known here",
+                    rounds.name
+                ),
+            );
+        };
+        // Operands are lifted in the frame around before the round's frame opens.
+        let state_operands = self.lifted_leaves(state, span)?;
+        let mut slice_operands = Vec::new();
+        for sequence in &rounds.sequences {
+            slice_operands.extend(self.lifted_leaves(sequence, span)?);
+        }
+        self.push_frame(
+            "round",
+            FrameKind::Loop {
+                count,
+                index: None,
+                constants: Vec::new(),
+            },
+        );
+        let body = self.trace_round(rounds, state, round);
+        let frame = self.pop_frame();
+        let (next, given, results) = match body? {
+            Ok(traced) => traced,
+            Err(misfit) => return Ok(Err(misfit)),
+        };
+        let Some(mut frame) = frame else {
+            return fail("E0490", span, "a loop ended twice");
+        };
+        let FrameKind::Loop { constants, .. } = frame.kind else {
+            return fail("E0490", span, "a loop ended inside another construct");
+        };
+        frame.f.results = results;
+        let carried = state_operands.len();
+        let types: Vec<Type> = frame
+            .f
+            .results
+            .iter()
+            .enumerate()
+            .map(|(at, &value)| {
+                let ty = frame.f.ty(value);
+                if at < carried {
+                    return ty.clone();
+                }
+                let dims: Vec<usize> = std::iter::once(count)
+                    .chain(ty.dims.iter().copied())
+                    .collect();
+                ty.with_dims(&dims)
+            })
+            .collect();
+        let op = Op::Loop(Loop {
+            count,
+            carried,
+            sliced: slice_operands.len(),
+            reverse: false,
+            exit: rounds.exit,
+            body: Box::new(frame.f),
+        });
+        let operands: Vec<IrValue> = state_operands
+            .into_iter()
+            .chain(slice_operands)
+            .chain(constants)
+            .collect();
+        let outer = self.top();
+        let id = outer.id;
+        let inst = outer.f.push(op, &operands, &types, span);
+        let traced = outer.f.insts[inst].results.clone();
+        let mut values = traced.iter().map(|&value| Repr::Traced(id, value));
+        let last = retraced(&next, &mut values, |ty| ty.clone());
+        let given = retraced(&given, &mut values, |ty| with_axis(ty, &rounds.count));
+        Ok(Ok(Ran { state: last, given }))
+    }
+
+    /// Traces the body in the frame that is open: params, one round, and its results.
+    #[allow(clippy::type_complexity)]
+    fn trace_round(
+        &mut self,
+        rounds: &Rounds<'_>,
+        state: &Value,
+        round: Round<'_>,
+    ) -> Result<std::result::Result<(Value, Value, Vec<IrValue>), Misfit>> {
+        let span = rounds.span;
+        let frame = self.top();
+        let counter = frame.f.param(Type::scalar(Elem::I64), "round");
+        if let FrameKind::Loop { index, .. } = &mut frame.kind {
+            *index = Some(counter);
+        }
+        let entry = self.params_like(state, span, |ty| ty.clone())?;
+        let mut slices = Vec::new();
+        for sequence in &rounds.sequences {
+            slices.push(self.params_like(sequence, span, without_axis)?);
+        }
+        let (next, given) = round(self, &entry, &slices)?;
+        let next = self.stack(&next, span)?;
+        if let Err(misfit) = self.fits(rounds, state, &next) {
+            return Ok(Err(misfit));
+        }
+        let mut results = self.lifted_leaves(&next, span)?;
+        results.extend(self.lifted_leaves(&given, span)?);
+        Ok(Ok((next, given, results)))
+    }
+
+    fn params_like(
+        &mut self,
+        value: &Value,
+        span: Span,
+        change: impl Fn(&TensorType) -> TensorType,
+    ) -> Result<Value> {
+        let mut params = Vec::new();
+        for leaf in leaves(value) {
+            let tensor = as_tensor(&leaf.tensor, span, "a tensor")?;
+            let (param, _) = self.traced_param(&change(&tensor.ty), "", span)?;
+            params.push(Value::Tensor(param));
+        }
+        Ok(with_leaves(value, &mut params.into_iter(), false))
+    }
+
+    pub(crate) fn lifted_leaves(&mut self, value: &Value, span: Span) -> Result<Vec<IrValue>> {
+        let mut lifted = Vec::new();
+        for leaf in leaves(value) {
+            if let Value::Tensor(tensor) = &leaf.tensor {
+                lifted.push(self.lift(tensor, span)?);
+            }
+        }
+        Ok(lifted)
+    }
+
+    /// Whether the next state is of the type of the state.
+    fn fits(
+        &self,
+        rounds: &Rounds<'_>,
+        state: &Value,
+        next: &Value,
+    ) -> std::result::Result<(), Misfit> {
+        let (before, after) = (leaves(state), leaves(next));
+        let paths = |leaves: &[Leaf]| -> Vec<String> {
+            leaves.iter().map(|leaf| leaf.path.clone()).collect()
+        };
+        if paths(&before) != paths(&after) {
+            let diagnostic = Diagnostic::error(
+                "E0311",
+                rounds.span,
+                format!(
+                    "the state of this `{}` is {}, but a round makes it {}",
+                    rounds.name,
+                    state.describe(),
+                    next.describe()
+                ),
+            )
+            .label(rounds.state.1, "the first state")
+            .help("every round gives a state of the same type");
+            return Err(Misfit::Error(Box::new(diagnostic)));
+        }
+        let mut wider = Vec::new();
+        for (at, (old, new)) in before.iter().zip(&after).enumerate() {
+            let (Value::Tensor(old), Value::Tensor(new)) = (&old.tensor, &new.tensor) else {
+                continue;
+            };
+            let same_shape = old.ty.shape.len() == new.ty.shape.len()
+                && old
+                    .ty
+                    .shape
+                    .iter()
+                    .zip(&new.ty.shape)
+                    .all(|(a, b)| a.size == b.size);
+            if same_shape && old.ty.elem == new.ty.elem {
+                continue;
+            }
+            if same_shape && old.is_static_int() && new.ty.elem.is_float() {
+                wider.push((at, new.ty.elem));
+                continue;
+            }
+            if same_shape && old.ty.elem.is_float() && new.is_static_int() {
+                continue;
+            }
+            let mut diagnostic = Diagnostic::error(
+                "E0311",
+                rounds.span,
+                format!(
+                    "the state of this `{}` is {}, but a round makes it {}",
+                    rounds.name,
+                    show_type(&old.ty),
+                    show_type(&new.ty)
+                ),
+            )
+            .label(
+                rounds.state.1,
+                format!("the first state: {}", show_type(&old.ty)),
+            )
+            .help("every round gives a state of the same type and size");
+            for dim in old.ty.shape.iter().chain(&new.ty.shape) {
+                diagnostic = crate::error::with_origin(diagnostic, dim);
+            }
+            return Err(Misfit::Error(Box::new(diagnostic)));
+        }
+        match wider.is_empty() {
+            true => Ok(()),
+            false => Err(Misfit::Widens(wider)),
+        }
+    }
+}
+
+fn without_axis(ty: &TensorType) -> TensorType {
+    TensorType {
+        elem: ty.elem,
+        shape: ty.shape.iter().skip(1).cloned().collect(),
+    }
+}
+
+fn with_axis(ty: &TensorType, dim: &Dim) -> TensorType {
+    TensorType {
+        elem: ty.elem,
+        shape: std::iter::once(dim.clone())
+            .chain(ty.shape.iter().cloned())
+            .collect(),
+    }
+}
+
+/// The value with its tensors replaced by results of the loop.
+fn retraced(
+    value: &Value,
+    results: &mut dyn Iterator<Item = Repr>,
+    change: impl Fn(&TensorType) -> TensorType,
+) -> Value {
+    let new: Vec<Value> = leaves(value)
+        .into_iter()
+        .map(|leaf| match (&leaf.tensor, results.next()) {
+            (Value::Tensor(tensor), Some(repr)) => Value::Tensor(Tensor {
+                ty: change(&tensor.ty),
+                repr,
+            }),
+            (other, _) => other.clone(),
+        })
+        .collect();
+    with_leaves(value, &mut new.into_iter(), false)
+}
