@@ -55,6 +55,7 @@ pub fn inspect(value: &Value) -> String {
         | Value::Builtin(_)
         | Value::Template(_)
         | Value::Module(_)
+        | Value::Tree(_)
         | Value::Vocab(_)
         | Value::Unknown => value.describe(),
     }
@@ -103,6 +104,7 @@ fn elements(value: &Value) -> usize {
         Value::Maybe(maybe) => elements(&maybe.value),
         Value::Model(model) => model.params.iter().map(|(_, value)| elements(value)).sum(),
         Value::Tuple(values) | Value::List(values) => values.iter().map(elements).sum(),
+        Value::Tree(parts) => elements(parts),
         Value::Record(fields) => fields.iter().map(|(_, value)| elements(value)).sum(),
         Value::Unit
         | Value::Str(_)

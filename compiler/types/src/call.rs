@@ -82,6 +82,7 @@ impl Elaborator {
             | Value::List(_)
             | Value::Module(_)
             | Value::Distribution(_)
+            | Value::Tree(_)
             | Value::Vocab(_) => wanted(span, "a function", callee),
         }
     }

@@ -370,6 +370,7 @@ impl Elaborator {
             | Value::List(_)
             | Value::Fn(_)
             | Value::Builtin(_)
+            | Value::Tree(_)
             | Value::Template(_) => (None, Vec::new()),
         };
         if let Some(found) = found {

@@ -548,6 +548,7 @@ fn gradient_of(value: &Value, own: &mut dyn Iterator<Item = Value>) -> Value {
         | Value::Template(_)
         | Value::Module(_)
         | Value::Distribution(_)
+        | Value::Tree(_)
         | Value::Vocab(_)
         | Value::Unknown => Value::Unit,
     }

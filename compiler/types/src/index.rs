@@ -53,7 +53,7 @@ impl Elaborator {
                     other => wanted(expr.span, "a word (a string)", &other),
                 };
             }
-            Value::Tuple(_) | Value::Record(_) => {
+            Value::Tuple(_) | Value::Record(_) | Value::Tree(_) => {
                 // Indexing acts on every leaf (P6).
                 let parts: Vec<Value> = crate::leaves(value)
                     .into_iter()

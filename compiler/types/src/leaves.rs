@@ -48,6 +48,7 @@ fn walk(value: &Value, path: String, trained: bool, found: &mut Vec<Leaf>) {
                 walk(value, join(&path, &index.to_string()), trained, found);
             }
         }
+        Value::Tree(parts) => walk(parts, path, trained, found),
         Value::Record(fields) => {
             for (name, value) in fields.iter() {
                 walk(value, join(&path, name), trained, found);
@@ -118,6 +119,7 @@ fn rebuild(
                 .map(|v| rebuild(v, new, trained_only, trained))
                 .collect(),
         )),
+        Value::Tree(parts) => Value::Tree(Rc::new(rebuild(parts, new, trained_only, trained))),
         Value::Record(fields) => Value::Record(Rc::new(
             fields
                 .iter()
@@ -172,6 +174,7 @@ pub(crate) fn map_tensors(value: &Value, change: &mut dyn FnMut(&Tensor) -> Tens
         Value::List(values) => Value::List(Rc::new(
             values.iter().map(|v| map_tensors(v, change)).collect(),
         )),
+        Value::Tree(parts) => Value::Tree(Rc::new(map_tensors(parts, change))),
         Value::Record(record) => Value::Record(Rc::new(fields(record, change))),
         Value::Model(model) => Value::Model(Rc::new(Model {
             params: fields(&model.params, change),
@@ -202,6 +205,7 @@ pub(crate) fn is_only_tensors(value: &Value) -> bool {
     match value {
         Value::Tensor(_) | Value::Token(_) | Value::Maybe(_) => true,
         Value::Tuple(values) => values.iter().all(is_only_tensors),
+        Value::Tree(_) => true,
         Value::Record(fields) => fields.iter().all(|(_, value)| is_only_tensors(value)),
         Value::Unit
         | Value::Str(_)

@@ -30,6 +30,7 @@ mod stmt;
 pub mod tokens;
 mod trace;
 pub mod train;
+mod trees;
 mod typing;
 pub mod value;
 

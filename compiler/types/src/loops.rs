@@ -23,6 +23,8 @@ pub(crate) struct Rounds<'a> {
     pub(crate) state: (Value, Span),
     /// What gives each round an entry of its leading axis.
     pub(crate) sequences: Vec<Value>,
+    /// Whether the rounds go from the last entry to the first.
+    pub(crate) reverse: bool,
     /// Whether the first leaf of the state says that no more rounds are wanted.
     pub(crate) exit: bool,
     /// The call.
@@ -223,7 +225,7 @@ impl Elaborator {
             count,
             carried,
             sliced: slice_operands.len(),
-            reverse: false,
+            reverse: rounds.reverse,
             exit: rounds.exit,
             body: Box::new(frame.f),
         });
@@ -371,14 +373,14 @@ impl Elaborator {
     }
 }
 
-fn without_axis(ty: &TensorType) -> TensorType {
+pub(crate) fn without_axis(ty: &TensorType) -> TensorType {
     TensorType {
         elem: ty.elem,
         shape: ty.shape.iter().skip(1).cloned().collect(),
     }
 }
 
-fn with_axis(ty: &TensorType, dim: &Dim) -> TensorType {
+pub(crate) fn with_axis(ty: &TensorType, dim: &Dim) -> TensorType {
     TensorType {
         elem: ty.elem,
         shape: std::iter::once(dim.clone())

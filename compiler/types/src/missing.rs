@@ -255,6 +255,7 @@ impl Elaborator {
             | Value::Model(_)
             | Value::Module(_)
             | Value::Distribution(_)
+            | Value::Tree(_)
             | Value::Vocab(_)
             | Value::Unknown => value.clone(),
         })
@@ -500,6 +501,7 @@ impl Elaborator {
             | Value::Model(_)
             | Value::Module(_)
             | Value::Distribution(_)
+            | Value::Tree(_)
             | Value::Vocab(_)
             | Value::Unknown => value.clone(),
         })

@@ -53,6 +53,7 @@ pub(crate) fn as_tensor(value: &Value, span: Span, what: &str) -> Result<Tensor>
         | Value::Model(_)
         | Value::Module(_)
         | Value::Distribution(_)
+        | Value::Tree(_)
         | Value::Vocab(_)
         | Value::Unknown => wanted(span, what, value),
     }

@@ -758,7 +758,7 @@ fn slice_rows(
 /// While checking, one round stands for all: nothing is known of a counter's value.
 fn forget(value: Value) -> Value {
     match value {
-        Value::Tensor(_) | Value::Token(_) | Value::Maybe(_) => {
+        Value::Tensor(_) | Value::Token(_) | Value::Maybe(_) | Value::Tree(_) => {
             crate::leaves::map_tensors(&value, &mut |tensor| Tensor {
                 ty: tensor.ty.clone(),
                 repr: crate::value::Repr::Unknown,
@@ -770,7 +770,7 @@ fn forget(value: Value) -> Value {
 
 fn as_input(value: Value) -> Value {
     match value {
-        Value::Tensor(_) | Value::Token(_) | Value::Maybe(_) => {
+        Value::Tensor(_) | Value::Token(_) | Value::Maybe(_) | Value::Tree(_) => {
             crate::train::concrete_leaves(&value)
         }
         other => other,

@@ -69,7 +69,7 @@ impl Vocab {
         &self.words
     }
 
-    fn place(&self, word: &str, span: Span) -> Result<i64> {
+    pub(crate) fn place(&self, word: &str, span: Span) -> Result<i64> {
         if let Some(&at) = self
             .places
             .get(word)

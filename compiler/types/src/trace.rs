@@ -328,6 +328,7 @@ impl Elaborator {
             }
             Value::Tuple(values) | Value::List(values) => values.iter().any(Self::has_traced),
             Value::Record(fields) => fields.iter().any(|(_, value)| Self::has_traced(value)),
+            Value::Tree(parts) => Self::has_traced(parts),
             Value::Model(model) => model
                 .params
                 .iter()
@@ -439,6 +440,7 @@ impl Elaborator {
             Value::Record(fields) => fields
                 .iter()
                 .try_for_each(|(_, value)| self.collect(value, wanted, span)),
+            Value::Tree(parts) => self.collect(parts, wanted, span),
             Value::Model(model) => model
                 .params
                 .iter()

@@ -1,6 +1,6 @@
 //! Declared types against values: frames for automap, size binders, conversions, results.
 
-use crate::error::{fail, not_yet, show_dim, show_type, wanted, with_origin};
+use crate::error::{fail, show_dim, show_type, wanted, with_origin};
 use crate::scope::Scope;
 use crate::size::Size;
 use crate::value::{Dim, Maybe, Origin, Repr, Tensor, TensorType, Value};
@@ -25,6 +25,11 @@ pub(crate) enum Declared<'a> {
     Tuple(Vec<&'a TypeExpr>),
     /// `(mu: t, logvar: u)`
     Record(Vec<(&'a Ident, &'a TypeExpr)>),
+    /// `tree[token, node: int]`
+    Tree {
+        leaf: Option<&'a TypeExpr>,
+        node: Option<&'a TypeExpr>,
+    },
     /// `[n] -> [k]`
     Function,
     /// `str`
@@ -87,6 +92,27 @@ pub(crate) fn is_plain_scalar(ty: &TypeExpr) -> bool {
     }
 }
 
+/// `[T]` or `[T, node: L]` after `tree`.
+fn tree_parts(args: &[TypeArg], span: Span) -> Result<Declared<'_>> {
+    match args {
+        [TypeArg::Type(leaf)] => Ok(Declared::Tree {
+            leaf: Some(leaf),
+            node: None,
+        }),
+        [TypeArg::Type(leaf), TypeArg::Named(name, node)] if &*name.name == "node" => {
+            Ok(Declared::Tree {
+                leaf: Some(leaf),
+                node: Some(node),
+            })
+        }
+        _ => fail(
+            "E0204",
+            span,
+            "a tree's type is `tree[T]`, or `tree[T, node: L]` with a label at each node",
+        ),
+    }
+}
+
 /// One item of a declared shape.
 pub(crate) enum ShapeItem<'a> {
     /// A size.
@@ -114,7 +140,10 @@ impl Elaborator {
             },
             TypeKind::Path(path) => match (path.len(), &*path[0].name) {
                 (1, "str") => Declared::Str,
-                (1, "tree") => return not_yet(ty.span, "the type `tree`"),
+                (1, "tree") => Declared::Tree {
+                    leaf: None,
+                    node: None,
+                },
                 (1, "model") => Declared::Model,
                 (1, "list") => Declared::List,
                 (1, "dist" | "any" | "vocab") => Declared::Any,
@@ -138,7 +167,7 @@ impl Elaborator {
                     }
                     let types = [
                         "real", "int", "bool", "f32", "f64", "i32", "i64", "str", "model", "list",
-                        "dist", "token", "vocab",
+                        "dist", "token", "vocab", "tree",
                     ];
                     let mut diagnostic =
                         Diagnostic::error("E0204", ty.span, format!("there is no type `{name}`"));
@@ -153,7 +182,7 @@ impl Elaborator {
                 }
             },
             TypeKind::Index { path, args } => match (path.len(), &*path[0].name) {
-                (1, "tree") => return not_yet(ty.span, "the type `tree`"),
+                (1, "tree") => tree_parts(args, ty.span)?,
                 (1, "list") => Declared::List,
                 (1, "dist") => Declared::Any,
                 (1, name) if let Some(elem) = Kind::named(name) => Declared::Tensor {
@@ -179,6 +208,7 @@ impl Elaborator {
                 Declared::Any => Declared::Any,
                 Declared::Tuple(_)
                 | Declared::Record(_)
+                | Declared::Tree { .. }
                 | Declared::Function
                 | Declared::Str
                 | Declared::Model
@@ -301,8 +331,10 @@ impl Elaborator {
                 }
                 frame
             }
+            (Declared::Tree { .. }, Value::Tree(parts)) => crate::trees::frame(parts),
             (
                 Declared::Tensor { .. }
+                | Declared::Tree { .. }
                 | Declared::Tuple(_)
                 | Declared::Record(_)
                 | Declared::Function
@@ -627,6 +659,24 @@ impl Elaborator {
                 }
                 other => wanted(span, &format!("a record `{}`", self.text(ty.span)), other),
             },
+            Declared::Tree { leaf, node } => {
+                let Value::Tree(parts) = value else {
+                    return wanted(span, "a tree", value);
+                };
+                for (declared, name) in [(leaf, "leaf"), (node, "label")] {
+                    let Some(declared) = declared else { continue };
+                    let Some(own) = parts.field(name) else {
+                        return fail(
+                            "E0310",
+                            span,
+                            "a tree with a label at each node is wanted here, but this one has none",
+                        );
+                    };
+                    let entry = crate::call::peel_type(own);
+                    self.match_type(declared, &entry, span, scope, equations)?;
+                }
+                Ok(value.clone())
+            }
             Declared::Function => match value {
                 Value::Fn(_) | Value::Builtin(_) | Value::Model(_) => Ok(value.clone()),
                 other => wanted(span, "a function", other),
@@ -1061,7 +1111,8 @@ impl Elaborator {
                 }
                 other => wanted(span, &format!("a record `{}`", self.text(ty.span)), other),
             },
-            Declared::Function
+            Declared::Tree { .. }
+            | Declared::Function
             | Declared::Str
             | Declared::Model
             | Declared::List
@@ -1137,6 +1188,18 @@ impl Elaborator {
                 } else {
                     value
                 }
+            }
+            Declared::Tree { leaf, node } => {
+                let leaf = match leaf {
+                    Some(ty) => self.abstract_value(ty, scope)?,
+                    None => Value::Unknown,
+                };
+                let node = match node {
+                    Some(ty) => Some(self.abstract_value(ty, scope)?),
+                    None => None,
+                };
+                let size = self.fresh_size("leaves");
+                crate::trees::abstract_tree(&leaf, node.as_ref(), size)
             }
             Declared::Tuple(types) => {
                 let mut values = Vec::new();

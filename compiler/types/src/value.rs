@@ -269,6 +269,8 @@ pub enum Value {
     Module(Rc<Module>),
     /// A distribution.
     Distribution(Rc<Distribution>),
+    /// A binary tree: a record of its leaves and its shape (`trees.rs`).
+    Tree(Rc<Value>),
     /// A vocabulary.
     Vocab(Rc<crate::tokens::Vocab>),
     /// Nothing is known, not even the kind (after an error, or read from a file that is not
@@ -440,6 +442,7 @@ impl Value {
             | Value::Model(_)
             | Value::Module(_)
             | Value::Distribution(_)
+            | Value::Tree(_)
             | Value::Vocab(_)
             | Value::Unknown => None,
         }
@@ -492,6 +495,7 @@ impl Value {
             Value::Model(model) => format!("a model {}", model.template.def.name.name),
             Value::Module(module) => format!("the module `{}`", module.path),
             Value::Distribution(_) => "a distribution".into(),
+            Value::Tree(_) => crate::trees::describe(self),
             Value::Vocab(vocab) => format!("a vocabulary of {} words", vocab.words().len()),
             Value::Unknown => "unknown".into(),
         }

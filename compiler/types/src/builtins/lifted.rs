@@ -46,8 +46,9 @@ fn treatment(row: &Row, arguments: usize) -> Treatment {
             | "reverse" => Treatment::Moves,
             "sum_first" | "max_first" | "batch_mean" | "shape" | "len" => Treatment::Reduces,
             "cumsum" => Treatment::Runs,
-            "select" | "hide" | "observed" | "count_first" | "map" | "reduce" | "stop" | "with"
-            | "str" | "is_function" | "seeded" | "log_prob" | "params_map" => Treatment::Itself,
+            "select" | "hide" | "observed" | "count_first" | "map" | "reduce" | "scan"
+            | "iterate" | "while" | "stop" | "with" | "str" | "is_function" | "seeded"
+            | "log_prob" | "params_map" => Treatment::Itself,
             _ => Treatment::Refuses,
         },
     }

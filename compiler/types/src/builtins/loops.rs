@@ -31,6 +31,7 @@ pub(super) fn scan(elaborator: &mut Elaborator, args: &Args, span: Span) -> Resu
         count,
         state: (start.clone(), *start_span),
         sequences: vec![xs.clone()],
+        reverse: false,
         exit: false,
         span,
     };
@@ -86,6 +87,7 @@ pub(super) fn iterate(elaborator: &mut Elaborator, args: &Args, span: Span) -> R
         count,
         state: (start.clone(), *start_span),
         sequences: Vec::new(),
+        reverse: false,
         exit: false,
         span,
     };
@@ -156,6 +158,7 @@ pub(super) fn while_(elaborator: &mut Elaborator, args: &Args, span: Span) -> Re
         count,
         state: (Value::tuple(vec![done, first]), *start_span),
         sequences: Vec::new(),
+        reverse: false,
         exit: true,
         span,
     };
@@ -242,6 +245,7 @@ pub(super) fn reduce(elaborator: &mut Elaborator, args: &Args, span: Span) -> Re
                 count,
                 state: (start.clone(), *start_span),
                 sequences: vec![sequence.clone()],
+                reverse: false,
                 exit: false,
                 span,
             };

@@ -421,7 +421,7 @@ pub(super) fn len(_: &mut Elaborator, args: &Args, span: Span) -> Result<Value> 
         Value::Tensor(tensor) if tensor.ty.rank() > 0 => {
             Ok(Value::size(tensor.ty.shape[0].size.clone()))
         }
-        Value::Record(_) => match crate::leaves(&args.positional[0].0)
+        Value::Record(_) | Value::Tree(_) => match crate::leaves(&args.positional[0].0)
             .first()
             .map(|leaf| &leaf.tensor)
         {

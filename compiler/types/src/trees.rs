@@ -1,0 +1,874 @@
+//! Binary trees: `fold`, `unfold` and what reads them.
+//!
+//! A tree is a record of tables: `leaf`, the values of its leaves, from left to right; `left` and
+//! `right`, the children of its inner nodes; `count`, the number of its leaves; and `label` if
+//! each place has one. Leaves have the places 0.. of a table of places, inner nodes the places
+//! after all leaves, children before their parents. A data set of trees has a leading axis on
+//! every table; small trees are padded to the largest, and what is beyond `count` means nothing.
+//!
+//! A fold is a loop over the inner nodes with the table of all states as its state: for a batch
+//! of trees of different shapes, one loop whose rounds compute a node of every tree.
+
+use crate::call::Args;
+use crate::error::{fail, wanted};
+use crate::leaves::{leaves, map_tensors, with_leaves};
+use crate::loops::{Rounds, with_axis};
+use crate::ops::as_tensor;
+use crate::size::Size;
+use crate::value::{Code, Dim, Repr, Tensor, TensorType, Value};
+use crate::{Elaborator, Result};
+use aec_ir::{Binary, Comparison, Function, Op, Type, Value as IrValue};
+use aec_runtime::{Elem, Tensor as HostTensor};
+use aec_syntax::{Diagnostic, Span};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// The tables of one tree.
+struct Parts {
+    leaf: Value,
+    label: Option<Value>,
+    left: Tensor,
+    right: Tensor,
+    count: Tensor,
+    /// Room for leaves.
+    leaves: Dim,
+    /// Room for inner nodes.
+    nodes: Dim,
+    /// Room for both.
+    places: Dim,
+}
+
+fn unknown(elem: Elem, shape: Vec<Dim>) -> Tensor {
+    Tensor {
+        ty: TensorType { elem, shape },
+        repr: Repr::Unknown,
+    }
+}
+
+fn record(leaf: Value, label: Option<Value>, left: Tensor, right: Tensor, count: Tensor) -> Value {
+    let mut fields: Vec<(Rc<str>, Value)> = vec![("leaf".into(), leaf)];
+    fields.extend(label.map(|label| ("label".into(), label)));
+    fields.push(("left".into(), Value::Tensor(left)));
+    fields.push(("right".into(), Value::Tensor(right)));
+    fields.push(("count".into(), Value::Tensor(count)));
+    Value::Tree(Rc::new(Value::Record(Rc::new(fields))))
+}
+
+/// `leaves`, `leaves - 1` and `2 leaves - 1`.
+fn rooms(leaves: &Size) -> [Dim; 3] {
+    let nodes = leaves.minus(&Size::constant(1));
+    let places = leaves.plus(&nodes);
+    [Dim::of(leaves.clone()), Dim::of(nodes), Dim::of(places)]
+}
+
+/// A tree of which only the types are known, with room for `size` leaves.
+pub(crate) fn abstract_tree(leaf: &Value, label: Option<&Value>, size: Size) -> Value {
+    let [leaves, nodes, places] = rooms(&size);
+    let many = |value: &Value, dim: &Dim| {
+        map_tensors(value, &mut |tensor| Tensor {
+            ty: with_axis(&tensor.ty, dim),
+            repr: Repr::Unknown,
+        })
+    };
+    record(
+        many(leaf, &leaves),
+        label.map(|label| many(label, &places)),
+        unknown(Elem::I64, vec![nodes.clone()]),
+        unknown(Elem::I64, vec![nodes]),
+        unknown(Elem::I64, Vec::new()),
+    )
+}
+
+/// The axes of a data set of trees.
+pub(crate) fn frame(parts: &Value) -> Vec<Dim> {
+    parts
+        .field("count")
+        .and_then(Value::tensor)
+        .map(|count| count.ty.shape.clone())
+        .unwrap_or_default()
+}
+
+/// What it is, for messages.
+pub(crate) fn describe(tree: &Value) -> String {
+    let Value::Tree(parts) = tree else {
+        return "a tree".into();
+    };
+    let labelled = match parts.field("label") {
+        Some(_) => " with labels",
+        None => "",
+    };
+    match frame(parts).first() {
+        Some(dim) => format!("{} trees{labelled}", dim.size),
+        None => format!("a tree{labelled}"),
+    }
+}
+
+fn parts_of(value: &Value, span: Span) -> Result<Parts> {
+    let Value::Tree(parts) = value else {
+        return wanted(span, "a tree", value);
+    };
+    let table = |name: &str| match parts.field(name) {
+        Some(field) => as_tensor(field, span, "a table of a tree"),
+        None => fail("E0310", span, "this tree lacks a table"),
+    };
+    let (left, right, count) = (table("left")?, table("right")?, table("count")?);
+    let (Some(leaf), [nodes]) = (parts.field("leaf"), left.ty.shape.as_slice()) else {
+        return fail(
+            "E0310",
+            span,
+            format!("one tree is wanted here, but these are {}", describe(value)),
+        );
+    };
+    let [leaves, nodes, places] = rooms(&nodes.size.plus(&Size::constant(1)));
+    Ok(Parts {
+        leaf: leaf.clone(),
+        label: parts.field("label").cloned(),
+        left,
+        right,
+        count,
+        leaves,
+        nodes,
+        places,
+    })
+}
+
+impl Parts {
+    /// Whether all the room for leaves is used, as far as is known.
+    fn is_full(&self) -> bool {
+        let count = match &self.count.repr {
+            Repr::Static(host) | Repr::Concrete(host) => Some(host.get_i64(0)),
+            _ => None,
+        };
+        count.is_some() && count == self.leaves.size.as_constant()
+    }
+}
+
+/// How many parameters a function has, if that is known.
+fn arity(f: &Value) -> Option<usize> {
+    match f {
+        Value::Fn(closure) => match &closure.code {
+            Code::Named(def, _) => Some(def.params.len()),
+            Code::Lambda(lambda, _) => Some(lambda.params.len()),
+            Code::Native(_) => None,
+        },
+        _ => None,
+    }
+}
+
+impl Elaborator {
+    /// Entries `start..` of each table, as many as `dim` says; from the end if not from the
+    /// start.
+    fn part(&mut self, value: &Value, dim: &Dim, from_end: bool, span: Span) -> Result<Value> {
+        self.each_leaf(value, |elaborator, tensor| {
+            let shape = std::iter::once(dim.clone())
+                .chain(tensor.ty.shape[1..].iter().cloned())
+                .collect();
+            let ty = TensorType {
+                elem: tensor.ty.elem,
+                shape,
+            };
+            elaborator.build(&[tensor], ty, span, |f, v, ty, span| {
+                let all = f.dims(v[0]).to_vec();
+                let mut start = vec![0; all.len()];
+                let mut limit = all.clone();
+                if from_end {
+                    start[0] = all[0] - ty.dims[0];
+                } else {
+                    limit[0] = ty.dims[0];
+                }
+                let stride = vec![1; all.len()];
+                let op = Op::Slice {
+                    start,
+                    limit,
+                    stride,
+                };
+                f.push1(op, v, ty, span)
+            })
+        })
+    }
+
+    /// The entry of each table at a place.
+    fn entry(&mut self, value: &Value, place: &Tensor, span: Span) -> Result<Value> {
+        self.each_leaf(value, |elaborator, tensor| {
+            elaborator.gather(tensor, 0, place, span, span, span)
+        })
+    }
+
+    fn each_leaf(
+        &mut self,
+        value: &Value,
+        mut change: impl FnMut(&mut Elaborator, &Tensor) -> Result<Tensor>,
+    ) -> Result<Value> {
+        let mut new = Vec::new();
+        for leaf in leaves(value) {
+            if let Value::Tensor(tensor) = &leaf.tensor {
+                new.push(Value::Tensor(change(self, tensor)?));
+            }
+        }
+        Ok(with_leaves(value, &mut new.into_iter(), false))
+    }
+
+    /// The states of the leaves, with the axis of leaves in front.
+    fn leaf_states(
+        &mut self,
+        parts: &Parts,
+        leaf: &Value,
+        more: Option<&Value>,
+        widen: bool,
+        span: Span,
+    ) -> Result<Value> {
+        let mut args = Vec::new();
+        args.extend(more.map(|more| (more.clone(), true)));
+        args.push((parts.leaf.clone(), true));
+        if let (Some(labels), Some(n)) = (&parts.label, arity(leaf))
+            && n > args.len()
+        {
+            args.push((self.part(labels, &parts.leaves, false, span)?, true));
+        }
+        let float = self.float();
+        self.map_over(&parts.leaves, &args, false, span, |elaborator, values| {
+            let state = elaborator.apply(leaf, values, span)?;
+            let state = elaborator.stack(&state, span)?;
+            elaborator.each_leaf(&state, |elaborator, tensor| {
+                match widen && tensor.is_static_int() {
+                    true => elaborator.convert(tensor, float, span),
+                    false => Ok(tensor.clone()),
+                }
+            })
+        })
+    }
+
+    /// Room for the states of inner nodes behind those of the leaves.
+    fn with_room(&mut self, states: &Value, parts: &Parts, span: Span) -> Result<Value> {
+        let places = parts.places.clone();
+        self.each_leaf(states, |elaborator, tensor| {
+            let shape = std::iter::once(places.clone())
+                .chain(tensor.ty.shape[1..].iter().cloned())
+                .collect();
+            let ty = TensorType {
+                elem: tensor.ty.elem,
+                shape,
+            };
+            elaborator.build(&[tensor], ty, span, |f, v, ty, span| {
+                let mut dims = ty.dims.to_vec();
+                dims[0] -= f.dims(v[0])[0];
+                if dims[0] == 0 {
+                    return v[0];
+                }
+                let zeros = f.number(0.0, ty.with_dims(&dims), span);
+                f.push1(Op::Concat { axis: 0 }, &[v[0], zeros], ty, span)
+            })
+        })
+    }
+
+    /// Each table with one entry replaced; none if the place is -1.
+    fn replaced(
+        &mut self,
+        tables: &Value,
+        entry: &Value,
+        place: &Tensor,
+        span: Span,
+    ) -> Result<Value> {
+        let entries: Vec<Value> = leaves(entry).into_iter().map(|leaf| leaf.tensor).collect();
+        let mut at = 0;
+        self.each_leaf(tables, |elaborator, table| {
+            let entry = as_tensor(&entries[at], span, "a state")?;
+            at += 1;
+            let ty = table.ty.clone();
+            elaborator.build(&[table, &entry, place], ty, span, |f, v, ty, span| {
+                let ints = Type::new(Elem::I64, &ty.dims);
+                let counter = f.push1(Op::Iota { axis: 0 }, &[], ints, span);
+                let place = f.broadcast_leading(v[2], &ty.dims, span);
+                let here = f.compare(Comparison::Eq, counter, place, span);
+                let entry = f.broadcast_leading(v[1], &ty.dims[..1], span);
+                f.select(here, entry, v[0], span)
+            })
+        })
+    }
+
+    /// The places of inner nodes: the room for leaves, and so on.
+    fn node_places(&mut self, parts: &Parts, span: Span) -> Result<Tensor> {
+        let ty = TensorType {
+            elem: Elem::I64,
+            shape: vec![parts.nodes.clone()],
+        };
+        self.build(&[], ty, span, |f, _, ty, span| {
+            let first = ty.dims[0] + 1;
+            let counter = f.push1(Op::Iota { axis: 0 }, &[], ty.clone(), span);
+            let first = f.number(first as f64, ty, span);
+            f.binary(Binary::Add, counter, first, span)
+        })
+    }
+
+    /// Whether the node at a place belongs to the tree.
+    fn is_real(&mut self, parts: &Parts, place: &Tensor, span: Span) -> Result<Tensor> {
+        let ty = TensorType::scalar(Elem::Bool);
+        if parts.is_full() {
+            return as_tensor(&Value::bool(true), span, "a bool");
+        }
+        let room = &parts.left;
+        self.build(&[place, &parts.count, room], ty, span, |f, v, _, span| {
+            // Node i of count - 1, at place room + 1 + i.
+            let room = f.dims(v[2])[0] as f64;
+            let limit = add(f, v[1], room, span);
+            f.compare(Comparison::Lt, v[0], limit, span)
+        })
+    }
+
+    /// Folds a tree; gives the tables of all states, and the state at the root.
+    fn fold_tree(
+        &mut self,
+        parts: &Parts,
+        leaf: &Value,
+        node: (&Value, Span),
+        widen: bool,
+        span: Span,
+    ) -> Result<(Value, Value)> {
+        let states = self.leaf_states(parts, leaf, None, widen, span)?;
+        let states = self.stack(&states, span)?;
+        if matches!(states, Value::Unknown) {
+            return Ok((Value::Unknown, Value::Unknown));
+        }
+        let table = self.with_room(&states, parts, span)?;
+        let zero = as_tensor(&Value::int(0), span, "an int")?;
+        let first = self.entry(&states, &zero, span)?;
+        let places = self.node_places(parts, span)?;
+        let mut sequences = vec![
+            Value::Tensor(parts.left.clone()),
+            Value::Tensor(parts.right.clone()),
+            Value::Tensor(places),
+        ];
+        let labelled = arity(node.0) == Some(3);
+        if labelled {
+            let Some(labels) = &parts.label else {
+                return Err(Box::new(
+                    Diagnostic::error(
+                        "E0310",
+                        node.1,
+                        "this function wants a label at each node, but the tree has none",
+                    )
+                    .help("`fn l, r -> …` takes the two states alone"),
+                ));
+            };
+            sequences.push(self.part(labels, &parts.nodes, true, span)?);
+        }
+        let rounds = Rounds {
+            name: "fold",
+            count: parts.nodes.clone(),
+            state: (Value::tuple(vec![table, first]), span),
+            sequences,
+            reverse: false,
+            exit: false,
+            span,
+        };
+        let ran = self.run_rounds(&rounds, &mut |elaborator, state, entries| {
+            let (Value::Tuple(state), [left, right, place, ..]) = (state, entries) else {
+                return Ok((Value::Unknown, Value::Unit));
+            };
+            let (table, before) = (&state[0], &state[1]);
+            let int = |value: &Value| as_tensor(value, span, "a place");
+            let l = elaborator.entry(table, &int(left)?, span)?;
+            let r = elaborator.entry(table, &int(right)?, span)?;
+            let mut args = vec![l, r];
+            args.extend(entries.get(3).cloned());
+            let new = elaborator.apply(node.0, &args, span)?;
+            let new = elaborator.stack(&new, span)?;
+            if !same_types(before, &new) {
+                return Ok((Value::tuple(vec![table.clone(), new]), Value::Unit));
+            }
+            let place = int(place)?;
+            let table = elaborator.replaced(table, &new, &place, span)?;
+            let real = elaborator.is_real(parts, &place, span)?;
+            let last = elaborator.either(&real, &new, before, span)?;
+            Ok((Value::tuple(vec![table, last]), Value::Unit))
+        })?;
+        Ok(match ran.state {
+            Value::Tuple(state) => (state[0].clone(), state[1].clone()),
+            other => (other.clone(), other),
+        })
+    }
+
+    /// `a` where the condition holds, else `b`, leaf by leaf.
+    fn either(&mut self, c: &Tensor, a: &Value, b: &Value, span: Span) -> Result<Value> {
+        if let Repr::Static(host) = &c.repr {
+            return Ok(match host.get_f64(0) != 0.0 {
+                true => a.clone(),
+                false => b.clone(),
+            });
+        }
+        let others: Vec<Value> = leaves(b).into_iter().map(|leaf| leaf.tensor).collect();
+        let mut at = 0;
+        self.each_leaf(a, |elaborator, tensor| {
+            let other = as_tensor(&others[at], span, "a state")?;
+            at += 1;
+            elaborator.select(c, tensor.clone(), other, (span, span), span)
+        })
+    }
+
+    /// Folds, with whole numbers of the leaves' states as reals if that is what fits.
+    fn fold_either(
+        &mut self,
+        parts: &Parts,
+        leaf: &Value,
+        node: (&Value, Span),
+        span: Span,
+    ) -> Result<(Value, Value)> {
+        let snapshot = self.snapshot();
+        self.fold_tree(parts, leaf, node, false, span)
+            .or_else(|error| {
+                self.restore(snapshot);
+                self.fold_tree(parts, leaf, node, true, span)
+                    .map_err(|_| error)
+            })
+    }
+}
+
+fn same_types(a: &Value, b: &Value) -> bool {
+    let (a, b) = (leaves(a), leaves(b));
+    a.len() == b.len()
+        && a.iter().zip(&b).all(|(a, b)| {
+            let (Some(x), Some(y)) = (a.tensor.tensor(), b.tensor.tensor()) else {
+                return false;
+            };
+            let same_shape = x.ty.rank() == y.ty.rank()
+                && x.ty
+                    .shape
+                    .iter()
+                    .zip(&y.ty.shape)
+                    .all(|(x, y)| x.size == y.size);
+            a.path == b.path && x.ty.elem == y.ty.elem && same_shape
+        })
+}
+
+fn add(f: &mut Function, x: IrValue, number: f64, span: Span) -> IrValue {
+    let ty = f.ty(x).clone();
+    let number = f.number(number, ty, span);
+    f.binary(Binary::Add, x, number, span)
+}
+
+/// `fold(t, leaf, node)`.
+pub(crate) fn fold(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    let [(t, at), (leaf, _), (node, node_span)] = args.positional.as_slice() else {
+        return fail(
+            "E0401",
+            span,
+            "`fold` wants a tree, `leaf = …` and `node = …`",
+        );
+    };
+    if matches!(t, Value::Unknown) {
+        return Ok(Value::Unknown);
+    }
+    let parts = parts_of(t, *at)?;
+    Ok(elaborator
+        .fold_either(&parts, leaf, (node, *node_span), span)?
+        .1)
+}
+
+/// `fold_all(t, leaf, node)`.
+pub(crate) fn fold_all(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    let [(t, at), (leaf, _), (node, node_span)] = args.positional.as_slice() else {
+        return fail(
+            "E0401",
+            span,
+            "`fold_all` wants a tree, `leaf = …` and `node = …`",
+        );
+    };
+    if matches!(t, Value::Unknown) {
+        return Ok(Value::Unknown);
+    }
+    let parts = parts_of(t, *at)?;
+    let (table, _) = elaborator.fold_either(&parts, leaf, (node, *node_span), span)?;
+    let leaf = elaborator.part(&table, &parts.leaves, false, span)?;
+    Ok(record(
+        leaf,
+        Some(table),
+        parts.left,
+        parts.right,
+        parts.count,
+    ))
+}
+
+/// `unfold(t, s0, node, leaf)`: `node` gives the states of the two children, `leaf` of the state
+/// and the value at a leaf what is there afterwards.
+pub(crate) fn unfold(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    let [(t, at), (start, start_span), (node, node_span), (leaf, _)] = args.positional.as_slice()
+    else {
+        return fail(
+            "E0401",
+            span,
+            "`unfold` wants a tree, a state for its root, `node = …` and `leaf = …`",
+        );
+    };
+    if matches!(t, Value::Unknown) || matches!(start, Value::Unknown) {
+        return Ok(Value::Unknown);
+    }
+    let parts = parts_of(t, *at)?;
+    let start = elaborator.stack(start, *start_span)?;
+    let places = parts.places.clone();
+    let empty = elaborator.each_leaf(&start, |elaborator, tensor| {
+        let ty = with_axis(&tensor.ty, &places);
+        elaborator.build(&[], ty, span, |f, _, ty, span| f.number(0.0, ty, span))
+    })?;
+    // The root: the last inner node, or the only leaf.
+    let scalar = TensorType::scalar(Elem::I64);
+    let root = elaborator.build(
+        &[&parts.count, &parts.left],
+        scalar.clone(),
+        span,
+        |f, v, ty, span| {
+            let room = f.dims(v[1])[0] as f64 + 1.0;
+            let last = add(f, v[0], room - 2.0, span);
+            let one = f.number(1.0, ty.clone(), span);
+            let zero = f.number(0.0, ty, span);
+            let alone = f.compare(Comparison::Le, v[0], one, span);
+            f.select(alone, zero, last, span)
+        },
+    )?;
+    let table = elaborator.replaced(&empty, &start, &root, span)?;
+    let mut sequences = vec![
+        Value::Tensor(parts.left.clone()),
+        Value::Tensor(parts.right.clone()),
+        Value::Tensor(elaborator.node_places(&parts, span)?),
+    ];
+    if let (Some(labels), Some(2)) = (&parts.label, arity(node)) {
+        sequences.push(elaborator.part(labels, &parts.nodes, true, span)?);
+    }
+    let rounds = Rounds {
+        name: "unfold",
+        count: parts.nodes.clone(),
+        state: (table, *start_span),
+        sequences,
+        reverse: true,
+        exit: false,
+        span,
+    };
+    let ran = elaborator.run_rounds(&rounds, &mut |elaborator, table, entries| {
+        let [left, right, place, ..] = entries else {
+            return Ok((Value::Unknown, Value::Unit));
+        };
+        let int = |value: &Value| as_tensor(value, span, "a place");
+        let place = int(place)?;
+        let state = elaborator.entry(table, &place, span)?;
+        let mut args = vec![state.clone()];
+        args.extend(entries.get(3).cloned());
+        let children = match elaborator.apply(node, &args, span)? {
+            Value::Tuple(children) if children.len() == 2 => children,
+            Value::Unknown => return Ok((Value::Unknown, Value::Unit)),
+            other => return wanted(*node_span, "a function that gives two states", &other),
+        };
+        let real = elaborator.is_real(&parts, &place, span)?;
+        let mut table = table.clone();
+        for (child, state_of) in [(left, &children[0]), (right, &children[1])] {
+            if !same_types(&state, state_of) {
+                return Err(Box::new(
+                    Diagnostic::error(
+                        "E0311",
+                        *node_span,
+                        format!(
+                            "the state of this `unfold` is {}, but a child's is {}",
+                            state.describe(),
+                            state_of.describe()
+                        ),
+                    )
+                    .help("each child's state is of the type of its parent's"),
+                ));
+            }
+            let nowhere = as_tensor(&Value::int(-1), span, "an int")?;
+            let child = elaborator.select(&real, int(child)?, nowhere, (span, span), span)?;
+            table = elaborator.replaced(&table, state_of, &child, span)?;
+        }
+        Ok((table, Value::Unit))
+    })?;
+    if matches!(ran.state, Value::Unknown) {
+        return Ok(Value::Unknown);
+    }
+    let states = elaborator.part(&ran.state, &parts.leaves, false, span)?;
+    let given = elaborator.leaf_states(&parts, leaf, Some(&states), false, span)?;
+    Ok(record(given, None, parts.left, parts.right, parts.count))
+}
+
+/// The values of `table` at the places that the tree has: a `?` if there may be others.
+fn present(
+    elaborator: &mut Elaborator,
+    parts: &Parts,
+    table: Value,
+    dim: &Dim,
+    less: f64,
+    span: Span,
+) -> Result<Value> {
+    if parts.is_full() {
+        return Ok(table);
+    }
+    let ty = TensorType {
+        elem: Elem::Bool,
+        shape: vec![dim.clone()],
+    };
+    let there = elaborator.build(&[&parts.count], ty, span, |f, v, ty, span| {
+        let ints = Type::new(Elem::I64, &ty.dims);
+        let counter = f.push1(Op::Iota { axis: 0 }, &[], ints, span);
+        let limit = add(f, v[0], -less, span);
+        let limit = f.broadcast_leading(limit, &ty.dims, span);
+        f.compare(Comparison::Lt, counter, limit, span)
+    })?;
+    elaborator.veil(&table, &there, span)
+}
+
+/// `leaves(t)`.
+pub(crate) fn leaf_values(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    let (t, at) = &args.positional[0];
+    if matches!(t, Value::Unknown) {
+        return Ok(Value::Unknown);
+    }
+    let parts = parts_of(t, *at)?;
+    let (leaf, dim) = (parts.leaf.clone(), parts.leaves.clone());
+    present(elaborator, &parts, leaf, &dim, 0.0, span)
+}
+
+/// `nodes(t)`.
+pub(crate) fn node_values(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    let (t, at) = &args.positional[0];
+    if matches!(t, Value::Unknown) {
+        return Ok(Value::Unknown);
+    }
+    let parts = parts_of(t, *at)?;
+    let Some(labels) = &parts.label else {
+        return fail("E0310", *at, "this tree has nothing at its nodes");
+    };
+    let inner = elaborator.part(labels, &parts.nodes, true, span)?;
+    let dim = parts.nodes.clone();
+    present(elaborator, &parts, inner, &dim, 1.0, span)
+}
+
+/// `core.tree_parts(t)`: the tables as a record.
+pub(crate) fn parts(_: &mut Elaborator, args: &Args, _: Span) -> Result<Value> {
+    let (t, at) = &args.positional[0];
+    match t {
+        Value::Tree(parts) => Ok((**parts).clone()),
+        Value::Unknown => Ok(Value::Unknown),
+        other => wanted(*at, "a tree", other),
+    }
+}
+
+/// `core.tree(leaf, left, right)`: children before parents, leaves first.
+pub(crate) fn from_parts(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    let [(leaf, leaf_span), (left, _), (right, _)] = args.positional.as_slice() else {
+        return fail("E0401", span, "a tree has leaves and children");
+    };
+    if [leaf, left, right]
+        .iter()
+        .any(|value| matches!(value, Value::Unknown))
+    {
+        return Ok(Value::Unknown);
+    }
+    let places = |elaborator: &mut Elaborator, value: &Value| {
+        let tensor = as_tensor(value, span, "the children of the nodes")?;
+        elaborator.convert(&tensor, Elem::I64, span)
+    };
+    let (left, right) = (places(elaborator, left)?, places(elaborator, right)?);
+    let Some(size) = leaf.tensor().and_then(|tensor| tensor.ty.shape.first()) else {
+        return wanted(*leaf_span, "the values of the leaves", leaf);
+    };
+    let count = match size.size.as_constant() {
+        Some(count) => as_tensor(&Value::int(count), span, "an int")?,
+        None => unknown(Elem::I64, Vec::new()),
+    };
+    Ok(record(leaf.clone(), None, left, right, count))
+}
+
+/// A tree as it is read.
+#[derive(Default)]
+struct Read {
+    words: Vec<String>,
+    leaf_labels: Vec<i64>,
+    /// Children: below 0 a leaf (`-1 - index`), else an inner node.
+    nodes: Vec<(i64, i64, i64)>,
+}
+
+/// `core.parse_trees(lines, v)`: one tree, or a data set of them.
+pub(crate) fn parse(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    let [(text, at), (vocab, vocab_span)] = args.positional.as_slice() else {
+        return fail(
+            "E0401",
+            span,
+            "trees are read from lines, with a vocabulary",
+        );
+    };
+    if elaborator.checking() || matches!(text, Value::Unknown) {
+        let many = !matches!(text, Value::Str(_));
+        let size = elaborator.fresh_size("leaves");
+        let word = Value::Token(unknown(Elem::I64, Vec::new()));
+        let label = Value::Tensor(unknown(Elem::I64, Vec::new()));
+        let tree = abstract_tree(&word, Some(&label), size);
+        if !many {
+            return Ok(tree);
+        }
+        let trees = Dim::of(elaborator.fresh_size("trees"));
+        return Ok(map_tensors(&tree, &mut |tensor| Tensor {
+            ty: with_axis(&tensor.ty, &trees),
+            repr: Repr::Unknown,
+        }));
+    }
+    let Value::Vocab(vocab) = vocab else {
+        return wanted(*vocab_span, "a vocabulary", vocab);
+    };
+    let lines: Vec<Rc<str>> = match text {
+        Value::Str(line) => vec![line.clone()],
+        Value::List(items) => items
+            .iter()
+            .filter_map(|item| match item {
+                Value::Str(line) if line.trim().is_empty() => None,
+                Value::Str(line) => Some(Ok(line.clone())),
+                other => Some(wanted(*at, "a text", other)),
+            })
+            .collect::<Result<_>>()?,
+        other => return wanted(*at, "a text, or a list of texts", other),
+    };
+    let mut read = Vec::new();
+    for (number, line) in lines.iter().enumerate() {
+        match read_tree(line) {
+            Ok(tree) => read.push(tree),
+            Err(message) => {
+                let shown: String = line.chars().take(60).collect();
+                return Err(Box::new(
+                    Diagnostic::error("E0332", *at, format!("this is no tree: {message}"))
+                        .note(format!("tree {}: `{shown}`", number + 1))
+                        .help("`((the cat) sat)`, or `(2 (1 the) (3 cat))` with labels"),
+                ));
+            }
+        }
+    }
+    let room = read.iter().map(|tree| tree.words.len()).max().unwrap_or(1);
+    let labelled = read.iter().all(|tree| !tree.leaf_labels.is_empty());
+    let n = read.len();
+    let mut words = vec![0i64; n * room];
+    let mut labels = vec![0i64; n * (2 * room - 1)];
+    let (mut left, mut right) = (vec![0i64; n * (room - 1)], vec![0i64; n * (room - 1)]);
+    let mut counts = Vec::new();
+    for (t, tree) in read.iter().enumerate() {
+        for (at, word) in tree.words.iter().enumerate() {
+            words[t * room + at] = vocab.place(word, *vocab_span)?;
+        }
+        for (at, &label) in tree.leaf_labels.iter().enumerate() {
+            labels[t * (2 * room - 1) + at] = label;
+        }
+        let place = |child: i64| match child < 0 {
+            true => -1 - child,
+            false => room as i64 + child,
+        };
+        for (at, &(l, r, label)) in tree.nodes.iter().enumerate() {
+            left[t * (room - 1) + at] = place(l);
+            right[t * (room - 1) + at] = place(r);
+            labels[t * (2 * room - 1) + room + at] = label;
+        }
+        counts.push(tree.words.len() as i64);
+    }
+    let single = matches!(text, Value::Str(_));
+    let ints = |values: Vec<i64>, width: Option<usize>| {
+        let dims: Vec<usize> = match single {
+            true => width.into_iter().collect(),
+            false => std::iter::once(n).chain(width).collect(),
+        };
+        Tensor {
+            ty: TensorType {
+                elem: Elem::I64,
+                shape: dims.iter().map(|&size| Dim::known(size)).collect(),
+            },
+            repr: Repr::Concrete(Arc::new(HostTensor::i64(&dims, values))),
+        }
+    };
+    Ok(record(
+        Value::Token(ints(words, Some(room))),
+        labelled.then(|| Value::Tensor(ints(labels, Some(2 * room - 1)))),
+        ints(left, Some(room - 1)),
+        ints(right, Some(room - 1)),
+        ints(counts, None),
+    ))
+}
+
+/// `core.tree_words(text)`: the words of trees, with blanks between.
+pub(crate) fn words(elaborator: &mut Elaborator, args: &Args, _: Span) -> Result<Value> {
+    let (text, at) = &args.positional[0];
+    if elaborator.checking() || matches!(text, Value::Unknown) {
+        return Ok(Value::str(""));
+    }
+    let Value::Str(text) = text else {
+        return wanted(*at, "a text", text);
+    };
+    let mut words = Vec::new();
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        if let Ok(tree) = read_tree(line) {
+            words.extend(tree.words);
+        }
+    }
+    Ok(Value::str(&words.join(" ")))
+}
+
+/// One tree in brackets: `((the cat) sat)`, or `(2 (1 the) (3 cat))` with a label first. Nodes
+/// with more than two children lean to the left.
+fn read_tree(text: &str) -> std::result::Result<Read, String> {
+    let spaced = text.replace('(', " ( ").replace(')', " ) ");
+    let tokens: Vec<&str> = spaced.split_whitespace().collect();
+    // Labels, if every bracket begins with a number.
+    let labelled = tokens
+        .iter()
+        .zip(tokens.iter().skip(1))
+        .filter(|(open, _)| **open == "(")
+        .all(|(_, next)| next.parse::<i64>().is_ok())
+        && tokens.contains(&"(");
+    let mut tree = Read::default();
+    // Of each open bracket its label, the children that it has, and its words.
+    let mut open: Vec<(i64, Vec<i64>)> = Vec::new();
+    let mut root = None;
+    let mut at = 0;
+    while at < tokens.len() {
+        let token = tokens[at];
+        at += 1;
+        if root.is_some() {
+            return Err("something follows the closing bracket".into());
+        }
+        let done = match token {
+            "(" => {
+                let mut label = 0;
+                if labelled {
+                    label = tokens.get(at).and_then(|t| t.parse().ok()).unwrap_or(0);
+                    at += 1;
+                }
+                open.push((label, Vec::new()));
+                continue;
+            }
+            ")" => {
+                let Some((label, children)) = open.pop() else {
+                    return Err("a bracket closes that was not opened".into());
+                };
+                let Some((&first, rest)) = children.split_first() else {
+                    return Err("a bracket is empty".into());
+                };
+                if rest.is_empty() && labelled && first < 0 {
+                    tree.leaf_labels[(-1 - first) as usize] = label;
+                }
+                rest.iter().fold(first, |left, &right| {
+                    tree.nodes.push((left, right, label));
+                    tree.nodes.len() as i64 - 1
+                })
+            }
+            word => {
+                tree.words.push(word.to_string());
+                if labelled {
+                    tree.leaf_labels.push(0);
+                }
+                -(tree.words.len() as i64)
+            }
+        };
+        match open.last_mut() {
+            Some((_, children)) => children.push(done),
+            None => root = Some(done),
+        }
+    }
+    if !open.is_empty() {
+        return Err("a bracket is not closed".into());
+    }
+    match root {
+        Some(_) => Ok(tree),
+        None => Err("there are no words".into()),
+    }
+}
