@@ -10,7 +10,7 @@ use crate::value::{Dim, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
 use aec_ir::{MatrixOp, Op, Type};
 use aec_runtime::Elem;
-use aec_syntax::Span;
+use aec_syntax::{Diagnostic, Span};
 
 /// `[n, m]`, and `[n]` or `[n, k]` for the right side of a solve.
 pub(super) fn matrix(
@@ -55,7 +55,8 @@ pub(super) fn matrix(
             elem: a.ty.elem,
             shape,
         };
-        let result = elaborator.emit(Op::Matrix(op), &[&a], ty, span)?;
+        let blamed = elaborator.blamed(span);
+        let result = elaborator.emit(Op::Matrix(op), &[&a], ty, blamed)?;
         return Ok(Value::Tensor(result));
     };
     let (a, b) = elaborator.promote(a, b, (a_span, b_span), &text, span)?;
@@ -69,7 +70,8 @@ pub(super) fn matrix(
         )));
     }
     let ty = b.ty.clone();
-    let result = elaborator.build(&[&a, &b], ty, span, |f, v, ty, span| {
+    let blamed = elaborator.blamed(span);
+    let result = elaborator.build(&[&a, &b], ty, blamed, |f, v, ty, span| {
         if ty.rank() == 2 {
             return f.push1(Op::Matrix(op), v, ty, span);
         }
@@ -79,6 +81,45 @@ pub(super) fn matrix(
         f.push1(Op::Reshape, &[x], ty, span)
     })?;
     Ok(Value::Tensor(result))
+}
+
+/// `refuse_min_norm(B, ridge)`: B, unless it has no more rows than columns and there is no ridge.
+/// Least squares is then not the encoder that the lecture calls by that name: every code of a
+/// whole affine space, or the only one, reproduces x exactly (S01 eq. 16.2, second case).
+pub(super) fn refuse_min_norm(
+    elaborator: &mut Elaborator,
+    args: &Args,
+    span: Span,
+) -> Result<Value> {
+    let (b, b_span) = &args.positional[0];
+    let (ridge, _) = &args.positional[1];
+    let shape = match b {
+        Value::Tensor(tensor) if tensor.ty.rank() == 2 => &tensor.ty.shape,
+        _ => return Ok(b.clone()),
+    };
+    let sizes = (shape[0].size.as_constant(), shape[1].size.as_constant());
+    let (Some(n), Some(k)) = sizes else {
+        return Ok(b.clone());
+    };
+    if k < n || ridge.as_f64() != Some(0.0) {
+        return Ok(b.clone());
+    }
+    let span = elaborator.blamed(span);
+    let diagnostic = Diagnostic::error(
+        "E0314",
+        span,
+        format!("`lstsq` wants more rows than unknowns, but B is [{n}, {k}]"),
+    )
+    .label(*b_span, format!("{n} rows, {k} columns"))
+    .note(if k > n {
+        "many codes give x exactly; the one of least norm, B'(B B')^-1 x, learns nothing: B times it is x for every B"
+    } else {
+        "one code gives x exactly, for every B: there is nothing to learn"
+    });
+    Err(Box::new(match k > n {
+        true => diagnostic.help("make the code shorter than x, or give a ridge: `ridge = 1e-3`"),
+        false => diagnostic.help("make the code shorter than x, or use `linalg.solve(B, x)`"),
+    }))
 }
 
 /// Dims of the stacked factors of an op of one operand.

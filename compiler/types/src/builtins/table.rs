@@ -1,7 +1,7 @@
 //! The table of builtins: name, parameters, action, one line of documentation. Adding one is
 //! adding a row.
 
-use super::{distributions, functions, lifted, loops, params, shape};
+use super::{distributions, functions, lifted, linalg, loops, params, shape};
 use crate::call::Args;
 use crate::grad::Kind;
 use crate::value::{Family, Value};
@@ -611,6 +611,12 @@ pub(super) static TABLE: &[Row] = &[
         "whether x can be called",
     ),
     core(
+        "refuse_min_norm",
+        &["B", "ridge"],
+        Action::Other(linalg::refuse_min_norm),
+        "B, where least squares has something to learn",
+    ),
+    core(
         "solve",
         &["A", "b"],
         Action::Matrix(MatrixOp::Solve(System::General { transposed: false })),
@@ -705,5 +711,4 @@ pub(super) static TABLE: &[Row] = &[
     row("unfold", &[], Action::NotYet, ""),
     row("nodes", &[], Action::NotYet, ""),
     row("leaves", &[], Action::NotYet, ""),
-    row("lstsq", &[], Action::NotYet, ""),
 ];
