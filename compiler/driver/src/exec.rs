@@ -56,7 +56,12 @@ impl Failure {
                 message,
             } => Diagnostic::error("E0802", at(inner), message),
             Failure::Matrix { span: inner, bad } => {
-                Diagnostic::error("E0804", at(inner), bad.to_string()).help(bad.help())
+                let error = Diagnostic::error("E0804", at(inner), bad.to_string());
+                let error = match bad.note() {
+                    Some(note) => error.note(note),
+                    None => error,
+                };
+                error.help(bad.help())
             }
             Failure::Internal(message) => {
                 Diagnostic::error("E0999", span, format!("this is a bug in aec: {message}"))

@@ -257,11 +257,11 @@ impl fmt::Display for BadMatrix {
         match self.fault {
             Fault::Singular(at) => write!(
                 f,
-                " is singular or nearly so: only {at} of its {size} columns are independent"
+                " is singular, or nearly so: column {at} of its {size} depends on the others"
             ),
             Fault::NotPositive(at) => write!(
                 f,
-                " is not positive definite: it settles only {at} of {size} unknowns"
+                " is not positive definite: it settles {at} of {size} unknowns"
             ),
             Fault::NoConvergence => write!(f, " has no {} that settles", self.op.name()),
         }
@@ -269,14 +269,23 @@ impl fmt::Display for BadMatrix {
 }
 
 impl BadMatrix {
+    /// Where such a matrix comes from.
+    pub fn note(&self) -> Option<&'static str> {
+        match self.fault {
+            Fault::NotPositive(_) => Some(
+                "in `lstsq(B, x)` it is B' B of the rows where x is observed: there are fewer of \
+                 them than unknowns, or columns of B depend on each other",
+            ),
+            Fault::Singular(_) | Fault::NoConvergence => None,
+        }
+    }
+
     /// What to do about it.
     pub fn help(&self) -> &'static str {
         match self.fault {
-            Fault::Singular(_) => {
-                "add a ridge: `solve(A + 1e-6 * identity, b)`, or use `lstsq` with `ridge = 1e-6`"
-            }
+            Fault::Singular(_) => "a ridge keeps it away from singular: `A + 1e-3 * eye(n)`",
             Fault::NotPositive(_) => {
-                "give a ridge: `lstsq(B, x, ridge = 1e-3)`, or add `1e-6` times the identity"
+                "give a ridge: `lstsq(B, x, ridge = 1e-3)`, or `A + 1e-3 * eye(n)`"
             }
             Fault::NoConvergence => "look at the matrix: its entries differ too much in size",
         }

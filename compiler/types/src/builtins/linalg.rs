@@ -49,6 +49,22 @@ pub(super) fn matrix(
             diagnostic.here(format!("{} rows, {} columns: not square", n.size, m.size)),
         ));
     }
+    if let (MatrixOp::Qr, Some(rows), Some(columns)) =
+        (op, n.size.as_constant(), m.size.as_constant())
+        && rows < columns
+    {
+        let blamed = elaborator.blamed(span);
+        return Err(Box::new(
+            Diagnostic::error(
+                "E0315",
+                blamed,
+                format!(
+                    "`qr` wants at least as many rows as columns, but A is [{rows}, {columns}]"
+                ),
+            )
+            .help("`qr(A')` has the rows' span instead of the columns'"),
+        ));
+    }
     let Some((b, b_span)) = operands.get(1).cloned() else {
         let shape = shape_of(elaborator, op, &n, &m);
         let ty = TensorType {
@@ -91,7 +107,7 @@ pub(super) fn refuse_min_norm(
     args: &Args,
     span: Span,
 ) -> Result<Value> {
-    let (b, b_span) = &args.positional[0];
+    let (b, _) = &args.positional[0];
     let (ridge, _) = &args.positional[1];
     let shape = match b {
         Value::Tensor(tensor) if tensor.ty.rank() == 2 => &tensor.ty.shape,
@@ -110,11 +126,10 @@ pub(super) fn refuse_min_norm(
         span,
         format!("`lstsq` wants more rows than unknowns, but B is [{n}, {k}]"),
     )
-    .label(*b_span, format!("{n} rows, {k} columns"))
     .note(if k > n {
-        "many codes give x exactly; the one of least norm, B'(B B')^-1 x, learns nothing: B times it is x for every B"
+        "many codes give x exactly; the one of least norm, B' (B B')^-1 x, learns nothing: B times it is x, whatever B"
     } else {
-        "one code gives x exactly, for every B: there is nothing to learn"
+        "one code gives x exactly, whatever B: there is nothing to learn"
     });
     Err(Box::new(match k > n {
         true => diagnostic.help("make the code shorter than x, or give a ridge: `ridge = 1e-3`"),
