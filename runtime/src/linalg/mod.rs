@@ -259,9 +259,13 @@ impl fmt::Display for BadMatrix {
                 f,
                 " is singular, or nearly so: column {at} of its {size} depends on the others"
             ),
-            Fault::NotPositive(at) => write!(
+            Fault::NotPositive(at) if matches!(self.op, MatrixOp::Solve(_)) => write!(
                 f,
                 " is not positive definite: it settles {at} of {size} unknowns"
+            ),
+            Fault::NotPositive(at) => write!(
+                f,
+                " is not positive definite: pivot {at} of its {size} is not above 0"
             ),
             Fault::NoConvergence => write!(f, " has no {} that settles", self.op.name()),
         }
@@ -272,11 +276,11 @@ impl BadMatrix {
     /// Where such a matrix comes from.
     pub fn note(&self) -> Option<&'static str> {
         match self.fault {
-            Fault::NotPositive(_) => Some(
+            Fault::NotPositive(_) if matches!(self.op, MatrixOp::Solve(_)) => Some(
                 "in `lstsq(B, x)` it is B' B of the rows where x is observed: there are fewer of \
                  them than unknowns, or columns of B depend on each other",
             ),
-            Fault::Singular(_) | Fault::NoConvergence => None,
+            Fault::NotPositive(_) | Fault::Singular(_) | Fault::NoConvergence => None,
         }
     }
 
@@ -284,9 +288,10 @@ impl BadMatrix {
     pub fn help(&self) -> &'static str {
         match self.fault {
             Fault::Singular(_) => "a ridge keeps it away from singular: `A + 1e-3 * eye(n)`",
-            Fault::NotPositive(_) => {
+            Fault::NotPositive(_) if matches!(self.op, MatrixOp::Solve(_)) => {
                 "give a ridge: `lstsq(B, x, ridge = 1e-3)`, or `A + 1e-3 * eye(n)`"
             }
+            Fault::NotPositive(_) => "a ridge lifts its eigenvalues: `A + 1e-3 * eye(n)`",
             Fault::NoConvergence => "look at the matrix: its entries differ too much in size",
         }
     }
