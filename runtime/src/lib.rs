@@ -1,8 +1,9 @@
-//! What compiled programs and the driver run on: tensors, matrix tiles, threads, random
-//! numbers, readers and writers. Knows nothing of the language.
+//! What compiled programs and the driver run on: tensors, matrix tiles, dense linear algebra,
+//! threads, random numbers, readers and writers. Knows nothing of the language.
 
 pub mod gemm;
 pub mod interrupt;
+pub mod linalg;
 pub mod philox;
 pub mod pool;
 pub mod read;

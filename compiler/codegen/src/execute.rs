@@ -13,8 +13,11 @@ use crate::memory::{Block, read_tensor, tensor_bytes};
 use crate::sort;
 use aec_ir::Type;
 use aec_kernels::lir::Kernel;
-use aec_kernels::plan::{BufferRef, Gemm, LoopStep, Matrix, Place, Plan, Step, StepKind};
+use aec_kernels::plan::{
+    BufferRef, Gemm, LoopStep, Matrix, MatrixCall, Place, Plan, Step, StepKind,
+};
 use aec_runtime::gemm::{Batch, EpilogueCall, GemmCall, Isa, MatRef};
+use aec_runtime::linalg::{self, BadMatrix};
 use aec_runtime::pool::{Pool, flush_denormals};
 use aec_runtime::{Elem, Tensor, gemm};
 use aec_syntax::Span;
@@ -89,6 +92,13 @@ pub enum RunError {
         /// What is wrong.
         message: String,
     },
+    /// A step of linear algebra met a matrix that has no result.
+    Matrix {
+        /// The script text to blame.
+        span: Span,
+        /// Which, and why.
+        bad: BadMatrix,
+    },
     /// The plan could not be compiled; only from [`run_once`]'s callers that compile too.
     Codegen(CodegenError),
 }
@@ -98,6 +108,7 @@ impl fmt::Display for RunError {
         match self {
             RunError::NotFinite { value, .. } => write!(f, "the value is {value}"),
             RunError::Check { message, .. } => f.write_str(message),
+            RunError::Matrix { bad, .. } => bad.fmt(f),
             RunError::Codegen(error) => error.fmt(f),
         }
     }
@@ -135,6 +146,13 @@ enum Action {
         at: usize,
         rows: usize,
         len: usize,
+    },
+    Matrix {
+        call: MatrixCall,
+        elem: Elem,
+        /// Place in the table of the matrices, the right sides and the results.
+        at: usize,
+        span: Span,
     },
     Guard {
         elem: Elem,
@@ -434,6 +452,24 @@ impl Instance {
                 unsafe { sort::argsort(*elem, from.cast_const(), to.cast(), *rows, *len) };
             }
             Action::Loop(rounds) => self.rounds(rounds)?,
+            Action::Matrix {
+                call,
+                elem,
+                at,
+                span,
+            } => {
+                self.check_status()?;
+                let [a, b, to] = [0, 1, 2].map(|nth| self.table[at + nth].get());
+                let outcome = match elem {
+                    // SAFETY: the buffers hold matrices of the call's shape, and the result
+                    // overlaps neither operand.
+                    Elem::F64 => unsafe { call_matrix::<f64>(call, a, b, to, &self.pool) },
+                    // SAFETY: as above.
+                    Elem::F32 => unsafe { call_matrix::<f32>(call, a, b, to, &self.pool) },
+                    Elem::I32 | Elem::I64 | Elem::Bool => Ok(()),
+                };
+                outcome.map_err(|bad| RunError::Matrix { span: *span, bad })?;
+            }
             Action::Guard { elem, at, span } => {
                 self.check_status()?;
                 // SAFETY: the buffer is a scalar.
@@ -586,6 +622,9 @@ fn list_buffers(plan: &Plan, steps: &[Step], out: &mut Vec<Option<BufferRef>>) {
             StepKind::Copy { from, to } | StepKind::ArgSort { from, to, .. } => {
                 out.extend([Some(*from), Some(*to)]);
             }
+            StepKind::Matrix(call) => {
+                out.extend([Some(call.a), Some(call.b.unwrap_or(call.a)), Some(call.to)]);
+            }
             StepKind::Guard { buffer } => out.push(Some(*buffer)),
             StepKind::Loop(looped) => {
                 out.push(Some(looped.index));
@@ -697,6 +736,12 @@ impl Resolver<'_> {
                 rows: plan.buffers[*from].ty.len().checked_div(*len).unwrap_or(0),
                 len: *len,
             },
+            StepKind::Matrix(call) => Action::Matrix {
+                call: call.clone(),
+                elem: plan.buffers[call.to].ty.elem,
+                at,
+                span,
+            },
             StepKind::Guard { buffer } => Action::Guard {
                 elem: plan.buffers[*buffer].ty.elem,
                 at,
@@ -788,6 +833,29 @@ impl Layout {
 
 fn bytes(ty: &Type) -> usize {
     ty.len() * ty.elem.bytes()
+}
+
+/// # Safety
+/// `a`, `b` and `to` point at initialised matrices of `T` of the call's shape; `to` overlaps no
+/// other.
+unsafe fn call_matrix<T: linalg::Element>(
+    call: &MatrixCall,
+    a: *const u8,
+    b: *const u8,
+    to: *mut u8,
+    pool: &Pool,
+) -> Result<(), BadMatrix> {
+    let shape = call.shape;
+    let (a_len, b_len, to_len) = call.op.lengths(shape);
+    // SAFETY: the caller's promise.
+    let (a, b, to) = unsafe {
+        (
+            std::slice::from_raw_parts(a.cast::<T>(), a_len),
+            std::slice::from_raw_parts(b.cast::<T>(), b_len),
+            std::slice::from_raw_parts_mut(to.cast::<T>(), to_len),
+        )
+    };
+    linalg::apply(call.op, shape, a, b, to, pool)
 }
 
 /// # Safety

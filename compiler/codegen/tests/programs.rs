@@ -150,6 +150,88 @@ fn programs_of_f64() {
     }
 }
 
+/// Every op of linear algebra, on a batch, between kernels that make and use its operands.
+#[test]
+fn linear_algebra() {
+    for (elem, size) in [("f32", 3), ("f64", 3), ("f32", 1), ("f64", 0), ("f32", 17)] {
+        let (n, above, below) = (size, size + 1, 2 * size + 1);
+        let double = 2 * size;
+        let text = format!(
+            "fn f(%0: {elem}[4,{n},{n}], %1: {elem}[4,{n},2]) {{
+  %2: {elem}[4,{n},{n}] = tanh %0
+  %3: {elem}[4,{n},{n}] = contract %2[a,b,d] %2[a,c,d] -> [a,b,c]
+  %4: {elem}[4,{n},{n}] = constant 2.0
+  %5: {elem}[4,{n},{n}] = contract %4[a,b,b] delta[b,c] -> [a,b,c]
+  %6: {elem}[4,{n},{n}] = add %3, %5
+  %7: {elem}[4,{n},2] = solve positive %6, %1
+  %8: {elem}[4,{n},2] = solve general %6, %7
+  %9: {elem}[4,{n},2] = solve general_transposed %6, %8
+  %10: {elem}[4,{n},2] = sin %9
+  %11: {elem}[4,{n},{n}] = cholesky %6
+  %12: {elem}[4,{n},2] = solve lower %11, %10
+  %13: {elem}[4,{n},2] = solve upper_transposed %6, %12
+  %14: {elem}[4,{double},{n}] = qr %6
+  %15: {elem}[4,{below},{n}] = svd %6
+  %16: {elem}[4,1,{n}] = slice [0:4:1,{double}:{below}:1,0:{n}:1] %15
+  %17: {elem}[4,{above},{n}] = eigh %6
+  %18: {elem}[4,1,{n}] = slice [0:4:1,{n}:{above}:1,0:{n}:1] %17
+  %19: {elem}[4,2] = logdet %6
+  %20: {elem}[4,2] = exp %19
+  return %13, %14, %16, %18, %20
+}}"
+        );
+        let function = aec_ir::parse(&text)
+            .unwrap_or_else(|error| panic!("{error}\n{text}"))
+            .remove(0);
+        let inputs = function
+            .params
+            .iter()
+            .map(|&param| {
+                let ty = function.ty(param);
+                let values = (0..ty.len()).map(|at| (at as f64 * 0.7).sin() * 0.5);
+                Tensor::from_f64(ty.elem, &ty.dims, values)
+            })
+            .collect();
+        for fuse in [true, false] {
+            let program = Program {
+                function: function.clone(),
+                inputs: Vec::clone(&inputs),
+            };
+            check(size as u64, &program, fuse);
+        }
+    }
+}
+
+/// A singular matrix stops the run before an aliased input is written.
+#[test]
+fn a_bad_matrix_leaves_the_weights() {
+    let text = "fn f(%0: f32[2], %1: f32[3,2,2], %2: f32[3,2,1]) {
+  %3: f32[3,2,1] = solve general %1, %2
+  %4: f32[2] = constant 1.0
+  %5: f32[2] = add %0, %4
+  %6: f32 = contract %3[a,b,c] -> []
+  return %5, %6
+}";
+    let mut function = aec_ir::parse(text).unwrap().remove(0);
+    function.aliases.push((0, 0));
+    let plan = plan(&function, &PlanOptions { fuse: true }).unwrap();
+    let exe = Executable::compile(plan, CodegenOptions::default()).unwrap();
+    let mut instance = Instance::new(exe, Arc::new(Pool::new(1)), Isa::best());
+    let good = [2.0f32, 0.0, 0.0, 1.0];
+    let bad = [1.0f32, 2.0, 2.0, 4.0];
+    instance.set_input(0, &Tensor::f32(&[2], vec![5.0, 6.0]));
+    instance.set_input(2, &Tensor::f32(&[3, 2, 1], vec![1.0; 6]));
+    instance.set_input(1, &Tensor::f32(&[3, 2, 2], [good, good, bad].concat()));
+    let Err(RunError::Matrix { bad: error, .. }) = instance.run() else {
+        panic!("the third matrix is singular");
+    };
+    assert_eq!((error.system, error.batch), (2, 3));
+    assert_eq!(instance.input(0).to_f64_vec(), [5.0, 6.0]);
+    instance.set_input(1, &Tensor::f32(&[3, 2, 2], [good, good, good].concat()));
+    instance.run().unwrap();
+    assert_eq!(instance.input(0).to_f64_vec(), [6.0, 7.0]);
+}
+
 #[test]
 fn long_programs() {
     let options = Options {

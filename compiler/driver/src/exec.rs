@@ -7,6 +7,7 @@ use aec_ir::interpret::{InterpretError, Precision, interpret};
 use aec_ir::rewrite::for_each_function;
 use aec_ir::{Function, Guard};
 use aec_runtime::gemm::Isa;
+use aec_runtime::linalg::BadMatrix;
 use aec_runtime::pool::Pool;
 use aec_runtime::{Data, Tensor};
 use aec_syntax::{Diagnostic, Span};
@@ -31,6 +32,13 @@ pub enum Failure {
         /// What is wrong.
         message: String,
     },
+    /// Linear algebra met a matrix that has no result.
+    Matrix {
+        /// The script text to blame.
+        span: Span,
+        /// Which, and why.
+        bad: BadMatrix,
+    },
     /// A rule of our own was broken.
     Internal(String),
 }
@@ -47,6 +55,14 @@ impl Failure {
                 span: inner,
                 message,
             } => Diagnostic::error("E0802", at(inner), message),
+            Failure::Matrix { span: inner, bad } => {
+                let error = Diagnostic::error("E0804", at(inner), bad.to_string());
+                let error = match bad.note() {
+                    Some(note) => error.note(note),
+                    None => error,
+                };
+                error.help(bad.help())
+            }
             Failure::Internal(message) => {
                 Diagnostic::error("E0999", span, format!("this is a bug in aec: {message}"))
             }
@@ -137,6 +153,10 @@ impl Program {
             Failure::Check { span, message } => Failure::Check {
                 span: place(span),
                 message,
+            },
+            Failure::Matrix { span, bad } => Failure::Matrix {
+                span: place(span),
+                bad,
             },
             Failure::Internal(message) => Failure::Internal(message),
         }
@@ -314,6 +334,7 @@ fn failure(error: RunError) -> Failure {
     match error {
         RunError::NotFinite { span, .. } => Failure::NotFinite { span },
         RunError::Check { span, message } => Failure::Check { span, message },
+        RunError::Matrix { span, bad } => Failure::Matrix { span, bad },
         RunError::Codegen(error) => Failure::Internal(error.to_string()),
     }
 }
@@ -350,6 +371,7 @@ fn run_interpreter(
             span,
             message: format!("index {index} is out of range for an axis of size {size}"),
         },
+        InterpretError::Matrix { bad, span } => Failure::Matrix { span, bad },
         InterpretError::Invalid(_)
         | InterpretError::Inputs(_)
         | InterpretError::Derivative { .. } => Failure::Internal(error.to_string()),

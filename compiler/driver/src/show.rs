@@ -170,6 +170,7 @@ fn kernels_of(
             }
             StepKind::Copy { from, to } => format!("copy {from} to {to}"),
             StepKind::ArgSort { from, .. } => format!("argsort {from}"),
+            StepKind::Matrix(call) => call.to_string(),
             StepKind::Guard { buffer } => format!("guard {buffer}"),
             StepKind::Loop(looped) => format!("loop of {} rounds", looped.count),
         };

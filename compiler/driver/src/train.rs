@@ -514,6 +514,8 @@ fn blame(
             }
             Box::new(diagnostic)
         }
-        Failure::Check { .. } | Failure::Internal(_) => failure.diagnostic(request.span),
+        Failure::Check { .. } | Failure::Matrix { .. } | Failure::Internal(_) => {
+            failure.diagnostic(request.span)
+        }
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::function::{Function, Type, Value};
 use crate::op::{Binary, Comparison, Contract, Distribution, Literal, Mode, Op, Reduction, Unary};
+use aec_runtime::linalg::{MatrixOp, System};
 use aec_runtime::{Data, Elem, Tensor};
 use cranelift_entity::SecondaryMap;
 
@@ -190,6 +191,10 @@ impl Hasher {
                 self.word(u64::from(*reverse));
             }
             Op::ArgSort => self.word(20),
+            Op::Matrix(op) => {
+                self.word(26);
+                self.word(matrix_code(*op));
+            }
             Op::Draw {
                 distribution,
                 site,
@@ -286,6 +291,20 @@ fn elem_code(elem: Elem) -> u64 {
         Elem::I32 => 3,
         Elem::I64 => 4,
         Elem::Bool => 5,
+    }
+}
+
+fn matrix_code(op: MatrixOp) -> u64 {
+    match op {
+        MatrixOp::Cholesky => 1,
+        MatrixOp::LogDet => 2,
+        MatrixOp::Qr => 3,
+        MatrixOp::Svd => 4,
+        MatrixOp::Eigh => 5,
+        MatrixOp::Solve(system) => {
+            let at = System::ALL.iter().position(|&other| other == system);
+            6 + at.unwrap_or(System::ALL.len()) as u64
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 use crate::function::{Function, Type};
 use crate::op::{Binary, Contract, Literal, Loop, Mode, Op, Reduction, Unary, literal_fits};
 use aec_runtime::Elem;
+use aec_runtime::linalg::MatrixOp;
 use smallvec::SmallVec;
 
 /// What a rule says of the results.
@@ -294,6 +295,7 @@ fn rule(op: &Op, operands: &[Type]) -> Result<Rule, String> {
             ensure(x.rank() >= 1, || "a scalar has no last axis".to_string())?;
             one(Type::new(Elem::I64, &x.dims))
         }
+        Op::Matrix(op) => matrix_rule(*op, operands),
         Op::Draw { batch, radices, .. } => {
             let [seed, step, coordinates @ ..] = operands else {
                 return Err("it takes a seed and a step".to_string());
@@ -338,6 +340,33 @@ fn rule(op: &Op, operands: &[Type]) -> Result<Rule, String> {
             one(x.clone())
         }
     }
+}
+
+/// Operands are `[..batch, n, m]` and, for a solve, `[..batch, n, k]`.
+fn matrix_rule(op: MatrixOp, operands: &[Type]) -> Result<Rule, String> {
+    ensure(operands.len() == op.operands(), || {
+        format!(
+            "it takes {} operands, not {}",
+            op.operands(),
+            operands.len()
+        )
+    })?;
+    let a = &operands[0];
+    float(a)?;
+    let lead = a
+        .rank()
+        .checked_sub(2)
+        .ok_or_else(|| format!("{a} is not a matrix"))?;
+    let mut rhs = 0;
+    if let Some(b) = operands.get(1) {
+        let fits = b.elem == a.elem && b.rank() == a.rank() && b.dims[..=lead] == a.dims[..=lead];
+        ensure(fits, || format!("right sides {b} do not fit {a}"))?;
+        rhs = b.dims[lead + 1];
+    }
+    let own = op.result_dims(a.dims[lead], a.dims[lead + 1], rhs)?;
+    let mut ty = a.with_dims(&a.dims[..lead]);
+    ty.dims.extend_from_slice(&own);
+    one(ty)
 }
 
 fn check_given(op: &Op, operands: &[Type], result: &Type) -> Result<(), String> {
@@ -409,6 +438,7 @@ fn check_given(op: &Op, operands: &[Type], result: &Type) -> Result<(), String> 
         | Op::Gather { .. }
         | Op::CumSum { .. }
         | Op::ArgSort
+        | Op::Matrix(_)
         | Op::Map { .. }
         | Op::Loop(_)
         | Op::Derivative { .. }

@@ -47,5 +47,6 @@ pub use rewrite::{eliminate_dead, hash_structure, inline};
 pub use verify::{VerifyError, verify};
 
 // The types that TIR's own interfaces mention.
+pub use aec_runtime::linalg::{MatrixOp, System};
 pub use aec_runtime::{Elem, Tensor};
 pub use aec_syntax::Span;

@@ -6,6 +6,7 @@
 //! that the compiler names each place which a new op must visit.
 
 use crate::function::Function;
+use aec_runtime::linalg::MatrixOp;
 use aec_runtime::{Elem, Tensor};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -310,6 +311,9 @@ pub enum Op {
     },
     /// Indices (i64) that sort the last axis ascending, stable; NaN last.
     ArgSort,
+    /// Linear algebra on the last two axes; leading axes are a batch, the same for all
+    /// operands. f32 or f64.
+    Matrix(MatrixOp),
     /// `[seed, step, coordinates…]`: random numbers keyed by place (AUTODIFF.md section 11).
     /// seed and step are i64 scalars. The result is `[..batch, ..event]`; each coordinate is
     /// an i64 tensor of dims `[..batch]`. The first coordinate is the example; the others are
@@ -363,6 +367,8 @@ pub enum Category {
     Elementwise,
     /// Contractions.
     Contraction,
+    /// Solves and factorizations.
+    Matrix,
     /// Other reductions and scans along an axis.
     Reduction,
     /// Entries move, none is computed.
@@ -402,6 +408,7 @@ impl Op {
                 Category::Elementwise
             }
             Op::Contract(_) => Category::Contraction,
+            Op::Matrix(_) => Category::Matrix,
             Op::Reduce { .. }
             | Op::ArgReduce { .. }
             | Op::CumSum { .. }
@@ -441,6 +448,7 @@ impl Op {
             Op::ScatterAdd { .. } => "scatter_add",
             Op::CumSum { .. } => "cumsum",
             Op::ArgSort => "argsort",
+            Op::Matrix(op) => op.name(),
             Op::Draw { .. } => "draw",
             Op::Map { .. } => "map",
             Op::Loop(_) => "loop",

@@ -8,6 +8,7 @@ use crate::op::{
     Reduction, Unary,
 };
 use crate::print::elem_named;
+use aec_runtime::linalg::{MatrixOp, System};
 use aec_runtime::{Data, Elem, Tensor};
 use aec_syntax::Span;
 use smallvec::SmallVec;
@@ -405,6 +406,12 @@ impl Parser {
                 reverse: self.eat_word("reverse"),
             },
             "argsort" => Op::ArgSort,
+            "solve" => Op::Matrix(MatrixOp::Solve(self.system()?)),
+            "cholesky" => Op::Matrix(MatrixOp::Cholesky),
+            "logdet" => Op::Matrix(MatrixOp::LogDet),
+            "qr" => Op::Matrix(MatrixOp::Qr),
+            "svd" => Op::Matrix(MatrixOp::Svd),
+            "eigh" => Op::Matrix(MatrixOp::Eigh),
             "draw" => self.draw()?,
             "map" => return self.map(scope),
             "loop" => return self.looped(scope),
@@ -434,6 +441,15 @@ impl Parser {
         match Reduction::ALL.into_iter().find(|op| op.name() == name) {
             Some(op) => Ok(op),
             None => self.fail(at, format!("`{name}` is no reduction")),
+        }
+    }
+
+    fn system(&mut self) -> Parsed<System> {
+        let at = self.at;
+        let name = self.name("a system")?;
+        match System::ALL.into_iter().find(|system| system.name() == name) {
+            Some(system) => Ok(system),
+            None => self.fail(at, format!("`{name}` is no system to solve")),
         }
     }
 

@@ -4,6 +4,7 @@
 
 use crate::function::{Function, Inst, Type, Value};
 use crate::op::{Contract, Distribution, Label, Literal, Mode, Op, Reduction};
+use aec_runtime::linalg::MatrixOp;
 use aec_runtime::{Data, Elem, Tensor};
 use cranelift_entity::{SecondaryMap, packed_option::PackedOption};
 use std::fmt::{self, Write};
@@ -342,7 +343,15 @@ impl Printer {
                 self.region(body, depth);
                 return;
             }
-            Op::Unary(_)
+            Op::Matrix(MatrixOp::Solve(system)) => self.put(&format!(" {}", system.name())),
+            Op::Matrix(
+                MatrixOp::Cholesky
+                | MatrixOp::LogDet
+                | MatrixOp::Qr
+                | MatrixOp::Svd
+                | MatrixOp::Eigh,
+            )
+            | Op::Unary(_)
             | Op::Binary(_)
             | Op::Compare(_)
             | Op::Select

@@ -399,7 +399,8 @@ impl<'a> Emitter<'a> {
                 | Op::Concat { .. }
                 | Op::ScatterAdd { .. }
                 | Op::CumSum { .. }
-                | Op::ArgSort,
+                | Op::ArgSort
+                | Op::Matrix(_),
                 _,
             ) => Err(Fail::Illegal("this op writes its own buffer")),
             (Op::Loop(_), _) => Err(Fail::Illegal("loops are steps of their own")),

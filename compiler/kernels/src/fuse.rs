@@ -9,7 +9,7 @@
 
 use crate::contract::{Prepared, Product};
 use crate::kernel::{Action, Built, Spec, build, in_place};
-use crate::roots::{Roots, choose_roots, inline_operands, writes_own_buffer};
+use crate::roots::{Roots, calls_runtime, choose_roots, inline_operands, writes_own_buffer};
 use crate::{Options, internal};
 use aec_ir::{Def, Function, Inst, Op, Value};
 use aec_syntax::{Diagnostic, Span};
@@ -31,8 +31,8 @@ pub enum Work {
         /// What runs on its tiles; without it the product stores its result.
         epilogue: Option<Box<Built>>,
     },
-    /// A sort.
-    ArgSort(Inst),
+    /// A call of the runtime.
+    Call(Inst),
     /// A loop.
     Loop(Inst),
 }
@@ -183,9 +183,7 @@ impl<'a> Graph<'a> {
                 cluster.loads.dedup();
             } else if writes_own_buffer(&f.insts[inst].op) {
                 cluster.kind = ClusterKind::Special(inst);
-                if matches!(f.insts[inst].op, Op::ArgSort) {
-                    cluster.loads = vec![f.insts[inst].operands[0]];
-                } else if matches!(f.insts[inst].op, Op::Loop(_)) {
+                if calls_runtime(&f.insts[inst].op) || matches!(f.insts[inst].op, Op::Loop(_)) {
                     cluster.loads = f.insts[inst].operands.to_vec();
                     cluster.loads.sort();
                     cluster.loads.dedup();
@@ -696,20 +694,17 @@ impl<'a> Graph<'a> {
                 let result = f.insts[inst].results[0];
                 let span = f.insts[inst].span;
                 if matches!(f.insts[inst].op, Op::Loop(_)) {
-                    let mut loads = f.insts[inst].operands.to_vec();
-                    loads.sort();
-                    loads.dedup();
                     Node {
                         work: Work::Loop(inst),
-                        loads,
+                        loads: cluster.loads.clone(),
                         stores: f.insts[inst].results.to_vec(),
                         reason: "rounds that carry a state".to_string(),
                         span,
                     }
-                } else if matches!(f.insts[inst].op, Op::ArgSort) {
+                } else if calls_runtime(&f.insts[inst].op) {
                     Node {
-                        work: Work::ArgSort(inst),
-                        loads: vec![f.insts[inst].operands[0]],
+                        work: Work::Call(inst),
+                        loads: cluster.loads.clone(),
                         stores: vec![result],
                         reason: "a call of the runtime".to_string(),
                         span,

@@ -195,6 +195,12 @@ fn renamed(step: &Step, buffers: &Buffers, kernels: &Kernels) -> Result<Step, Di
             to: at(to)?,
             len: *len,
         },
+        StepKind::Matrix(call) => StepKind::Matrix(crate::plan::MatrixCall {
+            a: at(&call.a)?,
+            b: call.b.as_ref().map(at).transpose()?,
+            to: at(&call.to)?,
+            ..call.clone()
+        }),
         StepKind::Guard { buffer } => StepKind::Guard {
             buffer: at(buffer)?,
         },

@@ -4,8 +4,10 @@
 use crate::lir::Kernel;
 use aec_ir::Type;
 use aec_runtime::Tensor;
+use aec_runtime::linalg::{MatrixOp, Shape};
 use aec_syntax::Span;
 use cranelift_entity::{PrimaryMap, entity_impl};
+use std::fmt;
 use std::sync::Arc;
 
 /// A buffer of a plan.
@@ -110,6 +112,42 @@ pub struct LoopStep {
     pub touches: Vec<BufferRef>,
 }
 
+/// Linear algebra on a batch of dense row-major matrices.
+#[derive(Clone, PartialEq, Debug)]
+pub struct MatrixCall {
+    /// What is computed.
+    pub op: MatrixOp,
+    /// Sizes.
+    pub shape: Shape,
+    /// The matrices.
+    pub a: BufferRef,
+    /// Right sides of a solve.
+    pub b: Option<BufferRef>,
+    /// Results.
+    pub to: BufferRef,
+}
+
+impl fmt::Display for MatrixCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shape {
+            batch,
+            rows,
+            cols,
+            rhs,
+        } = self.shape;
+        write!(
+            f,
+            "{} {batch} x {rows} x {cols} of {}",
+            self.op.name(),
+            self.a
+        )?;
+        if let Some(b) = self.b {
+            write!(f, ", {rhs} right sides {b}")?;
+        }
+        write!(f, " -> {}", self.to)
+    }
+}
+
 /// One step of a plan.
 #[derive(Clone, PartialEq, Debug)]
 pub enum StepKind {
@@ -143,6 +181,8 @@ pub enum StepKind {
     },
     /// Rounds of steps, see [`LoopStep`].
     Loop(LoopStep),
+    /// Linear algebra; a matrix without a result stops the run.
+    Matrix(MatrixCall),
     /// Stops the run with an error if the float scalar is not finite. Stands before every step
     /// that writes an input's memory.
     Guard {

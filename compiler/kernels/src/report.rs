@@ -349,6 +349,10 @@ fn describe_steps(
             StepKind::ArgSort { from, to, len } => {
                 (format!("argsort {from} -> {to}, rows of {len}"), 0.0)
             }
+            StepKind::Matrix(call) => (
+                call.to_string(),
+                call.op.flops(call.shape) * call.shape.batch as f64,
+            ),
             StepKind::Guard { buffer } => (format!("guard {buffer}"), 0.0),
             StepKind::Loop(looped) => (
                 format!(

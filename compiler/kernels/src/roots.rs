@@ -50,7 +50,13 @@ pub(crate) fn writes_own_buffer(op: &Op) -> bool {
             | Op::CumSum { .. }
             | Op::ArgSort
             | Op::Loop(_)
+            | Op::Matrix(_)
     )
+}
+
+/// Whether the runtime computes it, whole buffers at a time.
+pub(crate) fn calls_runtime(op: &Op) -> bool {
+    matches!(op, Op::ArgSort | Op::Matrix(_))
 }
 
 /// Rough cost of one element.
@@ -92,6 +98,7 @@ fn own_cost(f: &Function, inst: Inst) -> f64 {
         | Op::ScatterAdd { .. }
         | Op::CumSum { .. }
         | Op::ArgSort
+        | Op::Matrix(_)
         | Op::Map { .. }
         | Op::Loop(_)
         | Op::Derivative { .. }
@@ -179,8 +186,10 @@ pub(crate) fn choose_roots(
     for &inst in &f.order {
         let data = &f.insts[inst];
         match &data.op {
-            Op::ArgSort => {
-                must.insert(data.operands[0]);
+            op if calls_runtime(op) => {
+                for &operand in &data.operands {
+                    must.insert(operand);
+                }
             }
             Op::Loop(_) => {
                 for &operand in &data.operands {

@@ -3,6 +3,8 @@
 
 use crate::eval::{Memory, Scalar, run};
 use crate::plan::{BufferRef, Gemm, LoopStep, Place, Plan, Step, StepKind};
+use aec_runtime::linalg::{self, BadMatrix};
+use aec_runtime::pool::Pool;
 use aec_runtime::{Data, Elem, Tensor};
 use std::collections::HashMap;
 
@@ -13,6 +15,8 @@ pub enum Stopped {
     Guard(usize),
     /// A check failed: its code and detail.
     Check(i64, i64),
+    /// A step of linear algebra met a matrix without a result; the step's index.
+    Matrix(usize, BadMatrix),
 }
 
 /// The memory of a running plan, as bytes, so that wrong places show.
@@ -314,6 +318,31 @@ fn run_steps(
                 }
             }
             StepKind::Loop(_) => {}
+            StepKind::Matrix(call) => {
+                let read = |buffer: &BufferRef| -> Vec<f64> {
+                    let (elem, spot) = place(buffer);
+                    (0..plan.buffers[*buffer].ty.len())
+                        .map(|i| match regions.get(spot, elem, i as i64) {
+                            Scalar::F32(x) => f64::from(x),
+                            Scalar::F64(x) => x,
+                            Scalar::I32(_) | Scalar::I64(_) | Scalar::Bool(_) => f64::NAN,
+                        })
+                        .collect()
+                };
+                let a = read(&call.a);
+                let b = call.b.as_ref().map_or(Vec::new(), read);
+                let (elem, target) = place(&call.to);
+                let mut out = vec![0.0; plan.buffers[call.to].ty.len()];
+                linalg::apply(call.op, call.shape, &a, &b, &mut out, &Pool::new(1))
+                    .map_err(|bad| Stopped::Matrix(at, bad))?;
+                for (i, x) in out.into_iter().enumerate() {
+                    let value = match elem {
+                        Elem::F32 => Scalar::F32(x as f32),
+                        Elem::F64 | Elem::I32 | Elem::I64 | Elem::Bool => Scalar::F64(x),
+                    };
+                    regions.set(target, i as i64, value, elem);
+                }
+            }
             StepKind::Guard { buffer } => {
                 let (elem, spot) = place(buffer);
                 let finite = match regions.get(spot, elem, 0) {

@@ -13,9 +13,12 @@ use crate::kernel::{Built, in_place};
 use crate::lir::Kernel;
 use crate::looped;
 use crate::place::{Lifetime, place};
-use crate::plan::{BufferRef, Gemm, KernelRef, Matrix, Place, Plan, PlanBuffer, Step, StepKind};
-use aec_ir::{Def, Function, Op, Type, Value};
+use crate::plan::{
+    BufferRef, Gemm, KernelRef, Matrix, MatrixCall, Place, Plan, PlanBuffer, Step, StepKind,
+};
+use aec_ir::{Def, Function, Inst, Op, Type, Value};
 use aec_runtime::Elem;
+use aec_runtime::linalg::Shape;
 use aec_syntax::{Diagnostic, Span};
 use cranelift_entity::PrimaryMap;
 use std::collections::{HashMap, HashSet};
@@ -81,9 +84,18 @@ pub fn schedule(f: &Function, prepared: &Prepared, groups: Groups) -> Result<Pla
 }
 
 impl Scheduler<'_> {
+    /// What may stop the run: guards, and linear algebra that may meet a matrix without a
+    /// result. An input's memory is written after them.
     fn guards(&self) -> Vec<usize> {
         (0..self.tasks.len())
-            .filter(|&t| matches!(self.tasks[t], Task::Guard(_)))
+            .filter(|&t| match self.tasks[t] {
+                Task::Guard(_) => true,
+                Task::Node(at) => match self.nodes[at].work {
+                    Work::Call(inst) | Work::Loop(inst) => may_stop(&self.prepared.f, inst),
+                    Work::Kernels(_) | Work::Product { .. } => false,
+                },
+                Task::CopyBack(_) => false,
+            })
             .collect()
     }
 
@@ -143,7 +155,7 @@ impl Scheduler<'_> {
                     && product.b.value != p
                     && epilogue.as_ref().is_some_and(|built| in_place(built, p, v))
             }
-            Work::ArgSort(_) | Work::Loop(_) => false,
+            Work::Call(_) | Work::Loop(_) => false,
         }
     }
 
@@ -390,20 +402,29 @@ impl Scheduler<'_> {
                 );
             }
             Work::Loop(inst) => looped::embed(b, self.prepared, *inst, node)?,
-            Work::ArgSort(inst) => {
+            Work::Call(inst) => {
                 let data = &self.prepared.f.insts[*inst];
                 let from = b.get(data.operands[0])?;
                 let to = b.get(data.results[0])?;
-                let len = self.prepared.f.dims(data.operands[0]).last().copied();
-                b.step(
-                    StepKind::ArgSort {
+                let dims = self.prepared.f.dims(data.operands[0]);
+                let kind = match &data.op {
+                    Op::Matrix(op) => {
+                        let right = data.operands.get(1).copied();
+                        StepKind::Matrix(MatrixCall {
+                            op: *op,
+                            shape: Shape::new(dims, right.map(|b| self.prepared.f.dims(b))),
+                            a: from,
+                            b: right.map(|right| b.get(right)).transpose()?,
+                            to,
+                        })
+                    }
+                    _ => StepKind::ArgSort {
                         from,
                         to,
-                        len: len.unwrap_or(1),
+                        len: dims.last().copied().unwrap_or(1),
                     },
-                    node.span,
-                    node.reason.clone(),
-                );
+                };
+                b.step(kind, node.span, node.reason.clone());
             }
         }
         Ok(())
@@ -526,6 +547,18 @@ impl Builder {
     }
 }
 
+/// Whether an op is linear algebra that may meet a matrix without a result, or a loop around one.
+fn may_stop(f: &Function, inst: Inst) -> bool {
+    match &f.insts[inst].op {
+        Op::Matrix(_) => true,
+        Op::Loop(looped) => {
+            let body = &looped.body;
+            body.order.iter().any(|&inst| may_stop(body, inst))
+        }
+        _ => false,
+    }
+}
+
 /// All buffers that a step touches.
 pub fn buffers_of(kind: &StepKind) -> Vec<BufferRef> {
     match kind {
@@ -539,6 +572,7 @@ pub fn buffers_of(kind: &StepKind) -> Vec<BufferRef> {
             out
         }
         StepKind::Copy { from, to } | StepKind::ArgSort { from, to, .. } => vec![*from, *to],
+        StepKind::Matrix(call) => call.b.into_iter().chain([call.a, call.to]).collect(),
         StepKind::Guard { buffer } => vec![*buffer],
         StepKind::Loop(looped) => looped.touches.clone(),
     }

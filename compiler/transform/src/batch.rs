@@ -6,9 +6,9 @@
 
 use crate::loops::batch::batch_loop;
 use crate::rebuild::{Results, rebuild, replace_body, splat};
-use crate::term::{Term, repeat_leading, sum};
+use crate::term::{Term, permute, repeat_leading, sum};
 use aec_ir::rewrite::ValueMap;
-use aec_ir::{Distribution, Function, Guard, InstData, Literal, Op, Type, Value};
+use aec_ir::{Distribution, Function, Guard, InstData, Literal, MatrixOp, Op, Type, Value};
 use aec_syntax::{Diagnostic, Span};
 use cranelift_entity::EntitySet;
 use smallvec::SmallVec;
@@ -200,6 +200,11 @@ impl Rule<'_> {
                 let operands = self.all_varying();
                 self.push(op.clone(), &operands)
             }
+            Op::Matrix(MatrixOp::Solve(_)) if !self.which[0] => self.solve_columns(),
+            Op::Matrix(_) => {
+                let operands = self.all_varying();
+                self.push(op.clone(), &operands)
+            }
             Op::Contract(contract) => {
                 let mut term = Term::new(contract, &self.operands);
                 let label = term.fresh(self.axis.size);
@@ -341,6 +346,33 @@ impl Rule<'_> {
         let padded = self.out.push1(op, &[x, zero], ty.clone(), span);
         let repeated = crate::term::repeat_to(self.out, value, &ty.dims, &[0], span);
         self.out.select(mask, padded, repeated, span)
+    }
+
+    /// One matrix for all right sides: they become columns of one system, factored once.
+    fn solve_columns(&mut self) -> Value {
+        let span = self.span();
+        let op = self.data.op.clone();
+        let b = self.operands[1];
+        let dims: SmallVec<[usize; 4]> = SmallVec::from_slice(self.out.dims(b));
+        let (rank, size) = (dims.len(), self.axis.size);
+        // `[size, ..batch, n, k]` to `[..batch, n, size * k]` and back.
+        let mut inward: SmallVec<[usize; 4]> = (1..rank - 1).collect();
+        inward.extend([0, rank - 1]);
+        let mut outward: SmallVec<[usize; 4]> = SmallVec::from_slice(&[rank - 2]);
+        outward.extend((0..rank - 2).chain([rank - 1]));
+        let split = permute(self.out, b, &inward, span);
+        let split_type = self.out.ty(split).clone();
+        let mut joined_dims: SmallVec<[usize; 4]> = SmallVec::from_slice(&dims[1..rank - 1]);
+        joined_dims.push(size * dims[rank - 1]);
+        let joined_type = split_type.with_dims(&joined_dims);
+        let joined = self
+            .out
+            .push1(Op::Reshape, &[split], joined_type.clone(), span);
+        let solved = self
+            .out
+            .push1(op, &[self.operands[0], joined], joined_type, span);
+        let apart = self.out.push1(Op::Reshape, &[solved], split_type, span);
+        permute(self.out, apart, &outward, span)
     }
 
     /// A coordinate that varies makes all of them grow a leading axis.

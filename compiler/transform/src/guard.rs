@@ -174,6 +174,7 @@ impl Guard<'_> {
             | Op::ScatterAdd { .. }
             | Op::CumSum { .. }
             | Op::ArgSort
+            | Op::Matrix(_)
             | Op::Draw { .. }
             | Op::Map { .. }
             | Op::Loop(_)
@@ -283,6 +284,7 @@ impl Guard<'_> {
             | Op::ScatterAdd { .. }
             | Op::CumSum { .. }
             | Op::ArgSort
+            | Op::Matrix(_)
             | Op::Draw { .. }
             | Op::Map { .. }
             | Op::Loop(_)

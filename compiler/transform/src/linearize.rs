@@ -5,11 +5,13 @@
 //! made here are the *linear program*: each is linear in its linear operands, which
 //! [`verify_linear`] checks and [`crate::transpose`] relies on.
 
+mod matrix;
+
 use crate::loops::linearize::linearize_loop;
 use crate::partial::{Partial, binary_partials, first_extreme, unary_partial};
 use crate::rebuild::splat;
 use crate::term::{Term, TermFactor, product, scale};
-use aec_ir::{Binary, Function, Inst, Label, Op, Reduction, Unary, Value};
+use aec_ir::{Binary, Function, Inst, Label, MatrixOp, Op, Reduction, Unary, Value};
 use aec_syntax::{Diagnostic, Span};
 use cranelift_entity::packed_option::PackedOption;
 use cranelift_entity::{EntitySet, SecondaryMap};
@@ -57,7 +59,8 @@ fn differentiable_operands(op: &Op, count: usize) -> std::ops::Range<usize> {
             | Unary::Logistic
             | Unary::Erf => 0..1,
         },
-        Op::Binary(_)
+        Op::Matrix(_)
+        | Op::Binary(_)
         | Op::Convert
         | Op::Contract(_)
         | Op::Reduce { .. }
@@ -202,6 +205,7 @@ impl Rule<'_> {
             | Op::ArgSort
             | Op::Draw { .. }
             | Op::Stop => None,
+            Op::Matrix(op) => self.matrix(*op, operands, result),
             Op::Unary(op) => {
                 let partial = unary_partial(self.f, *op, operands[0], result, self.span);
                 self.times(partial, operands[0])
@@ -391,6 +395,7 @@ pub fn verify_linear(f: &Function, linear: &Linear) -> Result<(), String> {
             Op::Gather { .. } => is_linear(operands[0]) && !is_linear(operands[1]),
             Op::ScatterAdd { .. } => is_linear(operands[1]) && !is_linear(operands[0]),
             Op::Loop(_) => count >= 1,
+            Op::Matrix(MatrixOp::Solve(_)) => is_linear(operands[1]) && !is_linear(operands[0]),
             Op::Binary(
                 Binary::Mul
                 | Binary::Div
@@ -410,6 +415,13 @@ pub fn verify_linear(f: &Function, linear: &Linear) -> Result<(), String> {
             | Op::Reduce { .. }
             | Op::ArgReduce { .. }
             | Op::ArgSort
+            | Op::Matrix(
+                MatrixOp::Cholesky
+                | MatrixOp::LogDet
+                | MatrixOp::Qr
+                | MatrixOp::Svd
+                | MatrixOp::Eigh,
+            )
             | Op::Draw { .. }
             | Op::Map { .. }
             | Op::Derivative { .. }

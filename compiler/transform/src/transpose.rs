@@ -7,7 +7,7 @@ use crate::linearize::Linear;
 use crate::loops::transpose::transpose_loop;
 use crate::rebuild::splat;
 use crate::term::{Term, TermFactor, all_different, repeat_to, scale};
-use aec_ir::{Binary, Comparison, Function, Inst, InstData, Op, Type, Value};
+use aec_ir::{Binary, Comparison, Function, Inst, InstData, MatrixOp, Op, Type, Value};
 use aec_syntax::{Diagnostic, Span};
 use cranelift_entity::SecondaryMap;
 use cranelift_entity::packed_option::PackedOption;
@@ -193,6 +193,11 @@ impl Transpose<'_> {
                 let back = self.push(op, &[ct], x);
                 self.accumulate(x, back);
             }
+            (Op::Matrix(MatrixOp::Solve(system)), Some(a)) => {
+                let op = Op::Matrix(MatrixOp::Solve(system.transposed()));
+                let back = self.push(op, &[a, ct], data.operands[1]);
+                self.accumulate(data.operands[1], back);
+            }
             (Op::Concat { axis }, _) => self.concat(&data, *axis, ct),
             (Op::Gather { batch }, Some(x)) => {
                 let index = data.operands[1];
@@ -218,6 +223,7 @@ impl Transpose<'_> {
                 | Op::Reduce { .. }
                 | Op::ArgReduce { .. }
                 | Op::ArgSort
+                | Op::Matrix(_)
                 | Op::Draw { .. }
                 | Op::Map { .. }
                 | Op::Loop(_)

@@ -5,6 +5,7 @@ mod distributions;
 mod effect;
 mod functions;
 mod lifted;
+mod linalg;
 mod loops;
 mod params;
 mod shape;
@@ -98,6 +99,7 @@ pub(crate) fn call(
             };
             run(elaborator, &args, span)
         }
+        Action::Matrix(op) => linalg::matrix(elaborator, row, op, args, span),
         Action::Effect(checked) => effect(elaborator, row, checked, args, span),
         Action::Distribution(family) => distribution(elaborator, row, family, args, span),
         Action::Extreme(reduction, binary) => {
@@ -300,6 +302,7 @@ fn simple(elaborator: &mut Elaborator, row: &Row, args: &Args, span: Span) -> Re
         | Action::Extreme(..)
         | Action::Distribution(_)
         | Action::Effect(_)
+        | Action::Matrix(_)
         | Action::Other(_)
         | Action::NotYet => fail(
             "E0490",

@@ -150,7 +150,12 @@ impl Elaborator {
             path,
             calls: HashMap::new(),
         });
+        let before = self.caller;
+        if !span.is_none() && !self.in_library(span) {
+            self.caller = span;
+        }
         let result = self.bind_and_call(callee, args, span);
+        self.caller = before;
         self.activations.pop();
         result.map_err(|diagnostic| self.blame_caller(diagnostic, callee.name, span))
     }
@@ -179,6 +184,14 @@ impl Elaborator {
             },
         );
         diagnostic
+    }
+
+    /// The place in the script that a failure while running is blamed on.
+    pub(crate) fn blamed(&self, span: Span) -> Span {
+        match self.in_library(span) && !self.caller.is_none() {
+            true => self.caller,
+            false => span,
+        }
     }
 
     fn in_library(&self, span: Span) -> bool {

@@ -111,6 +111,8 @@ pub struct Elaborator {
     pub(crate) interactive: bool,
     /// Whether a batch is being mapped over, while checking.
     pub(crate) batch_depth: u32,
+    /// The script's innermost call in progress: what an op inside the library is blamed on.
+    pub(crate) caller: Span,
 }
 
 impl Elaborator {
@@ -142,6 +144,7 @@ impl Elaborator {
             below: HashMap::new(),
             interactive: false,
             batch_depth: 0,
+            caller: Span::NONE,
         };
         elaborator.load_prelude();
         elaborator

@@ -5,6 +5,7 @@
 mod array;
 mod contract;
 mod elementwise;
+mod matrix;
 mod movement;
 mod random;
 mod reduce;
@@ -12,6 +13,7 @@ mod reduce;
 use crate::function::{Function, Inst, InstData, Value};
 use crate::op::{Loop, Op};
 use crate::verify::{VerifyError, verify};
+use aec_runtime::linalg::BadMatrix;
 use aec_runtime::{Elem, Tensor};
 use aec_syntax::Span;
 use array::Array;
@@ -44,6 +46,13 @@ pub enum InterpretError {
         /// The instruction's script text.
         span: Span,
     },
+    /// A system of linear algebra has no result.
+    Matrix {
+        /// Which, and why.
+        bad: BadMatrix,
+        /// The instruction's script text.
+        span: Span,
+    },
     /// A derivative is left: `transform` expands them first.
     Derivative {
         /// The instruction's script text.
@@ -59,6 +68,7 @@ impl fmt::Display for InterpretError {
             InterpretError::OutOfRange { index, size, .. } => {
                 write!(f, "index {index} is outside an axis of size {size}")
             }
+            InterpretError::Matrix { bad, .. } => bad.fmt(f),
             InterpretError::Derivative { .. } => {
                 f.write_str("expand derivatives before interpreting")
             }
@@ -245,11 +255,12 @@ fn step(
         | Op::ScatterAdd { .. }
         | Op::CumSum { .. }
         | Op::ArgSort
+        | Op::Matrix(_)
         | Op::Draw { .. }
         | Op::Stop => lanes
             .iter()
             .map(|lane| {
-                let array = plain(f, data, lane)?;
+                let array = plain(f, data, lane, precision)?;
                 let elem = f.ty(data.results[0]).elem;
                 Ok(vec![Rc::new(array.settle(elem, precision))])
             })
@@ -313,7 +324,12 @@ fn run_loop(
 }
 
 /// An op without region, for one lane.
-fn plain(f: &Function, data: &InstData, operands: &Lane) -> Result<Array, InterpretError> {
+fn plain(
+    f: &Function,
+    data: &InstData,
+    operands: &Lane,
+    precision: Precision,
+) -> Result<Array, InterpretError> {
     let ty = f.ty(data.results[0]);
     let x = |index: usize| -> &Array { &operands[index] };
     Ok(match &data.op {
@@ -348,6 +364,13 @@ fn plain(f: &Function, data: &InstData, operands: &Lane) -> Result<Array, Interp
         }
         Op::CumSum { axis, reverse } => reduce::cumsum(x(0), *axis, *reverse),
         Op::ArgSort => reduce::argsort(x(0)),
+        Op::Matrix(op) => {
+            let rounded = ty.elem == Elem::F32 && precision == Precision::AsTyped;
+            matrix::matrix(*op, operands, ty, rounded).map_err(|bad| InterpretError::Matrix {
+                bad,
+                span: data.span,
+            })?
+        }
         Op::Draw {
             distribution,
             site,

@@ -97,7 +97,8 @@ fn worthwhile(body: &Function, data: &InstData, depends: Depends) -> bool {
         | Op::Gather { .. }
         | Op::ScatterAdd { .. }
         | Op::CumSum { .. }
-        | Op::ArgSort => depends == Depends::Nothing,
+        | Op::ArgSort
+        | Op::Matrix(_) => depends == Depends::Nothing,
     }
 }
 

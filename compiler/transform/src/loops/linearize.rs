@@ -333,6 +333,7 @@ fn cheap(f: &Function, v: Value, have: &EntitySet<Value>, depth: usize) -> bool 
         | Op::ScatterAdd { .. }
         | Op::CumSum { .. }
         | Op::ArgSort
+        | Op::Matrix(_)
         | Op::Map { .. }
         | Op::Loop(_)
         | Op::Derivative { .. }

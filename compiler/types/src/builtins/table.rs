@@ -1,12 +1,12 @@
 //! The table of builtins: name, parameters, action, one line of documentation. Adding one is
 //! adding a row.
 
-use super::{distributions, functions, lifted, loops, params, shape};
+use super::{distributions, functions, lifted, linalg, loops, params, shape};
 use crate::call::Args;
 use crate::grad::Kind;
 use crate::value::{Family, Value};
 use crate::{Elaborator, Result};
-use aec_ir::{Binary, Reduction, Unary};
+use aec_ir::{Binary, MatrixOp, Reduction, System, Unary};
 use aec_runtime::Elem;
 use aec_syntax::Span;
 
@@ -49,6 +49,8 @@ pub(super) enum Action {
     Derivative(Kind),
     /// A distribution.
     Distribution(Family),
+    /// Linear algebra; see `builtins/linalg.rs`.
+    Matrix(MatrixOp),
     /// An effect of the host.
     Effect(Checked),
     /// Anything else.
@@ -609,6 +611,61 @@ pub(super) static TABLE: &[Row] = &[
         "whether x can be called",
     ),
     core(
+        "refuse_min_norm",
+        &["B", "ridge"],
+        Action::Other(linalg::refuse_min_norm),
+        "B, where least squares has something to learn",
+    ),
+    core(
+        "solve",
+        &["A", "b"],
+        Action::Matrix(MatrixOp::Solve(System::General { transposed: false })),
+        "x with A x = b",
+    ),
+    core(
+        "solve_lower",
+        &["A", "b"],
+        Action::Matrix(MatrixOp::Solve(System::Lower { transposed: false })),
+        "x with A x = b, by A's lower triangle",
+    ),
+    core(
+        "solve_upper",
+        &["A", "b"],
+        Action::Matrix(MatrixOp::Solve(System::Upper { transposed: false })),
+        "x with A x = b, by A's upper triangle",
+    ),
+    core(
+        "solve_positive",
+        &["A", "b"],
+        Action::Matrix(MatrixOp::Solve(System::Positive)),
+        "x with A x = b, A positive definite",
+    ),
+    core(
+        "cholesky",
+        &["A"],
+        Action::Matrix(MatrixOp::Cholesky),
+        "L with A = L L'",
+    ),
+    core(
+        "logdet",
+        &["A"],
+        Action::Matrix(MatrixOp::LogDet),
+        "sign and logarithm of the determinant",
+    ),
+    core("qr", &["A"], Action::Matrix(MatrixOp::Qr), "Q over R"),
+    core(
+        "svd",
+        &["A"],
+        Action::Matrix(MatrixOp::Svd),
+        "U over V over the singular values",
+    ),
+    core(
+        "eigh",
+        &["A"],
+        Action::Matrix(MatrixOp::Eigh),
+        "vectors over eigenvalues",
+    ),
+    core(
         "params_map",
         &[],
         Action::Other(params::map),
@@ -704,5 +761,4 @@ pub(super) static TABLE: &[Row] = &[
         Action::Other(loops::while_),
         "f again and again until a condition holds, at most max times",
     ),
-    row("lstsq", &[], Action::NotYet, ""),
 ];

@@ -1,0 +1,300 @@
+//! Linear algebra: what factors multiply to, known systems, what has no result.
+
+use aec_runtime::linalg::{BadMatrix, Fault, MatrixOp, Shape, System, apply};
+use aec_runtime::pool::Pool;
+
+/// A deterministic generator of numbers in (-1, 1).
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> f64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        (self.0 >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+    }
+
+    fn matrix(&mut self, rows: usize, cols: usize) -> Vec<f64> {
+        (0..rows * cols).map(|_| self.next()).collect()
+    }
+}
+
+const SIZES: [usize; 5] = [0, 1, 3, 17, 65];
+
+fn run(op: MatrixOp, shape: Shape, a: &[f64], b: &[f64]) -> Result<Vec<f64>, BadMatrix> {
+    let (a_len, b_len, out_len) = op.lengths(shape);
+    assert_eq!((a.len(), b.len()), (a_len, b_len));
+    let mut out = vec![f64::NAN; out_len];
+    apply(op, shape, a, b, &mut out, &Pool::new(1))?;
+    Ok(out)
+}
+
+fn single(rows: usize, cols: usize, rhs: usize) -> Shape {
+    Shape {
+        batch: 1,
+        rows,
+        cols,
+        rhs,
+    }
+}
+
+/// `a` is `n x k`, `b` is `k x m`.
+fn times(n: usize, k: usize, m: usize, a: &[f64], b: &[f64]) -> Vec<f64> {
+    let mut out = vec![0.0; n * m];
+    for i in 0..n {
+        for j in 0..m {
+            out[i * m + j] = (0..k).map(|l| a[i * k + l] * b[l * m + j]).sum();
+        }
+    }
+    out
+}
+
+fn turned(n: usize, m: usize, a: &[f64]) -> Vec<f64> {
+    (0..m)
+        .flat_map(|j| (0..n).map(move |i| a[i * m + j]))
+        .collect()
+}
+
+fn identity(n: usize) -> Vec<f64> {
+    (0..n * n)
+        .map(|at| f64::from(u8::from(at / n == at % n)))
+        .collect()
+}
+
+fn close(got: &[f64], want: &[f64], what: &str) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    let scale = want.iter().fold(1.0f64, |a, x| a.max(x.abs()));
+    for (at, (g, w)) in got.iter().zip(want).enumerate() {
+        assert!(
+            (g - w).abs() <= 1e-10 * scale,
+            "{what}: entry {at}: {g}, not {w}"
+        );
+    }
+}
+
+/// `X X' + I`.
+fn positive(numbers: &mut Numbers, n: usize) -> Vec<f64> {
+    let x = numbers.matrix(n, n);
+    let mut a = times(n, n, n, &x, &turned(n, n, &x));
+    for i in 0..n {
+        a[i * n + i] += 1.0;
+    }
+    a
+}
+
+#[test]
+fn solves_multiply_back() {
+    let mut numbers = Numbers(1);
+    for n in SIZES {
+        for k in [0, 1, 4] {
+            for system in System::ALL {
+                let mut a = match system {
+                    System::Positive => positive(&mut numbers, n),
+                    System::General { .. } | System::Lower { .. } | System::Upper { .. } => {
+                        numbers.matrix(n, n)
+                    }
+                };
+                let mut used = a.clone();
+                for i in 0..n {
+                    for j in 0..n {
+                        match system {
+                            System::Lower { .. } if j > i => used[i * n + j] = 0.0,
+                            System::Upper { .. } if j < i => used[i * n + j] = 0.0,
+                            System::Lower { .. } | System::Upper { .. } if i == j => {
+                                a[i * n + j] += 3.0 * n as f64;
+                                used[i * n + j] = a[i * n + j];
+                            }
+                            _ => {}
+                        }
+                    }
+                }
+                let b = numbers.matrix(n, k);
+                let x = run(MatrixOp::Solve(system), single(n, n, k), &a, &b).unwrap();
+                let flipped = system.name().ends_with("transposed");
+                let used = if flipped { turned(n, n, &used) } else { used };
+                close(&times(n, n, k, &used, &x), &b, system.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn factors_multiply_back() {
+    let mut numbers = Numbers(2);
+    for n in SIZES {
+        let a = positive(&mut numbers, n);
+        let l = run(MatrixOp::Cholesky, single(n, n, 0), &a, &[]).unwrap();
+        close(&times(n, n, n, &l, &turned(n, n, &l)), &a, "cholesky");
+        assert!((0..n * n).all(|at| at % n.max(1) <= at / n.max(1) || l[at] == 0.0));
+
+        let e = run(MatrixOp::Eigh, single(n, n, 0), &a, &[]).unwrap();
+        let (v, w) = e.split_at(n * n);
+        let mut scaled = v.to_vec();
+        (0..n * n).for_each(|at| scaled[at] *= w[at % n]);
+        close(&times(n, n, n, &scaled, &turned(n, n, v)), &a, "eigh");
+        close(
+            &times(n, n, n, &turned(n, n, v), v),
+            &identity(n),
+            "vectors",
+        );
+        assert!(w.windows(2).all(|pair| pair[0] <= pair[1]));
+
+        let d = run(MatrixOp::LogDet, single(n, n, 0), &a, &[]).unwrap();
+        close(&d, &[1.0, w.iter().map(|x| x.ln()).sum()], "logdet");
+
+        for m in SIZES {
+            let a = numbers.matrix(n, m);
+            if n >= m {
+                let f = run(MatrixOp::Qr, single(n, m, 0), &a, &[]).unwrap();
+                let (q, r) = f.split_at(n * m);
+                close(&times(n, m, m, q, r), &a, "qr");
+                close(&times(m, n, m, &turned(n, m, q), q), &identity(m), "Q'Q");
+                assert!((0..m * m).all(|at| at % m >= at / m || r[at] == 0.0));
+                assert!((0..m).all(|i| r[i * m + i] >= 0.0));
+            }
+            svd_of(n, m, &a);
+        }
+    }
+}
+
+fn svd_of(n: usize, m: usize, a: &[f64]) {
+    let r = n.min(m);
+    let f = run(MatrixOp::Svd, single(n, m, 0), a, &[]).unwrap();
+    let (u, rest) = f.split_at(n * r);
+    let (v, s) = rest.split_at(m * r);
+    let mut scaled = u.to_vec();
+    (0..n * r).for_each(|at| scaled[at] *= s[at % r]);
+    close(&times(n, r, m, &scaled, &turned(m, r, v)), a, "svd");
+    close(&times(r, n, r, &turned(n, r, u), u), &identity(r), "U'U");
+    close(&times(r, m, r, &turned(m, r, v), v), &identity(r), "V'V");
+    assert!(s.windows(2).all(|pair| pair[0] >= pair[1]) && s.iter().all(|&x| x >= 0.0));
+}
+
+#[test]
+fn svd_of_matrices_of_low_rank_and_far_scales() {
+    let mut numbers = Numbers(3);
+    svd_of(4, 3, &[0.0; 12]);
+    svd_of(3, 3, &[1.0; 9]);
+    let (x, y) = (numbers.matrix(20, 2), numbers.matrix(2, 9));
+    let low = times(20, 2, 9, &x, &y);
+    svd_of(20, 9, &low);
+    svd_of(9, 20, &turned(20, 9, &low));
+    for scale in [1e-200, 1e200] {
+        let a: Vec<f64> = numbers.matrix(5, 4).iter().map(|x| x * scale).collect();
+        let f = run(MatrixOp::Svd, single(5, 4, 0), &a, &[]).unwrap();
+        assert!(f.iter().all(|x| x.is_finite()) && f[5 * 4 + 4 * 4] > scale / 10.0);
+    }
+}
+
+#[test]
+fn known_values() {
+    // Golden value X2 of the lecture's least squares: B~' B~ = [[6, 1], [1, 1]].
+    let x = run(
+        MatrixOp::Solve(System::Positive),
+        single(2, 2, 1),
+        &[6.0, 1.0, 1.0, 1.0],
+        &[12.0, 3.0],
+    );
+    close(&x.unwrap(), &[1.8, 1.2], "X2");
+    let det = run(
+        MatrixOp::LogDet,
+        single(2, 2, 0),
+        &[0.0, 2.0, 3.0, 0.0],
+        &[],
+    );
+    close(&det.unwrap(), &[-1.0, 6f64.ln()], "det");
+    let singular = run(
+        MatrixOp::LogDet,
+        single(2, 2, 0),
+        &[1.0, 2.0, 2.0, 4.0],
+        &[],
+    );
+    assert_eq!(singular.unwrap(), [0.0, f64::NEG_INFINITY]);
+    let e = run(MatrixOp::Eigh, single(2, 2, 0), &[2.0, 1.0, 1.0, 2.0], &[]);
+    let h = 0.5f64.sqrt();
+    close(&e.unwrap()[4..], &[1.0, 3.0], "values");
+    close(
+        &run(MatrixOp::Svd, single(2, 2, 0), &[3.0, 3.0, 0.0, 0.0], &[]).unwrap()[4..5],
+        &[h],
+        "a vector's largest entry is positive",
+    );
+}
+
+#[test]
+fn the_first_bad_system_is_named() {
+    let good = [2.0, 1.0, 1.0, 2.0];
+    let bad = [1.0, 2.0, 2.0, 4.0];
+    let a: Vec<f64> = [good, good, bad, bad].concat();
+    let b = vec![1.0; 8];
+    let shape = Shape {
+        batch: 4,
+        rows: 2,
+        cols: 2,
+        rhs: 1,
+    };
+    let general = MatrixOp::Solve(System::General { transposed: false });
+    let error = run(general, shape, &a, &b).unwrap_err();
+    assert_eq!((error.system, error.fault), (2, Fault::Singular(1)));
+    let positive = MatrixOp::Solve(System::Positive);
+    let error = run(positive, shape, &a, &b).unwrap_err();
+    assert_eq!((error.system, error.fault), (2, Fault::NotPositive(1)));
+    assert!(error.to_string().contains("example 2"), "{error}");
+    let lower = MatrixOp::Solve(System::Lower { transposed: true });
+    let error = run(lower, single(2, 2, 1), &[1.0, 0.0, 5.0, 0.0], &[1.0, 1.0]).unwrap_err();
+    assert_eq!(error.fault, Fault::Singular(1));
+    assert!(!error.to_string().contains("example"), "{error}");
+    // What f32 can not tell from singular is singular in f32.
+    let nearly = [1.0f32, 1.0, 1.0, 1.0 + 1e-7];
+    let mut out = [0.0f32; 2];
+    let verdict = apply(
+        general,
+        single(2, 2, 1),
+        &nearly,
+        &[1.0, 1.0],
+        &mut out,
+        &Pool::new(1),
+    );
+    assert!(verdict.is_err());
+}
+
+#[test]
+fn what_is_not_finite_gives_nan() {
+    for op in [
+        MatrixOp::Cholesky,
+        MatrixOp::LogDet,
+        MatrixOp::Qr,
+        MatrixOp::Svd,
+        MatrixOp::Eigh,
+    ] {
+        let out = run(op, single(2, 2, 0), &[1.0, f64::NAN, 0.0, 1.0], &[]).unwrap();
+        assert!(out.iter().all(|x| x.is_nan()), "{op:?}");
+    }
+}
+
+#[test]
+fn threads_do_not_change_bits() {
+    let mut numbers = Numbers(4);
+    let (batch, n) = (37, 24);
+    let shape = Shape {
+        batch,
+        rows: n,
+        cols: n,
+        rhs: 2,
+    };
+    let a = numbers.matrix(batch * n, n);
+    let b = numbers.matrix(batch * n, 2);
+    let op = MatrixOp::Solve(System::General { transposed: false });
+    let one = run(op, shape, &a, &b).unwrap();
+    let mut out = vec![0.0; one.len()];
+    apply(op, shape, &a, &b, &mut out, &Pool::new(3)).unwrap();
+    assert_eq!(one, out);
+    // Alone as in the batch.
+    let alone = run(
+        op,
+        single(n, n, 2),
+        &a[5 * n * n..][..n * n],
+        &b[5 * n * 2..][..n * 2],
+    );
+    assert_eq!(alone.unwrap(), one[5 * n * 2..][..n * 2]);
+}
