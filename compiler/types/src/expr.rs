@@ -714,6 +714,11 @@ impl Elaborator {
             elaborator.eval(element, &scope)
         };
         let (dim, over) = match &walk {
+            // A sequence of which nothing is known while the script is checked.
+            Walk::Items(items) if matches!(items.as_slice(), [Value::Unknown]) => {
+                round(self, &Value::Unknown)?;
+                return Ok(Value::Unknown);
+            }
             Walk::Axis(value) => match value.tensor().and_then(|tensor| tensor.ty.shape.first()) {
                 Some(dim) => (dim.clone(), value.clone()),
                 None => return wanted(iter.span, "something to walk", value),
