@@ -120,13 +120,16 @@ impl Elaborator {
                 if matches!(value, Value::Unknown) {
                     return Ok(value);
                 }
+                if value
+                    .tensor()
+                    .is_some_and(|tensor| tensor.ty.elem == Elem::Bool)
+                {
+                    return fail("E0303", span, "`-` does not work on bool; `not` negates it");
+                }
                 if let Value::Maybe(maybe) = &value {
                     return self.unary_missing(Unary::Neg, maybe, span);
                 }
                 let tensor = as_tensor(&value, inner.span, "a number or tensor")?;
-                if tensor.ty.elem == Elem::Bool {
-                    return fail("E0303", span, "`-` does not work on bool; `not` negates it");
-                }
                 Ok(Value::Tensor(self.unary(Unary::Neg, &tensor, span)?))
             }
             ExprKind::Not(inner) => {
