@@ -31,6 +31,22 @@ const FAULTS: &[(&str, &str, &str)] = &[
         "-> real = bce(f, v) / n",
     ),
     (
+        "A4_binary_units",
+        "bernoulli(encoder(v))",
+        "bernoulli(encoder(v)^2)",
+    ),
+    (
+        "A5_likelihood",
+        "normal(f, 0.5), fn f, v -> 2 * l2(f, v)",
+        "normal(f, 0.5), fn f, v -> l2(f, v)",
+    ),
+    ("A9_multitask", "tanh(W1 @ x)", "0 * tanh(W1 @ x)"),
+    (
+        "A10_trivial",
+        "param theta: [D] = -0.5",
+        "param theta: [D] = 0.5",
+    ),
+    (
         "A12_layers",
         "nn.Mlp([K, 64, 128, D], last = sigmoid)",
         "nn.Mlp([K, D], last = sigmoid)",
@@ -47,6 +63,31 @@ const FAULTS: &[(&str, &str, &str)] = &[
         "encoder(corrupt(x))), x)",
         "encoder(x)), x)",
     ),
+    ("C4_salt_pepper", "128, 1.5, 0.5)", "128, 0.5, 1.5)"),
+    (
+        "C7_application",
+        "denoise(noise.gaussian(x, 0.3))",
+        "denoise(x)",
+    ),
+    (
+        "C8_no_identity",
+        "let dae = train Net(64, 128, 0.3)",
+        "let dae = train Net(64, 128, 0.0)",
+    ),
+    ("C9_augmentation", "= noise.gaussian(x, 0.5)", "= x"),
+    ("A13_larger_latent", "mask(x, keep = 0.7))), x)", "x)), x)"),
+    (
+        "D1_zeros",
+        "encoder(mask(x, keep) / keep)",
+        "encoder(mask(x, keep))",
+    ),
+    ("D9_flags", "A @ nn.flags(x)", "A @ concat(x ?? 0, x ?? 0)"),
+    (
+        "D10_masks",
+        "noise.keep_some(test_x[0], 20)",
+        "noise.keep_some(test_x[0], 24)",
+    ),
+    ("D12_completion", "mask(x, keep = 0.7))), x)", "x)), x)"),
     (
         "I2_encoder",
         "exp(encoder(x).logvar / 2)",

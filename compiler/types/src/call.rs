@@ -194,7 +194,8 @@ impl Elaborator {
         }
     }
 
-    fn in_library(&self, span: Span) -> bool {
+    /// Whether a place is in the library, which a user cannot change.
+    pub(crate) fn in_library(&self, span: Span) -> bool {
         self.sources
             .borrow()
             .get(span.file)

@@ -120,13 +120,16 @@ impl Elaborator {
                 if matches!(value, Value::Unknown) {
                     return Ok(value);
                 }
+                if value
+                    .tensor()
+                    .is_some_and(|tensor| tensor.ty.elem == Elem::Bool)
+                {
+                    return fail("E0303", span, "`-` does not work on bool; `not` negates it");
+                }
                 if let Value::Maybe(maybe) = &value {
                     return self.unary_missing(Unary::Neg, maybe, span);
                 }
                 let tensor = as_tensor(&value, inner.span, "a number or tensor")?;
-                if tensor.ty.elem == Elem::Bool {
-                    return fail("E0303", span, "`-` does not work on bool; `not` negates it");
-                }
                 Ok(Value::Tensor(self.unary(Unary::Neg, &tensor, span)?))
             }
             ExprKind::Not(inner) => {
@@ -715,6 +718,11 @@ impl Elaborator {
             elaborator.eval(element, &scope)
         };
         let (dim, over) = match &walk {
+            // A sequence of which nothing is known while the script is checked.
+            Walk::Items(items) if matches!(items.as_slice(), [Value::Unknown]) => {
+                round(self, &Value::Unknown)?;
+                return Ok(Value::Unknown);
+            }
             Walk::Axis(value) => match value.tensor().and_then(|tensor| tensor.ty.shape.first()) {
                 Some(dim) => (dim.clone(), value.clone()),
                 None => return wanted(iter.span, "something to walk", value),

@@ -120,10 +120,24 @@ impl Elaborator {
             _ => taken,
         };
         // What a missing index looks up is missing.
-        match places.as_slice() {
-            [At::Gather(_, Some(observed), _)] => self.veil(&taken, observed, span),
-            _ => Ok(taken),
+        let mut taken = taken;
+        for place in &places {
+            if let At::Gather(index, Some(observed), at) = place {
+                if !index.is_scalar() && places.len() > 1 {
+                    return self.refuse_index(index, observed, *at);
+                }
+                taken = self.veil(&taken, observed, span)?;
+            }
         }
+        Ok(taken)
+    }
+
+    fn refuse_index<T>(&self, index: &Tensor, observed: &Tensor, at: Span) -> Result<T> {
+        let value = Value::missing(
+            Value::Tensor(index.clone()),
+            Value::Tensor(observed.clone()),
+        );
+        wanted(at, "an index", &value)
     }
 
     fn index_list(
@@ -158,11 +172,12 @@ impl Elaborator {
                 _ => fail("E0305", at, "this range is not known here"),
             },
             At::Open | At::Unknown => Ok(Value::Unknown),
-            At::Gather(_, _, at) if self.checking() => {
+            At::Gather(_, None, at) if self.checking() => {
                 let _ = at;
                 Ok(items.first().cloned().unwrap_or(Value::Unknown))
             }
-            At::Gather(tensor, _, at) => {
+            At::Gather(tensor, Some(observed), at) => self.refuse_index(&tensor, &observed, at),
+            At::Gather(tensor, None, at) => {
                 let known = self.materialize_for_static(Value::Tensor(tensor), at)?;
                 match known
                     .as_int()

@@ -73,6 +73,12 @@ pub(crate) fn refuse(span: Span, what: &str, got: &Value) -> Diagnostic {
             "`c ?? false` decides for what is missing; `all(c)` and `any(c)` take the observed entries",
         );
     }
+    if matches!(plain(got), Value::Token(_)) {
+        return diagnostic.help(
+            "three ways out: fill it, `w ?? v[\"<unk>\"]`; use its flags, `observed(w)`; or let what it looks up \
+             be missing, too",
+        );
+    }
     diagnostic.help_edit(
         "three ways out: fill it, `x ?? 0`; use its flags, `observed(x)`; or contract it, `A @ x` or `mean(x)`, \
          which take the observed entries",
@@ -146,6 +152,22 @@ impl Elaborator {
             let repeated = f.broadcast_leading(v[0], &ty.dims[own..], span);
             let order: Vec<usize> = (rank - own..rank).chain(0..rank - own).collect();
             f.permute(repeated, &order, span)
+        })
+    }
+
+    /// Flags with the axes of `shape`, of which they have the last ones: those of what a Jacobian
+    /// is taken by.
+    fn repeated(&mut self, flags: &Tensor, shape: Vec<Dim>, span: Span) -> Result<Tensor> {
+        let lead = shape.len().saturating_sub(flags.ty.rank());
+        if lead == 0 {
+            return Ok(flags.clone());
+        }
+        let ty = TensorType {
+            elem: Elem::Bool,
+            shape,
+        };
+        self.build(&[flags], ty, span, |f, v, ty, span| {
+            f.broadcast_leading(v[0], &ty.dims[..lead], span)
         })
     }
 
@@ -469,7 +491,14 @@ impl Elaborator {
     /// A derivative with respect to a `?` value carries its flags, and is 0 where it is hidden.
     pub(crate) fn gradient_missing(&mut self, value: &Value, span: Span) -> Result<Value> {
         Ok(match value {
-            Value::Maybe(maybe) => self.veil(&maybe.value, &maybe.observed, span)?,
+            Value::Maybe(maybe) => {
+                let shape = maybe
+                    .value
+                    .tensor()
+                    .map_or(Vec::new(), |t| t.ty.shape.clone());
+                let flags = self.repeated(&maybe.observed, shape, span)?;
+                self.veil(&maybe.value, &flags, span)?
+            }
             Value::Tuple(values) => {
                 let mut out = Vec::new();
                 for value in values.iter() {

@@ -526,6 +526,8 @@ impl Elaborator {
                     Value::Tensor(tensor) if tensor.ty.rank() == 1 && value.host().is_some() => {
                         split_rows(&value)
                     }
+                    Value::Token(tensor) if tensor.ty.rank() == 1 => split_rows(&value),
+                    Value::Maybe(maybe) if maybe.observed.ty.rank() == 1 => split_rows(&value),
                     other => {
                         return Err(Box::new(
                             Diagnostic::error(

@@ -302,7 +302,10 @@ pub(crate) fn refuse(span: Span, what: &str, got: &Value) -> Diagnostic {
         format!("{what} is wanted here, but this is {}", got.describe()),
     )
     .note("a token is a place in a vocabulary: a name, not a quantity")
-    .help("look up its vector, `embed[w]`, and compute with that; `int(w)` is its place in the vocabulary")
+    .help(
+        "look up its vector, `embed[w]`, and compute with that; what noise is for numbers, `mask(w, keep = 0.85)` \
+         is for words; `int(w)` is the place in the vocabulary",
+    )
 }
 
 impl Elaborator {

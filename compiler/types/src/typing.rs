@@ -548,7 +548,12 @@ impl Elaborator {
         let inner = self.annotation_scope(ty, scope);
         let before = inner.own_names();
         let mut equations = Vec::new();
-        let value = self.match_type(ty, value, span, &inner, &mut equations)?;
+        // Of data that is not read yet, the annotation is what is known (S4).
+        let value = if self.checking() && matches!(value, Value::Unknown) {
+            self.abstract_value(ty, &inner)?
+        } else {
+            self.match_type(ty, value, span, &inner, &mut equations)?
+        };
         self.solve(equations, &inner)?;
         for name in inner.own_names() {
             if !before.contains(&name)
@@ -730,11 +735,13 @@ impl Elaborator {
         span: Span,
     ) -> Diagnostic {
         let text = self.text(ty.span);
-        crate::missing::refuse(span, what, value)
-            .label(ty.span, "declared here")
-            .note(format!(
-                "declared as `?{text}` it would take missing entries"
-            ))
+        let diagnostic = crate::missing::refuse(span, what, value).label(ty.span, "declared here");
+        if self.in_library(ty.span) {
+            return diagnostic;
+        }
+        diagnostic.note(format!(
+            "declared as `?{text}` it would take missing entries"
+        ))
     }
 
     /// A tensor or words as elements of a kind: constants adapt, words pass as ints and ints as

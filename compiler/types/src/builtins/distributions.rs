@@ -35,6 +35,7 @@ pub(super) fn distribution(
     let mut params = Vec::new();
     for (value, at) in args.positional {
         let value = match (&value, family) {
+            (Value::Maybe(_) | Value::Token(_), _) => return wanted(at, "a number", &value),
             (Value::Unknown, _) | (_, Family::Permutation) => value,
             (Value::Tensor(tensor), _) if tensor.is_static_int() => {
                 let float = elaborator.float();

@@ -8,7 +8,6 @@ use crate::value::{Dim, Repr, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
 use aec_runtime::Elem;
 use aec_syntax::{Diagnostic, Span};
-use std::rc::Rc;
 
 /// Carries out an effect, or types it.
 pub(super) fn effect(
@@ -71,29 +70,6 @@ pub(super) fn effect(
                 .positional
                 .first()
                 .map_or(Value::Unknown, |(value, _)| value.clone()),
-            Checked::Sizes(names) => {
-                let shape = names
-                    .iter()
-                    .map(|name| {
-                        let size = elaborator.fresh_size(name);
-                        Dim {
-                            size,
-                            name: Some((*name).into()),
-                            origin: Some(Rc::new(crate::value::Origin {
-                                span,
-                                text: "read from this file".into(),
-                            })),
-                        }
-                    })
-                    .collect();
-                Value::Tensor(Tensor {
-                    ty: TensorType {
-                        elem: elaborator.float(),
-                        shape,
-                    },
-                    repr: Repr::Unknown,
-                })
-            }
             Checked::Ints => {
                 let size = elaborator.fresh_size("rows");
                 let ty = TensorType {

@@ -262,7 +262,6 @@ fn reduced(
 ) -> Result<Value> {
     let row = &TABLE[id.0];
     let at = bare.positional[0].1;
-    let flags = Value::Tensor(maybe.observed.clone());
     // The number of observed entries where there is one, else 1, as a divisor.
     let per = |elaborator: &mut Elaborator, total: &Value, seen: &Value| {
         let some = elaborator.binary(BinaryOp::Gt, (seen, at), (&Value::int(0), at), span)?;
@@ -325,7 +324,7 @@ fn reduced(
             let sums = call(elaborator, id, bare, span)?;
             elaborator.veil(&sums, &maybe.observed, span)
         }
-        (_, "shape" | "len") => call(elaborator, id, Args::of(&[flags], at), span),
+        (_, "shape" | "len") => call(elaborator, id, Args::of(&[as_ints(&maybe.value)], at), span),
         _ => call(elaborator, id, bare, span),
     }
 }

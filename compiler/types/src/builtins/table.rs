@@ -66,8 +66,6 @@ pub(super) enum Checked {
     Unit,
     /// Its first argument.
     First,
-    /// A float tensor of that many axes whose sizes are read from a file.
-    Sizes(&'static [&'static str]),
     /// A vector of ints from a file.
     Ints,
     /// The bundled digits.
@@ -511,7 +509,7 @@ pub(super) static TABLE: &[Row] = &[
     core(
         "read_csv",
         &["path"],
-        Action::Effect(Checked::Sizes(&["rows", "cols"])),
+        Action::Effect(Checked::Unknown),
         "numbers of a CSV file",
     ),
     core(
