@@ -7,7 +7,7 @@ use aec_codegen::{CodegenOptions, Executable};
 use aec_ir::{Function, hash_structure};
 use aec_runtime::pool::Pool;
 use aec_syntax::{Diagnostic, Span};
-use aec_transform::{compile_time_passes, run_pass};
+use aec_transform::{Run, compile_time_passes, run_pass};
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -130,7 +130,7 @@ impl Compiler {
     ) -> std::result::Result<Program, Diagnostic> {
         let mut expanded = traced.clone();
         for name in FOR_INTERPRETER {
-            if let Some(result) = self.timed(name, || run_pass(name, &expanded)) {
+            if let Some(result) = self.timed(name, || run_pass(name, &expanded, &mut Run::default())) {
                 expanded = result?;
             }
             self.show(Stage::Pass(name, &expanded), span);
@@ -144,7 +144,8 @@ impl Compiler {
         span: Span,
     ) -> std::result::Result<Program, Diagnostic> {
         let mut last = Instant::now();
-        let lowered = compile_time_passes(traced.clone(), &mut |name, function| {
+        let mut run = Run::default();
+        let lowered = compile_time_passes(traced.clone(), &mut run, &mut |name, function| {
             self.book(name, last.elapsed());
             self.show(Stage::Pass(name, function), span);
             last = Instant::now();

@@ -2,7 +2,7 @@
 //! what must come out. `AEC_BLESS=1` rewrites what must come out.
 
 use aec_ir::parse;
-use aec_transform::run_pass;
+use aec_transform::{Run, run_pass};
 use std::path::Path;
 
 fn run(text: &str) -> Result<String, String> {
@@ -16,7 +16,7 @@ fn run(text: &str) -> Result<String, String> {
     }
     let mut f = functions.remove(0);
     for pass in passes.split_whitespace() {
-        let result = run_pass(pass, &f).ok_or_else(|| format!("no pass `{pass}`"))?;
+        let result = run_pass(pass, &f, &mut Run::default()).ok_or_else(|| format!("no pass `{pass}`"))?;
         f = match result {
             Ok(f) => f,
             Err(error) => return Ok(format!("error {}: {}\n", error.code, error.message)),

@@ -5,7 +5,7 @@
 use aec_ir::{Function, Mode, Op, Precision, Type, Value, interpret, parse};
 use aec_runtime::{Elem, Tensor};
 use aec_syntax::Span;
-use aec_transform::compile_time_passes;
+use aec_transform::{Run, compile_time_passes};
 
 /// Parses one function.
 pub fn tir(text: &str) -> Function {
@@ -21,7 +21,7 @@ pub fn eval(f: &Function, inputs: &[Tensor]) -> Vec<Tensor> {
 
 /// All passes.
 pub fn compile(f: &Function) -> Function {
-    compile_time_passes(f.clone(), &mut |_, _| {}).unwrap_or_else(|error| panic!("{error:?}\n{f}"))
+    compile_time_passes(f.clone(), &mut Run::default(), &mut |_, _| {}).unwrap_or_else(|error| panic!("{error:?}\n{f}"))
 }
 
 /// A function that differentiates `body`.
