@@ -143,8 +143,10 @@ pub fn below(
 
 /// Cost of a set of nodes; those that another stands for are free.
 pub fn cost_of(nodes: &Nodes, choices: &Choices, live: &EntitySet<Value>) -> f64 {
-    live.keys()
-        .filter(|&node| choices[node].is_none())
+    nodes
+        .nodes
+        .keys()
+        .filter(|&node| live.contains(node) && choices[node].is_none())
         .map(|node| node_cost(nodes, &nodes.nodes[node]))
         .sum()
 }

@@ -44,6 +44,7 @@ impl Program {
             elem: f.ty(value).elem,
             span,
             tried: &mut self.tried,
+            bound: f64::INFINITY,
         }
     }
 }
@@ -150,7 +151,7 @@ fn algebra(
                 let view = program.view(term.factors[at].value).clone();
                 term.open(at, &view);
             }
-            Some(program.builder(f, result).build(term))
+            program.builder(f, result).build(term)
         }
         Op::Binary(Binary::Add) => Some(sum(program, 1.0)),
         Op::Binary(Binary::Sub) => Some(sum(program, -1.0)),

@@ -33,7 +33,11 @@ use rules::{Allowed, Used, open_level};
 /// Levels that are tried; no derivative of a sensible encoder has more.
 const MAX_LEVELS: usize = 12;
 /// Searches stop when they have tried so many splits, and what is left stays as it is.
-const MAX_TRIED: usize = 2_000_000;
+const MAX_TRIED: usize = 500_000;
+/// A plan that costs more than this part of the old one is not worth another order of summing.
+const WORTH: f64 = 0.999;
+/// A new plan may by itself cost so many times what it saves: parts of it may be there already.
+const MAX_SHARED: f64 = 2.0;
 
 /// What a function is planned for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -128,6 +132,13 @@ fn best_level(
     let Kind::Product(term) = data.kind else {
         return None;
     };
+    // What would be saved if the node cost nothing.
+    choices[node] = Some(nodes::constant_view(&data.dims));
+    let gain = total - cost_of(&program.nodes, choices, &live(f, program, choices));
+    choices[node] = None;
+    if gain < (1.0 - WORTH) * total {
+        return None;
+    }
     let mut terms = vec![term];
     let mut used = Used::default();
     let mut best: Option<Found> = None;
@@ -137,7 +148,7 @@ fn best_level(
             Some(opened) => terms = opened,
             None => break,
         }
-        let views: Vec<Term> = terms
+        let views: Option<Vec<Term>> = terms
             .iter()
             .map(|term| {
                 let mut builder = order::Builder {
@@ -145,10 +156,12 @@ fn best_level(
                     elem: data.elem,
                     span: data.span,
                     tried: &mut program.tried,
+                    bound: MAX_SHARED * gain,
                 };
                 builder.build(term.clone())
             })
             .collect();
+        let Some(views) = views else { continue };
         let view = program
             .nodes
             .sum(views, &data.dims, data.elem, data.span);
@@ -159,8 +172,7 @@ fn best_level(
         let cost = cost_of(&program.nodes, choices, &live(f, program, choices));
         choices[node] = None;
         let bar = best.as_ref().map_or(total, |best| best.cost);
-        // Less than a thousandth is not worth another order of summing.
-        if cost < bar * 0.999 && !leads_back(f, program, choices, node, &view) {
+        if cost < bar * WORTH && !leads_back(f, program, choices, node, &view) {
             best = Some(Found {
                 level,
                 used,

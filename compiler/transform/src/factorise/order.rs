@@ -28,20 +28,22 @@ pub struct Builder<'a> {
     pub span: Span,
     /// Splits that were tried.
     pub tried: &'a mut usize,
+    /// Orders that cost more than this are of no use.
+    pub bound: f64,
 }
 
 impl Builder<'_> {
-    /// A view of the value of any term over nodes.
-    pub fn build(&mut self, mut term: Term) -> Term {
+    /// A view of the value of any term over nodes; none if it costs more than the bound.
+    pub fn build(&mut self, mut term: Term) -> Option<Term> {
         term.normalize();
         self.nodes.sort_symmetric(&mut term);
         if term.coefficient == 0.0 {
             let mut zero = super::nodes::constant_view(&term.dims());
             zero.coefficient = 0.0;
-            return zero;
+            return Some(zero);
         }
         if is_view(&term) {
-            return term;
+            return Some(term);
         }
         // Diagonals and repetitions are made of the finished product.
         let second: Labels = term.deltas.iter().map(|&(_, b)| b).collect();
@@ -58,7 +60,7 @@ impl Builder<'_> {
             }
         }
         inner.normalize();
-        let made = self.product(inner);
+        let made = self.product(inner)?;
         let mut outer = term;
         outer.factors = vec![TermFactor {
             value: made.factors[0].value,
@@ -78,14 +80,14 @@ impl Builder<'_> {
         }
         outer.normalize();
         self.nodes.sort_symmetric(&mut outer);
-        outer
+        Some(outer)
     }
 
     /// A product without coefficient, deltas and repetition, as a view of one node whose result
     /// labels are those of `term`.
-    fn product(&mut self, mut term: Term) -> Term {
+    fn product(&mut self, mut term: Term) -> Option<Term> {
         if !term.is_summed() || term.factors.len() == 1 {
-            return self.nodes.product(term, self.elem, self.span);
+            return Some(self.nodes.product(term, self.elem, self.span));
         }
         for at in 0..term.factors.len() {
             self.sum_alone(&mut term, at);
@@ -98,7 +100,7 @@ impl Builder<'_> {
             self.take_pair(&mut term, sigma.as_deref());
             sigma = mirror(self.nodes, &term);
         }
-        let root = self.search(&term, sigma.as_deref());
+        let root = self.search(&term, sigma.as_deref())?;
         let mut view = Term {
             factors: vec![root],
             deltas: Vec::new(),
@@ -112,7 +114,7 @@ impl Builder<'_> {
             }
         }
         view.normalize();
-        view
+        Some(view)
     }
 
     /// The node of some factors under the given result labels, as a factor of the same term.
@@ -309,26 +311,29 @@ impl Builder<'_> {
     }
 
     /// R9: the product of all factors of `term` in the cheapest order.
-    fn search(&mut self, term: &Term, sigma: Option<&[usize]>) -> TermFactor {
+    fn search(&mut self, term: &Term, sigma: Option<&[usize]>) -> Option<TermFactor> {
         let n = term.factors.len();
         if n > MAX_EXACT || term.sizes.len() > MAX_LABELS {
             // Two factors with very many labels.
-            return self.node(term, term.factors.clone(), term.out.clone());
+            return Some(self.node(term, term.factors.clone(), term.out.clone()));
         }
         let sets = Sets::new(self.nodes, term, sigma);
-        let found = sets.search(self.tried);
+        let found = sets.search(self.bound, self.tried);
         let full = (1usize << n) - 1;
         let mut parts = Vec::new();
         let mut left = full;
         while left != 0 {
             let part = sets.component(left);
+            if part.count_ones() > 1 && !found[sets.canon(part)].total.is_finite() {
+                return None;
+            }
             parts.push(self.tree(term, &sets, &found, part));
             left &= !part;
         }
         if parts.len() == 1 {
-            return parts.remove(0);
+            return parts.pop();
         }
-        self.node(term, parts, term.out.clone())
+        Some(self.node(term, parts, term.out.clone()))
     }
 
     fn tree(&mut self, term: &Term, sets: &Sets, found: &[Found], set: usize) -> TermFactor {
@@ -488,7 +493,7 @@ impl Sets {
         if joined { cost } else { cost * 1e6 }
     }
 
-    fn search(&self, tried: &mut usize) -> Vec<Found> {
+    fn search(&self, bound: f64, tried: &mut usize) -> Vec<Found> {
         let full = (1usize << self.n) - 1;
         let mut found: Vec<Found> = vec![Found::default(); full + 1];
         let mut labels: Vec<Mask> = vec![0; full + 1];
@@ -514,9 +519,10 @@ impl Sets {
             let mut part = (set - 1) & set;
             while part != 0 {
                 let rest = set & !part;
-                if part & lowest != 0 && joined[part] && joined[rest] {
+                let (a, b) = (canon[part], canon[rest]);
+                let useful = |at: usize| joined[at] && found[at].total < bound;
+                if part & lowest != 0 && useful(a) && useful(b) {
                     *tried += 1;
-                    let (a, b) = (canon[part], canon[rest]);
                     let is_same = a == b
                         || (part.count_ones() == 1
                             && rest.count_ones() == 1
@@ -528,10 +534,10 @@ impl Sets {
                     };
                     let last =
                         self.cost(labels[part], labels[rest], labels[set], f64::from(count));
-                    if last + found[a].total.max(found[b].total) < best.total {
+                    if last + found[a].total.max(found[b].total) < best.total.min(bound) {
                         let products = union(&found[a].products, &found[b].products);
                         let shared: f64 = products.iter().map(|&s| found[s as usize].last).sum();
-                        if last + shared < best.total {
+                        if last + shared < best.total.min(bound) {
                             best = Found {
                                 total: last + shared,
                                 last,

@@ -63,6 +63,7 @@ fn open_term(
         let factor = &term.factors[at];
         match &nodes.nodes[factor.value].kind {
             Kind::Leaf(_) => {}
+            Kind::Product(inner) if is_atom(nodes, inner) => {}
             Kind::Product(inner) => {
                 let is_square = factor.power > 1 && inner.is_summed();
                 if is_square && (!allowed.squares || factor.power > 3) {
@@ -111,6 +112,21 @@ fn open_term(
         into.push(term);
     }
     Some(any)
+}
+
+/// Whether a product is an elementwise one of leaves, such as the derivative of an activation:
+/// no order of summing wants it in parts.
+fn is_atom(nodes: &Nodes, term: &Term) -> bool {
+    !term.is_summed()
+        && term.factors.iter().all(|factor| {
+            let is_whole = factor.labels.len() == term.out.len();
+            let is_plain = match &nodes.nodes[factor.value].kind {
+                Kind::Leaf(_) => true,
+                Kind::Sum(terms) => terms.iter().all(|term| term.deltas.is_empty()),
+                Kind::Product(inner) => is_atom(nodes, inner),
+            };
+            is_whole && is_plain
+        })
 }
 
 /// R6: whether a power of a sum may be multiplied out. A term with a delta makes it worth it;

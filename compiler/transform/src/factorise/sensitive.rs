@@ -32,7 +32,7 @@ pub fn sensitive_nodes(f: &Function, program: &Program) -> EntitySet<Value> {
             }
         }
     }
-    for value in values.keys() {
+    for value in f.values.keys().filter(|&value| values.contains(value)) {
         for factor in &program.view(value).factors {
             nodes.insert(factor.value);
         }
