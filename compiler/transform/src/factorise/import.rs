@@ -83,7 +83,8 @@ pub fn import(f: &Function, active: &EntitySet<Value>) -> Program {
     for &param in &f.params {
         leaf(f, &mut program, active, param);
     }
-    for &inst in &f.order {
+    for (position, &inst) in f.order.iter().enumerate() {
+        program.nodes.position = position;
         let data = &f.insts[inst];
         let result = data.results[0];
         let view = match f.ty(result).elem.is_float() {

@@ -139,6 +139,7 @@ fn best_level(
     if gain < (1.0 - WORTH) * total {
         return None;
     }
+    program.nodes.position = data.position;
     let mut terms = vec![term];
     let mut used = Used::default();
     let mut best: Option<Found> = None;

@@ -43,6 +43,8 @@ pub struct Node {
     pub active: bool,
     /// Pairs of axes that may be swapped.
     pub symmetric: SmallVec<[(usize, usize); 1]>,
+    /// The instruction that it was first made for, by its place in the program's order.
+    pub position: usize,
 }
 
 /// All nodes, and where to find them.
@@ -54,6 +56,8 @@ pub struct Nodes {
     products: HashMap<Vec<u64>, (Value, Labels)>,
     sums: HashMap<Vec<u64>, Value>,
     leaves: SecondaryMap<Value, Option<Value>>,
+    /// The position of nodes that are made now.
+    pub position: usize,
 }
 
 impl Nodes {
@@ -76,6 +80,7 @@ impl Nodes {
             span,
             active,
             symmetric: SmallVec::new(),
+            position: self.position,
         });
         self.leaves[value] = Some(node);
         node
@@ -117,6 +122,7 @@ impl Nodes {
                     active: term.factors.iter().any(|f| self.nodes[f.value].active),
                     symmetric: self.symmetries(&term),
                     kind: Kind::Product(term.clone()),
+                    position: self.position,
                 };
                 let node = self.nodes.push(node);
                 self.products.insert(key, (node, axes.clone()));
@@ -235,6 +241,7 @@ impl Nodes {
                     span,
                     active,
                     symmetric: SmallVec::new(),
+                    position: self.position,
                 });
                 self.sums.insert(key, node);
                 node
