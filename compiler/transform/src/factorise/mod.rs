@@ -22,6 +22,7 @@ mod twins;
 
 pub use report::{Choice, Factored};
 
+use crate::arithmetic::arithmetic;
 use crate::term::Term;
 use aec_ir::{Function, Value};
 use cost::{Choices, below, cost_of, live};
@@ -62,6 +63,10 @@ pub fn factorise(f: &Function, goal: Goal<'_>) -> (Function, Factored) {
         improve(f, goal, &mut program, &mut choices, &mut factored);
     }
     let result = emit::emit(f, &program, &choices);
+    if !factored.choices.is_empty() {
+        let plain = emit::emit(f, &program, &SecondaryMap::new());
+        factored.arithmetic = Some((arithmetic(&plain), arithmetic(&result)));
+    }
     factored.tried = program.tried;
     (result, factored)
 }

@@ -1,5 +1,6 @@
 //! What factorise chose and why, for people.
 
+use crate::arithmetic::Arithmetic;
 use aec_syntax::Span;
 
 /// A product that is computed in another way than it was written.
@@ -50,6 +51,9 @@ pub struct Factored {
     /// Squares of sums that stay as they are, as a root, a logarithm, a division or a comparison
     /// wants their digits or the script's user does.
     pub kept_exact: Vec<Span>,
+    /// What the function would cost without the choices, and what it costs with them; none if
+    /// nothing was changed.
+    pub arithmetic: Option<(Arithmetic, Arithmetic)>,
     /// Splits that were tried.
     pub tried: usize,
 }
