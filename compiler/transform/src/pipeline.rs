@@ -124,11 +124,7 @@ pub fn passes() -> &'static [PassInfo] {
 }
 
 /// Runs one pass by name; none if there is no such pass.
-pub fn run_pass(
-    name: &str,
-    f: &Function,
-    run: &mut Run,
-) -> Option<Result<Function, Diagnostic>> {
+pub fn run_pass(name: &str, f: &Function, run: &mut Run) -> Option<Result<Function, Diagnostic>> {
     let pass = PASSES.iter().find(|pass| pass.info.name == name)?;
     Some(run_checked(pass, f, run))
 }

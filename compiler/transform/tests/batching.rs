@@ -140,7 +140,8 @@ fn a_batch_mean_without_a_batch_is_an_error() {
         }
         return %1
     }");
-    let error = aec_transform::compile_time_passes(f, &mut Run::default(), &mut |_, _| {}).unwrap_err();
+    let error =
+        aec_transform::compile_time_passes(f, &mut Run::default(), &mut |_, _| {}).unwrap_err();
     assert_eq!(error.code, "E0502");
 }
 
@@ -168,7 +169,8 @@ fn a_derivative_of_one_example_does_not_reach_the_batch() {
         )
     };
     let f = tir(&text("%2: f64 = neg %1"));
-    let error = aec_transform::compile_time_passes(f, &mut Run::default(), &mut |_, _| {}).unwrap_err();
+    let error =
+        aec_transform::compile_time_passes(f, &mut Run::default(), &mut |_, _| {}).unwrap_err();
     assert_eq!(error.code, "E0501");
     assert!(error.help[0].text.contains("stop(batch_mean(h))"));
     let f = compile(&tir(&text("%2: f64 = stop %1")));

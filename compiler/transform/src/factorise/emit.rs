@@ -168,10 +168,9 @@ impl Emitter<'_> {
                 };
                 for (at, factor) in term.factors.iter_mut().enumerate() {
                     factor.value = match to == Some(at) {
-                        true => self.scaled(
-                            factor.value,
-                            std::mem::replace(&mut term.coefficient, 1.0),
-                        ),
+                        true => {
+                            self.scaled(factor.value, std::mem::replace(&mut term.coefficient, 1.0))
+                        }
                         false => self.node(factor.value),
                     };
                 }

@@ -38,7 +38,9 @@ impl Program {
 
     /// A builder of terms for a value.
     pub fn builder(&mut self, f: &Function, value: Value) -> Builder<'_> {
-        let span = f.def_inst(value).map_or(aec_syntax::Span::NONE, |inst| f.insts[inst].span);
+        let span = f
+            .def_inst(value)
+            .map_or(aec_syntax::Span::NONE, |inst| f.insts[inst].span);
         Builder {
             nodes: &mut self.nodes,
             elem: f.ty(value).elem,
@@ -105,7 +107,9 @@ pub fn import(f: &Function, active: &EntitySet<Value>) -> Program {
 
 fn leaf(f: &Function, program: &mut Program, active: &EntitySet<Value>, value: Value) {
     let ty = f.ty(value);
-    let span = f.def_inst(value).map_or(aec_syntax::Span::NONE, |inst| f.insts[inst].span);
+    let span = f
+        .def_inst(value)
+        .map_or(aec_syntax::Span::NONE, |inst| f.insts[inst].span);
     let is_active = active.contains(value);
     let node = program
         .nodes

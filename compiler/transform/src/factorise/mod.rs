@@ -37,6 +37,8 @@ const MAX_LEVELS: usize = 12;
 const MAX_TRIED: usize = 500_000;
 /// A plan that costs more than this part of the old one is not worth another order of summing.
 const WORTH: f64 = 0.999;
+/// The same for the part that only the product in question needs.
+const WORTH_HERE: f64 = 0.9;
 /// A new plan may by itself cost so many times what it saves: parts of it may be there already.
 const MAX_SHARED: f64 = 2.0;
 
@@ -168,17 +170,18 @@ fn best_level(
             })
             .collect();
         let Some(views) = views else { continue };
-        let view = program
-            .nodes
-            .sum(views, &data.dims, data.elem, data.span);
+        let view = program.nodes.sum(views, &data.dims, data.elem, data.span);
         if view.factors.first().is_some_and(|f| f.value == node) {
             continue;
         }
         choices[node] = Some(view.clone());
         let cost = cost_of(&program.nodes, choices, &live(f, program, choices));
         choices[node] = None;
-        let bar = best.as_ref().map_or(total, |best| best.cost);
-        if cost < bar * WORTH && !leads_back(f, program, choices, node, &view) {
+        let bar = match &best {
+            Some(best) => best.cost * WORTH,
+            None => (total * WORTH).min(total - (1.0 - WORTH_HERE) * gain),
+        };
+        if cost < bar && !leads_back(f, program, choices, node, &view) {
             best = Some(Found {
                 level,
                 used,

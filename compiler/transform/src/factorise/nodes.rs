@@ -186,13 +186,7 @@ impl Nodes {
 
     /// A sum of views of the same dims as one view: like terms are added (R5), terms of
     /// coefficient zero drop out.
-    pub fn sum(
-        &mut self,
-        terms: Vec<Term>,
-        dims: &[usize],
-        elem: Elem,
-        span: Span,
-    ) -> Term {
+    pub fn sum(&mut self, terms: Vec<Term>, dims: &[usize], elem: Elem, span: Span) -> Term {
         let mut merged: Vec<Term> = Vec::new();
         for mut term in terms {
             term.normalize();
@@ -255,9 +249,7 @@ impl Nodes {
     /// The views of a sum node, or the view itself, opened through sums of sums.
     pub fn flatten(&self, view: &Term, limit: usize) -> Vec<Term> {
         let plain = view.is_permute();
-        if plain
-            && let Kind::Sum(terms) = &self.nodes[view.factors[0].value].kind
-        {
+        if plain && let Kind::Sum(terms) = &self.nodes[view.factors[0].value].kind {
             let mut flat = Vec::new();
             for term in terms {
                 let mut opened = view.clone();

@@ -197,7 +197,9 @@ impl Builder<'_> {
         let mut apart = term.clone();
         apart.factors.clear();
         for (group, kept) in &parts {
-            let power = group.iter().fold(0, |gcd, f| greatest_divisor(gcd, f.power));
+            let power = group
+                .iter()
+                .fold(0, |gcd, f| greatest_divisor(gcd, f.power));
             if power < 2 || kept.len() < group[0].labels.len() {
                 let factor = self.group_node(term, group, kept);
                 apart.factors.push(factor);
@@ -361,7 +363,11 @@ fn is_view_of_one(part: &Term) -> bool {
 }
 
 fn greatest_divisor(a: u32, b: u32) -> u32 {
-    if b == 0 { a } else { greatest_divisor(b, a % b) }
+    if b == 0 {
+        a
+    } else {
+        greatest_divisor(b, a % b)
+    }
 }
 
 /// Labels of a set of factors, as bits.
@@ -532,8 +538,7 @@ impl Sets {
                         true => u8::from(active[part]),
                         false => u8::from(active[part]) + u8::from(active[rest]),
                     };
-                    let last =
-                        self.cost(labels[part], labels[rest], labels[set], f64::from(count));
+                    let last = self.cost(labels[part], labels[rest], labels[set], f64::from(count));
                     if last + found[a].total.max(found[b].total) < best.total.min(bound) {
                         let products = union(&found[a].products, &found[b].products);
                         let shared: f64 = products.iter().map(|&s| found[s as usize].last).sum();

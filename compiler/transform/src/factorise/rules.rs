@@ -99,9 +99,7 @@ fn open_term(
                     .collect();
             }
         }
-        let large = |term: &Term| {
-            term.degree() > MAX_FACTORS || term.sizes.len() > MAX_LABELS
-        };
+        let large = |term: &Term| term.degree() > MAX_FACTORS || term.sizes.len() > MAX_LABELS;
         if current.len() > MAX_TERMS || current.iter().any(large) {
             return None;
         }
@@ -139,17 +137,17 @@ fn distributes(nodes: &Nodes, views: &[Term], power: u32, allowed: Allowed) -> b
     if views.iter().any(|view| !view.deltas.is_empty()) {
         return true;
     }
-    let same_sign = views.iter().all(|v| v.coefficient > 0.0)
-        || views.iter().all(|v| v.coefficient < 0.0);
+    let same_sign =
+        views.iter().all(|v| v.coefficient > 0.0) || views.iter().all(|v| v.coefficient < 0.0);
     let structured = |view: &Term| {
-        view.factors.iter().any(|factor| {
-            match &nodes.nodes[factor.value].kind {
+        view.factors
+            .iter()
+            .any(|factor| match &nodes.nodes[factor.value].kind {
                 Kind::Product(term) => {
                     term.is_summed() || term.factors.iter().any(|f| f.labels.len() < term.out.len())
                 }
                 Kind::Leaf(_) | Kind::Sum(_) => false,
-            }
-        })
+            })
     };
     same_sign && views.iter().any(structured)
 }
