@@ -29,7 +29,7 @@ impl fmt::Display for Arithmetic {
     }
 }
 
-/// The arithmetic of `f`; the body of a map counts once for each index.
+/// The arithmetic of `f`; the body of a map or loop counts once for each index.
 pub fn arithmetic(f: &Function) -> Arithmetic {
     let mut total = Arithmetic::default();
     for &inst in &f.order {
@@ -55,6 +55,12 @@ pub fn arithmetic(f: &Function) -> Arithmetic {
                 total.bytes += inner.bytes * *size as f64;
                 total.largest = total.largest.max(inner.largest);
                 inner.flops * *size as f64
+            }
+            Op::Loop(looped) => {
+                let inner = arithmetic(&looped.body);
+                total.bytes += inner.bytes * looped.count as f64;
+                total.largest = total.largest.max(inner.largest);
+                inner.flops * looped.count as f64
             }
             Op::Derivative { body, .. } => {
                 let inner = arithmetic(body);

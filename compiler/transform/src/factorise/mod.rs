@@ -24,7 +24,7 @@ pub use report::{Choice, Factored};
 
 use crate::arithmetic::arithmetic;
 use crate::term::Term;
-use aec_ir::{Function, Value};
+use aec_ir::{Function, Op, Value};
 use cost::{Choices, below, cost_of, live};
 use cranelift_entity::{EntityRef, EntitySet, SecondaryMap};
 use import::{Program, active_values, import};
@@ -64,7 +64,21 @@ pub fn factorise(f: &Function, goal: Goal<'_>) -> (Function, Factored) {
     if goal.open {
         improve(f, goal, &mut program, &mut choices, &mut factored);
     }
-    let result = emit::emit(f, &program, &choices);
+    let mut result = emit::emit(f, &program, &choices);
+    // Bodies of loops are functions of their own; a gradient flows through all of one or none.
+    for inst in result.order.clone() {
+        if let Op::Loop(looped) = &mut result.insts[inst].op {
+            let active = vec![!goal.active.is_empty(); looped.body.params.len()];
+            let goal = Goal {
+                active: &active,
+                ..goal
+            };
+            let (body, inner) = factorise(&looped.body, goal);
+            *looped.body = body;
+            factored.choices.extend(inner.choices);
+            factored.kept_exact.extend(inner.kept_exact);
+        }
+    }
     if !factored.choices.is_empty() {
         let plain = emit::emit(f, &program, &SecondaryMap::new());
         factored.arithmetic = Some((arithmetic(&plain), arithmetic(&result)));

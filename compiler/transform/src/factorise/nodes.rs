@@ -209,7 +209,11 @@ impl Nodes {
             return term.clone();
         }
         // A common factor in front would hide that two sums are equal.
-        let scale = merged[0].coefficient;
+        let first = merged[0].coefficient;
+        let scale = match merged.iter().all(|t| t.coefficient.abs() == first.abs()) {
+            true => first,
+            false => 1.0,
+        };
         for term in &mut merged {
             term.coefficient /= scale;
         }
