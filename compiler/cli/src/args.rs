@@ -106,7 +106,13 @@ pub struct RunOptions {
     #[arg(long)]
     pub f64: bool,
     /// How freely sums of products are rearranged
-    #[arg(long, value_enum, value_name = "HOW", default_value_t, hide_default_value = true)]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "HOW",
+        default_value_t,
+        hide_default_value = true
+    )]
     pub factorise: Factorise,
 }
 

@@ -135,7 +135,9 @@ impl Compiler {
     ) -> std::result::Result<Program, Diagnostic> {
         let mut expanded = traced.clone();
         for name in FOR_INTERPRETER {
-            if let Some(result) = self.timed(name, || run_pass(name, &expanded, &mut Run::default())) {
+            if let Some(result) =
+                self.timed(name, || run_pass(name, &expanded, &mut Run::default()))
+            {
                 expanded = result?;
             }
             self.show(Stage::Pass(name, &expanded), span);

@@ -151,9 +151,7 @@ fn arithmetic(lowered: &Function, run: &Run, sources: Option<&SourceMap>) -> Str
             ));
         }
         if let Some((before, after)) = &factored.arithmetic {
-            text.push_str(&format!(
-                "  before {before}\n  after  {after}\n"
-            ));
+            text.push_str(&format!("  before {before}\n  after  {after}\n"));
         }
         for &span in &factored.kept_exact {
             text.push_str(&format!(
