@@ -21,7 +21,8 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
-CASES = ["ae_mlp_b32", "ae_mlp_b128", "ae_mlp_b1024", "vae", "dae_deep_b128", "dae_deep_b512"]
+CASES = ["ae_mlp_b32", "ae_mlp_b128", "ae_mlp_b1024", "vae", "dae_deep_b128", "dae_deep_b512", "contractive",
+         "contractive_jac"]
 
 
 def run(command, threads, env=None):

@@ -1,6 +1,6 @@
 //! The command line.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// The compiler and REPL of `.ae`, a small tensor language for autoencoders.
@@ -105,6 +105,25 @@ pub struct RunOptions {
     /// `real` and `[n]` are f64
     #[arg(long)]
     pub f64: bool,
+    /// How freely sums of products are rearranged
+    #[arg(
+        long,
+        value_enum,
+        value_name = "HOW",
+        default_value_t,
+        hide_default_value = true
+    )]
+    pub factorise: Factorise,
+}
+
+/// How freely sums of products are rearranged.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Factorise {
+    /// Whatever is cheapest
+    #[default]
+    Full,
+    /// Squares of sums stay as they are written: dearer derivatives, every digit
+    Exact,
 }
 
 /// How `aec test` starts a run.

@@ -1,6 +1,6 @@
 //! The commands: each turns arguments into a session and gives an exit code.
 
-use crate::args::{ChildOptions, Cli, Command, RunOptions};
+use crate::args::{ChildOptions, Cli, Command, Factorise, RunOptions};
 use crate::{bench, repl, terminal};
 use aec_driver::testing::{Invocation, Outcome as Ran, TestOptions, report_line, run_tests};
 use aec_driver::{Ended, Options, Session, has_errors, show};
@@ -84,6 +84,7 @@ pub(crate) fn session_options(
     Options {
         threads: options.threads.map_or(0, usize::from),
         interpret: options.interpret,
+        exact: options.factorise == Factorise::Exact,
         seed: options.seed,
         float: if options.f64 { Elem::F64 } else { Elem::F32 },
         look_in: folder.into_iter().chain(look_in.iter().cloned()).collect(),
@@ -180,6 +181,7 @@ fn check(files: &[PathBuf], f64: bool) -> u8 {
         seed: 0,
         interpret: true,
         f64,
+        factorise: Factorise::Full,
     };
     let mut worst = 0;
     for file in files {

@@ -7,7 +7,7 @@ use aec_codegen::{CodegenOptions, Executable};
 use aec_ir::{Function, hash_structure};
 use aec_runtime::pool::Pool;
 use aec_syntax::{Diagnostic, Span};
-use aec_transform::{compile_time_passes, run_pass};
+use aec_transform::{Run, compile_time_passes, run_pass};
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -21,6 +21,8 @@ pub enum Stage<'a> {
     Traced(&'a Function),
     /// The function after a pass, by the pass's name.
     Pass(&'a str, &'a Function),
+    /// The function after all passes, and what factorise chose on the way.
+    Lowered(&'a Function, &'a Run),
     /// The program: its plan and machine code.
     Executable(&'a Executable),
 }
@@ -32,6 +34,7 @@ pub type Observer = Box<dyn FnMut(Stage<'_>, Span)>;
 pub struct Compiler {
     threads: usize,
     interpret: bool,
+    exact: bool,
     pool: OnceCell<Arc<Pool>>,
     programs: RefCell<HashMap<u128, Rc<Program>>>,
     times: RefCell<Vec<(String, Duration)>>,
@@ -42,11 +45,13 @@ pub struct Compiler {
 const FOR_INTERPRETER: [&str; 2] = ["derivatives", "stops"];
 
 impl Compiler {
-    /// A compiler with an empty cache, for programs on so many threads (0: all cores).
-    pub fn new(threads: usize, interpret: bool) -> Compiler {
+    /// A compiler with an empty cache, for programs on so many threads (0: all cores); `exact`
+    /// keeps squares of sums as they are written.
+    pub fn new(threads: usize, interpret: bool, exact: bool) -> Compiler {
         Compiler {
             threads,
             interpret,
+            exact,
             pool: OnceCell::new(),
             programs: RefCell::default(),
             times: RefCell::default(),
@@ -130,7 +135,9 @@ impl Compiler {
     ) -> std::result::Result<Program, Diagnostic> {
         let mut expanded = traced.clone();
         for name in FOR_INTERPRETER {
-            if let Some(result) = self.timed(name, || run_pass(name, &expanded)) {
+            if let Some(result) =
+                self.timed(name, || run_pass(name, &expanded, &mut Run::default()))
+            {
                 expanded = result?;
             }
             self.show(Stage::Pass(name, &expanded), span);
@@ -144,11 +151,16 @@ impl Compiler {
         span: Span,
     ) -> std::result::Result<Program, Diagnostic> {
         let mut last = Instant::now();
-        let lowered = compile_time_passes(traced.clone(), &mut |name, function| {
+        let mut run = Run {
+            exact: self.exact,
+            ..Run::default()
+        };
+        let lowered = compile_time_passes(traced.clone(), &mut run, &mut |name, function| {
             self.book(name, last.elapsed());
             self.show(Stage::Pass(name, function), span);
             last = Instant::now();
         })?;
+        self.show(Stage::Lowered(&lowered, &run), span);
         let plan = self.timed("plan", || {
             aec_kernels::plan(&lowered, &aec_kernels::Options::default())
         })?;

@@ -23,6 +23,8 @@ pub struct Options {
     pub threads: usize,
     /// Run the reference interpreter instead of compiled code.
     pub interpret: bool,
+    /// Keep squares of sums as they are written (no Gram matrices).
+    pub exact: bool,
     /// Root of the script's draws.
     pub seed: u64,
     /// What `real` and `[n]` mean.
@@ -43,6 +45,7 @@ impl Default for Options {
         Options {
             threads: 0,
             interpret: false,
+            exact: false,
             seed: 0,
             float: Elem::F32,
             look_in: Vec::new(),
@@ -227,7 +230,7 @@ impl Session {
     pub fn new(options: Options, out: Box<dyn Write>) -> Session {
         let (float, seed) = (options.float, options.seed);
         let world = Rc::new(World {
-            compiler: Compiler::new(options.threads, options.interpret),
+            compiler: Compiler::new(options.threads, options.interpret, options.exact),
             options,
             out: RefCell::new(out),
             stop: Cell::new(None),

@@ -3,8 +3,10 @@
 use crate::pipeline::Stage;
 use crate::run::{Ended, Outcome, has_errors};
 use crate::session::Session;
+use aec_ir::Function;
 use aec_kernels::report;
-use aec_syntax::dump;
+use aec_syntax::{SourceMap, dump};
+use aec_transform::Run;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -97,6 +99,10 @@ pub fn show(session: &mut Session, wanted: &Wanted, name: &str, text: &str) -> (
                 "plan".into(),
                 report::describe(exe.plan(), sources.try_borrow().ok().as_deref()),
             ),
+            (Wanted::Kernels, Stage::Lowered(lowered, run)) => (
+                "arithmetic".into(),
+                arithmetic(lowered, run, sources.try_borrow().ok().as_deref()),
+            ),
             (Wanted::Kernels, Stage::Executable(exe)) => ("kernels".into(), kernels(exe.plan())),
             (Wanted::Lir, Stage::Executable(exe)) => {
                 ("loop IR".into(), report::print_kernels(exe.plan()))
@@ -130,6 +136,35 @@ pub fn show(session: &mut Session, wanted: &Wanted, name: &str, text: &str) -> (
     let outcome = session.run(name, text);
     let text = std::mem::take(&mut *shown.borrow_mut());
     (text, outcome)
+}
+
+/// What the function costs, and what factorise changed for it.
+fn arithmetic(lowered: &Function, run: &Run, sources: Option<&SourceMap>) -> String {
+    let place = |span| sources.map_or(String::new(), |sources| sources.locate(span));
+    let mut text = format!("{}\n", aec_transform::arithmetic::arithmetic(lowered));
+    for factored in &run.factored {
+        for choice in &factored.choices {
+            text.push_str(&format!(
+                "factorise, {}: {}\n",
+                place(choice.span),
+                choice.reason()
+            ));
+        }
+        if let Some((before, after)) = &factored.arithmetic {
+            text.push_str(&format!("  before {before}\n  after  {after}\n"));
+        }
+        for &span in &factored.kept_exact {
+            text.push_str(&format!(
+                "factorise, {}: the square stays as it is written: {}\n",
+                place(span),
+                match run.exact {
+                    true => "--factorise=exact",
+                    false => "a root, logarithm, division or comparison wants its digits",
+                }
+            ));
+        }
+    }
+    text
 }
 
 /// Each step that runs a kernel, with why it is one.

@@ -2,10 +2,11 @@
 //! before it is differentiated.
 
 use crate::batch::{batch_function, batch_maps};
-use crate::binarize::binarize;
+use crate::factorise::Goal;
 use crate::guard::guard_selects;
 use crate::linearize::{Linear, identity_basis, linearize, verify_linear};
 use crate::loops::fission::fission;
+use crate::pipeline::Run;
 use crate::rebuild::{Results, rebuild, replace_body, splat, tidy};
 use crate::simplify::{Products, simplify};
 use crate::term::permute;
@@ -15,22 +16,33 @@ use aec_ir::{Function, Mode, Op, Value, inline};
 use aec_syntax::{Diagnostic, Span};
 use cranelift_entity::EntitySet;
 
-/// `f` without derivatives. Maps stay (their bodies are expanded too).
-pub fn expand_derivatives(f: &Function) -> Result<Function, Diagnostic> {
+/// `f` without derivatives. Maps stay (their bodies are expanded too). What is `in_map` is
+/// planned for one example, so that its products are not opened there: the sizes that decide
+/// are those of the batch.
+pub fn expand_derivatives(
+    f: &Function,
+    run: &mut Run,
+    in_map: bool,
+) -> Result<Function, Diagnostic> {
     rebuild(f, |out, data, operands| match &data.op {
         Op::Map { body, .. } => {
-            let body = expand_derivatives(body)?;
+            let body = expand_derivatives(body, run, true)?;
             Ok(Some(replace_body(out, f, data, operands, body)))
         }
         Op::Loop(looped) => {
-            let body = expand_derivatives(&looped.body)?;
+            let body = expand_derivatives(&looped.body, run, in_map)?;
             Ok(Some(replace_body(out, f, data, operands, body)))
         }
         Op::Derivative { mode, active, body } => {
-            let body = expand_derivatives(body)?;
+            let body = expand_derivatives(body, run, in_map)?;
             let body = batch_maps(&body)?;
             let body = simplify(&body, Products::Open);
-            let body = fission(&binarize(&body))?;
+            let goal = Goal {
+                active,
+                open: !in_map,
+                squares: true,
+            };
+            let body = fission(&run.factorise(&body, goal))?;
             let body = simplify(&body, Products::Keep);
             let body = guard_selects(&body);
             let expanded = differentiate(&body, *mode, active, data.span)?;

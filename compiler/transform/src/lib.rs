@@ -4,9 +4,10 @@
 //! TIR. Derivatives are made by linearizing and transposing, batching is a rule per op, and
 //! products of any shape are [`term::Term`]s.
 
+pub mod arithmetic;
 pub mod batch;
-pub mod binarize;
 pub mod derivative;
+pub mod factorise;
 pub mod guard;
 pub mod linearize;
 pub mod loops;
@@ -20,4 +21,4 @@ mod simplify_movement;
 pub mod term;
 pub mod transpose;
 
-pub use pipeline::{PassInfo, compile_time_passes, passes, run_pass};
+pub use pipeline::{PassInfo, Run, compile_time_passes, passes, run_pass};

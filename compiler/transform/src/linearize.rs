@@ -37,7 +37,7 @@ impl Linear {
 }
 
 /// The operands through which an instruction is differentiable.
-fn differentiable_operands(op: &Op, count: usize) -> std::ops::Range<usize> {
+pub fn differentiable_operands(op: &Op, count: usize) -> std::ops::Range<usize> {
     match op {
         Op::Constant(_) | Op::Dense(_) | Op::Iota { .. } => 0..0,
         Op::Compare(_) | Op::ArgReduce { .. } | Op::ArgSort | Op::Draw { .. } | Op::Stop => 0..0,

@@ -1,8 +1,8 @@
 //! The passes, as one readable list.
 
 use crate::batch::batch_maps;
-use crate::binarize::binarize;
 use crate::derivative::expand_derivatives;
+use crate::factorise::{Factored, Goal, factorise};
 use crate::loops::fission::fission;
 use crate::rebuild::tidy;
 use crate::simplify::{Products, drop_stops, simplify};
@@ -18,9 +18,31 @@ pub struct PassInfo {
     pub summary: &'static str,
 }
 
+/// What passes are told, and what they have to say.
+#[derive(Clone, Debug, Default)]
+pub struct Run {
+    /// Squares of sums stay as they are written (no R7): dearer derivatives, every digit.
+    pub exact: bool,
+    /// What each run of factorise did, in order.
+    pub factored: Vec<Factored>,
+}
+
+impl Run {
+    /// Factorises for a goal, within what the run allows, and notes what was done.
+    pub fn factorise(&mut self, f: &Function, goal: Goal<'_>) -> Function {
+        let goal = Goal {
+            squares: goal.squares && !self.exact,
+            ..goal
+        };
+        let (result, factored) = factorise(f, goal);
+        self.factored.push(factored);
+        result
+    }
+}
+
 struct Pass {
     info: PassInfo,
-    run: fn(&Function) -> Result<Function, Diagnostic>,
+    run: fn(&Function, &mut Run) -> Result<Function, Diagnostic>,
 }
 
 /// Order matters: inner derivatives are expanded inside their maps (for each example), an outer
@@ -32,49 +54,58 @@ const PASSES: &[Pass] = &[
             name: "derivatives",
             summary: "expand derivative regions, innermost first; each body is batched and simplified before",
         },
-        run: expand_derivatives,
+        run: |f, run| expand_derivatives(f, run, false),
     },
     Pass {
         info: PassInfo {
             name: "stops",
             summary: "drop stop, as nothing is differentiated any more",
         },
-        run: drop_stops,
+        run: |f, _| drop_stops(f),
     },
     Pass {
         info: PassInfo {
             name: "batch",
             summary: "turn map regions into ops over one more axis",
         },
-        run: batch_maps,
+        run: |f, _| batch_maps(f),
     },
     Pass {
         info: PassInfo {
             name: "simplify",
             summary: "small rules, common subexpressions, dead code; products are opened",
         },
-        run: |f| Ok(simplify(f, Products::Open)),
+        run: |f, _| Ok(simplify(f, Products::Open)),
     },
     Pass {
         info: PassInfo {
-            name: "binarize",
-            summary: "sums of products of many factors become products of two, in a cheap order",
+            name: "factorise",
+            summary: "sums of products become products of two, in the order that makes the whole cheapest",
         },
-        run: |f| Ok(binarize(f)),
+        run: |f, run| {
+            Ok(run.factorise(
+                f,
+                Goal {
+                    active: &[],
+                    open: true,
+                    squares: true,
+                },
+            ))
+        },
     },
     Pass {
         info: PassInfo {
             name: "fission",
             summary: "what need not be inside a loop leaves it: products of all rounds at once",
         },
-        run: fission,
+        run: |f, _| fission(f),
     },
     Pass {
         info: PassInfo {
             name: "clean",
             summary: "small rules, common subexpressions, dead code; products stay",
         },
-        run: |f| Ok(simplify(f, Products::Keep)),
+        run: |f, _| Ok(simplify(f, Products::Keep)),
     },
 ];
 
@@ -93,13 +124,13 @@ pub fn passes() -> &'static [PassInfo] {
 }
 
 /// Runs one pass by name; none if there is no such pass.
-pub fn run_pass(name: &str, f: &Function) -> Option<Result<Function, Diagnostic>> {
+pub fn run_pass(name: &str, f: &Function, run: &mut Run) -> Option<Result<Function, Diagnostic>> {
     let pass = PASSES.iter().find(|pass| pass.info.name == name)?;
-    Some(run_checked(pass, f))
+    Some(run_checked(pass, f, run))
 }
 
-fn run_checked(pass: &Pass, f: &Function) -> Result<Function, Diagnostic> {
-    let result = tidy((pass.run)(f)?);
+fn run_checked(pass: &Pass, f: &Function, run: &mut Run) -> Result<Function, Diagnostic> {
+    let result = tidy((pass.run)(f, run)?);
     if cfg!(debug_assertions)
         && let Err(error) = verify(&result)
     {
@@ -115,12 +146,13 @@ fn run_checked(pass: &Pass, f: &Function) -> Result<Function, Diagnostic> {
 /// most two factors. `observer` sees the function after each pass, with the pass's name.
 pub fn compile_time_passes(
     f: Function,
+    run: &mut Run,
     observer: &mut dyn FnMut(&str, &Function),
 ) -> Result<Function, Diagnostic> {
     batch_means_have_a_batch(&f, false)?;
     let mut f = f;
     for pass in PASSES {
-        f = run_checked(pass, &f)?;
+        f = run_checked(pass, &f, run)?;
         observer(pass.info.name, &f);
     }
     Ok(f)

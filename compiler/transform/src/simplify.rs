@@ -21,7 +21,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 /// Whether products are opened into the products that use them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Products {
-    /// Yes, where no sum is repeated: terms grow, [`crate::binarize`] orders them afterwards.
+    /// Yes, where no sum is repeated: terms grow, [`crate::factorise`] orders them afterwards.
     Open,
     /// No: only transposes, scales and repetitions are absorbed.
     Keep,

@@ -5,7 +5,7 @@ mod common;
 use aec_ir::generate::{Options, program};
 use aec_ir::{Op, Precision, interpret};
 use aec_runtime::Elem;
-use aec_transform::run_pass;
+use aec_transform::{Run, run_pass};
 use common::{close, compile, eval, tir};
 
 #[test]
@@ -18,7 +18,7 @@ fn random_programs_mean_the_same_batched() {
         };
         let program = program(seed, &options);
         let expected = eval(&program.function, &program.inputs);
-        let batched = run_pass("batch", &program.function)
+        let batched = run_pass("batch", &program.function, &mut Run::default())
             .expect("the pass exists")
             .unwrap_or_else(|error| panic!("{error:?}\n{}", program.function));
         for &inst in &batched.order {
@@ -140,7 +140,8 @@ fn a_batch_mean_without_a_batch_is_an_error() {
         }
         return %1
     }");
-    let error = aec_transform::compile_time_passes(f, &mut |_, _| {}).unwrap_err();
+    let error =
+        aec_transform::compile_time_passes(f, &mut Run::default(), &mut |_, _| {}).unwrap_err();
     assert_eq!(error.code, "E0502");
 }
 
@@ -168,7 +169,8 @@ fn a_derivative_of_one_example_does_not_reach_the_batch() {
         )
     };
     let f = tir(&text("%2: f64 = neg %1"));
-    let error = aec_transform::compile_time_passes(f, &mut |_, _| {}).unwrap_err();
+    let error =
+        aec_transform::compile_time_passes(f, &mut Run::default(), &mut |_, _| {}).unwrap_err();
     assert_eq!(error.code, "E0501");
     assert!(error.help[0].text.contains("stop(batch_mean(h))"));
     let f = compile(&tir(&text("%2: f64 = stop %1")));

@@ -217,7 +217,11 @@ fn forward_mode_goes_through_an_exit_and_reverse_mode_does_not() {
     assert_eq!(results[0].get_f64(0), 12.0);
     assert_eq!(results[1].get_f64(0), 8.0);
     let reverse = differentiated(&doubling(), Mode::Vjp, &[true, false]);
-    let error = aec_transform::compile_time_passes(reverse, &mut |_, _| {});
+    let error = aec_transform::compile_time_passes(
+        reverse,
+        &mut aec_transform::Run::default(),
+        &mut |_, _| {},
+    );
     let error = error.expect_err("no reverse mode");
     assert_eq!(error.code, "E0504");
 }

@@ -7,7 +7,7 @@ use aec_ir::generate::{Options, Program, program};
 use aec_ir::{Function, Mode, Op, Type, Value};
 use aec_runtime::{Data, Elem, Tensor};
 use aec_syntax::Span;
-use aec_transform::run_pass;
+use aec_transform::{Run, run_pass};
 use common::{Numbers, check_gradient_at, close, compile, differentiated, eval, floats};
 
 fn smooth(seed: u64, ops: usize, maps: bool) -> Program {
@@ -97,7 +97,7 @@ fn derivatives_for_each_example() {
                 };
                 inputs.push(input);
             }
-            let expanded = run_pass("derivatives", &f)
+            let expanded = run_pass("derivatives", &f, &mut Run::default())
                 .expect("the pass exists")
                 .unwrap_or_else(|error| panic!("{error:?}"));
             let expected = eval(&expanded, &inputs);

@@ -1,8 +1,10 @@
 //! File tests of passes: `tests/tir/*.tir` holds `# passes: …`, a function, a line `# ---`, and
-//! what must come out. `AEC_BLESS=1` rewrites what must come out.
+//! what must come out. `AEC_BLESS=1` rewrites what must come out. With a line `# count` the
+//! operations before and after stand below it.
 
 use aec_ir::parse;
-use aec_transform::run_pass;
+use aec_transform::arithmetic::arithmetic;
+use aec_transform::{Run, run_pass};
 use std::path::Path;
 
 fn run(text: &str) -> Result<String, String> {
@@ -16,13 +18,20 @@ fn run(text: &str) -> Result<String, String> {
     }
     let mut f = functions.remove(0);
     for pass in passes.split_whitespace() {
-        let result = run_pass(pass, &f).ok_or_else(|| format!("no pass `{pass}`"))?;
+        let result =
+            run_pass(pass, &f, &mut Run::default()).ok_or_else(|| format!("no pass `{pass}`"))?;
         f = match result {
             Ok(f) => f,
             Err(error) => return Ok(format!("error {}: {}\n", error.code, error.message)),
         };
     }
-    Ok(f.to_string())
+    let mut result = f.to_string();
+    if text.lines().any(|line| line == "# count") {
+        let before = parse(text).map_err(|error| error.to_string())?;
+        let (before, after) = (arithmetic(&before[0]).flops, arithmetic(&f).flops);
+        result.push_str(&format!("# {after} operations, {before} before\n"));
+    }
+    Ok(result)
 }
 
 #[test]

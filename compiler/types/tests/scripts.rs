@@ -57,7 +57,11 @@ impl Host for Bench {
         inputs: Vec<Arc<Tensor>>,
         span: Span,
     ) -> Result<Vec<Arc<Tensor>>> {
-        let function = aec_transform::compile_time_passes(function, &mut |_, _| {})?;
+        let function = aec_transform::compile_time_passes(
+            function,
+            &mut aec_transform::Run::default(),
+            &mut |_, _| {},
+        )?;
         let inputs: Vec<Tensor> = inputs.iter().map(|tensor| (**tensor).clone()).collect();
         match interpret(&function, &inputs, Precision::AsTyped) {
             Ok(results) => Ok(results.into_iter().map(Arc::new).collect()),

@@ -2,10 +2,10 @@
 //! regions around functions, finite differences.
 #![allow(dead_code)]
 
-use aec_ir::{Function, Mode, Op, Precision, Type, Value, interpret, parse};
+use aec_ir::{Binary, Function, Mode, Op, Precision, Type, Value, interpret, parse};
 use aec_runtime::{Elem, Tensor};
 use aec_syntax::Span;
-use aec_transform::compile_time_passes;
+use aec_transform::{Run, compile_time_passes};
 
 /// Parses one function.
 pub fn tir(text: &str) -> Function {
@@ -21,7 +21,8 @@ pub fn eval(f: &Function, inputs: &[Tensor]) -> Vec<Tensor> {
 
 /// All passes.
 pub fn compile(f: &Function) -> Function {
-    compile_time_passes(f.clone(), &mut |_, _| {}).unwrap_or_else(|error| panic!("{error:?}\n{f}"))
+    compile_time_passes(f.clone(), &mut Run::default(), &mut |_, _| {})
+        .unwrap_or_else(|error| panic!("{error:?}\n{f}"))
 }
 
 /// A function that differentiates `body`.
@@ -201,4 +202,99 @@ pub fn close(a: &Tensor, b: &Tensor, tolerance: f64, what: &str) {
             "{what}: entry {at}: {x} against {y}"
         );
     }
+}
+
+/// A program of contractions and sums over a few small tensors: `ops` ops, each on earlier
+/// values, the last few of them results. Sizes repeat, so that labels can be joined.
+pub fn random_products(seed: u64, ops: usize) -> (Function, Vec<Tensor>) {
+    let mut numbers = Numbers(seed.wrapping_mul(0x9e37_79b9).wrapping_add(17));
+    let mut below = |n: usize| (((numbers.next() + 1.0) / 2.0 * n as f64) as usize).min(n - 1);
+    let sizes = [2usize, 3, 4];
+    let mut f = Function::new("products");
+    let mut values: Vec<Value> = Vec::new();
+    for _ in 0..3 {
+        let rank = 1 + below(2);
+        let dims: Vec<usize> = (0..rank).map(|_| sizes[below(3)]).collect();
+        values.push(f.param(Type::new(Elem::F64, &dims), ""));
+    }
+    for _ in 0..ops {
+        let value = if below(4) == 0 {
+            let a = values[below(values.len())];
+            let same: Vec<Value> = values
+                .iter()
+                .copied()
+                .filter(|&v| f.dims(v) == f.dims(a))
+                .collect();
+            let b = same[below(same.len())];
+            let op = [Binary::Add, Binary::Sub][below(2)];
+            f.binary(op, a, b, Span::NONE)
+        } else {
+            let mut labels: Vec<usize> = Vec::new();
+            let mut factors = Vec::new();
+            let mut operands = Vec::new();
+            for _ in 0..1 + below(3) {
+                let operand = values[below(values.len())];
+                let mut own = aec_ir::Labels::new();
+                for &size in f.dims(operand) {
+                    let known: Vec<usize> =
+                        (0..labels.len()).filter(|&l| labels[l] == size).collect();
+                    let label = match !known.is_empty() && below(3) > 0 {
+                        true => known[below(known.len())],
+                        false => {
+                            labels.push(size);
+                            labels.len() - 1
+                        }
+                    };
+                    own.push(label as u8);
+                }
+                operands.push(operand);
+                factors.push(aec_ir::Factor {
+                    labels: own,
+                    power: 1 + u32::from(below(4) == 0),
+                });
+            }
+            let mut out = aec_ir::Labels::new();
+            for label in 0..labels.len() {
+                if out.len() < 3 && below(2) == 0 {
+                    out.push(label as u8);
+                }
+            }
+            let mut deltas = Vec::new();
+            if out.len() < 3 && below(4) == 0 {
+                let size = sizes[below(3)];
+                labels.push(size);
+                let new = (labels.len() - 1) as u8;
+                out.insert(0, new);
+                let other = (0..new).find(|&l| labels[l as usize] == size);
+                if let Some(other) = other
+                    && below(2) == 0
+                {
+                    deltas.push((other, new));
+                }
+            }
+            let dims: Vec<usize> = out.iter().map(|&l| labels[l as usize]).collect();
+            let contract = aec_ir::Contract {
+                factors,
+                deltas,
+                out,
+                coefficient: [1.0, 0.5, -1.0][below(3)],
+                sizes: labels,
+            };
+            let ty = Type::new(Elem::F64, &dims);
+            f.push1(Op::Contract(contract), &operands, ty, Span::NONE)
+        };
+        // What nothing restrains grows beyond all bounds.
+        let value = match below(3) {
+            0 => f.unary(aec_ir::Unary::Tanh, value, Span::NONE),
+            _ => value,
+        };
+        values.push(value);
+    }
+    f.results = values[values.len() - 3..].to_vec();
+    let inputs = f
+        .params
+        .iter()
+        .map(|&v| numbers.tensor(f.dims(v)))
+        .collect();
+    (f, inputs)
 }

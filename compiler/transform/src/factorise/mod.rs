@@ -1,0 +1,247 @@
+//! Factorise: the cheapest way to compute sums of products, shared between the terms of a whole
+//! function (AUTODIFF.md sections 2 to 5).
+//!
+//! A function becomes a graph ([`nodes`], [`import`]) in which equal products are one node and
+//! every product has two factors. Then products are opened, level by level ([`rules`]), put in
+//! another order ([`order`], [`twins`]), and the new plan stays if it makes the whole function
+//! cheaper ([`cost`]). Nothing here knows of layers or Jacobians.
+//!
+//! What comes out is what kernels are built from: products that sum have one factor, or two of
+//! power one without a label that one of them sums alone.
+
+mod canonical;
+mod cost;
+mod emit;
+mod import;
+mod nodes;
+mod order;
+mod report;
+mod rules;
+mod sensitive;
+mod twins;
+
+pub use report::{Choice, Factored};
+
+use crate::arithmetic::arithmetic;
+use crate::term::Term;
+use aec_ir::{Function, Op, Value};
+use cost::{Choices, below, cost_of, live};
+use cranelift_entity::{EntityRef, EntitySet, SecondaryMap};
+use import::{Program, active_values, import};
+use nodes::Kind;
+use rules::{Allowed, Used, open_level};
+
+/// Levels that are tried; no derivative of a sensible encoder has more.
+const MAX_LEVELS: usize = 12;
+/// Searches stop when they have tried so many splits, and what is left stays as it is.
+const MAX_TRIED: usize = 500_000;
+/// A plan that costs more than this part of the old one is not worth another order of summing.
+const WORTH: f64 = 0.999;
+/// The same for the part that only the product in question needs.
+const WORTH_HERE: f64 = 0.9;
+/// A new plan may by itself cost so many times what it saves: parts of it may be there already.
+const MAX_SHARED: f64 = 2.0;
+
+/// What a function is planned for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Goal<'a> {
+    /// For each param, whether a reverse pass will follow that differentiates by it; empty if
+    /// none will.
+    pub active: &'a [bool],
+    /// Whether products are opened. If not, each is only put in the best order.
+    pub open: bool,
+    /// Whether squares of sums may become products of Gram matrices.
+    pub squares: bool,
+}
+
+/// `f` with every sum of products in the order that makes the whole cheapest, and what was
+/// chosen.
+pub fn factorise(f: &Function, goal: Goal<'_>) -> (Function, Factored) {
+    let active = active_values(f, goal.active);
+    let mut program = import(f, &active);
+    let mut choices: Choices = SecondaryMap::new();
+    let mut factored = Factored::default();
+    if goal.open {
+        improve(f, goal, &mut program, &mut choices, &mut factored);
+    }
+    let mut result = emit::emit(f, &program, &choices);
+    // Bodies of loops are functions of their own; a gradient flows through all of one or none.
+    for inst in result.order.clone() {
+        if let Op::Loop(looped) = &mut result.insts[inst].op {
+            let active = vec![!goal.active.is_empty(); looped.body.params.len()];
+            let goal = Goal {
+                active: &active,
+                ..goal
+            };
+            let (body, inner) = factorise(&looped.body, goal);
+            *looped.body = body;
+            factored.choices.extend(inner.choices);
+            factored.kept_exact.extend(inner.kept_exact);
+        }
+    }
+    if !factored.choices.is_empty() {
+        let plain = emit::emit(f, &program, &SecondaryMap::new());
+        factored.arithmetic = Some((arithmetic(&plain), arithmetic(&result)));
+    }
+    factored.tried = program.tried;
+    (result, factored)
+}
+
+/// Tries every product that sums, users first, at every level; R12 decides.
+fn improve(
+    f: &Function,
+    goal: Goal<'_>,
+    program: &mut Program,
+    choices: &mut Choices,
+    factored: &mut Factored,
+) {
+    let sensitive = sensitive::sensitive_nodes(f, program);
+    let count = program.nodes.nodes.len();
+    let mut alive = live(f, program, choices);
+    let mut total = cost_of(&program.nodes, choices, &alive);
+    for index in (0..count).rev() {
+        let node = Value::new(index);
+        if !alive.contains(node) || program.tried > MAX_TRIED {
+            continue;
+        }
+        let Kind::Product(term) = &program.nodes.nodes[node].kind else {
+            continue;
+        };
+        let takes_diagonal = term.out.len() < term.factors[0].labels.len();
+        let has_parts = |f: &crate::term::TermFactor| {
+            !matches!(program.nodes.nodes[f.value].kind, Kind::Leaf(_))
+        };
+        if !(term.is_summed() || takes_diagonal) || !term.factors.iter().any(has_parts) {
+            continue;
+        }
+        let squares = goal.squares && !sensitive.contains(node);
+        if let Some(found) = best_level(f, program, choices, node, squares, total) {
+            factored.choices.push(Choice {
+                span: program.nodes.nodes[node].span,
+                levels: found.level,
+                gram: found.used.gram,
+                distributed: found.used.distributed,
+                before: total,
+                after: found.cost,
+            });
+            choices[node] = Some(found.view);
+            alive = live(f, program, choices);
+            total = found.cost;
+        } else if !squares && has_square(program, node) {
+            factored.kept_exact.push(program.nodes.nodes[node].span);
+        }
+    }
+}
+
+/// A cheaper way to compute a node.
+struct Found {
+    level: usize,
+    used: Used,
+    view: Term,
+    cost: f64,
+}
+
+fn best_level(
+    f: &Function,
+    program: &mut Program,
+    choices: &mut Choices,
+    node: Value,
+    squares: bool,
+    total: f64,
+) -> Option<Found> {
+    let data = program.nodes.nodes[node].clone();
+    let Kind::Product(term) = data.kind else {
+        return None;
+    };
+    // What would be saved if the node cost nothing.
+    choices[node] = Some(nodes::constant_view(&data.dims));
+    let gain = total - cost_of(&program.nodes, choices, &live(f, program, choices));
+    choices[node] = None;
+    if gain < (1.0 - WORTH) * total {
+        return None;
+    }
+    program.nodes.position = data.position;
+    let mut terms = vec![term];
+    let mut used = Used::default();
+    let mut best: Option<Found> = None;
+    for level in 1..=MAX_LEVELS {
+        let allowed = Allowed { squares };
+        match open_level(&program.nodes, &terms, allowed, &mut used) {
+            Some(opened) => terms = opened,
+            None => break,
+        }
+        let views: Option<Vec<Term>> = terms
+            .iter()
+            .map(|term| {
+                let mut builder = order::Builder {
+                    nodes: &mut program.nodes,
+                    elem: data.elem,
+                    span: data.span,
+                    tried: &mut program.tried,
+                    bound: MAX_SHARED * gain,
+                };
+                builder.build(term.clone())
+            })
+            .collect();
+        let Some(views) = views else { continue };
+        let view = program.nodes.sum(views, &data.dims, data.elem, data.span);
+        if view.factors.first().is_some_and(|f| f.value == node) {
+            continue;
+        }
+        choices[node] = Some(view.clone());
+        let cost = cost_of(&program.nodes, choices, &live(f, program, choices));
+        choices[node] = None;
+        let bar = match &best {
+            Some(best) => best.cost * WORTH,
+            None => (total * WORTH).min(total - (1.0 - WORTH_HERE) * gain),
+        };
+        if cost < bar && !leads_back(f, program, choices, node, &view) {
+            best = Some(Found {
+                level,
+                used,
+                view,
+                cost,
+            });
+        }
+        if program.tried > MAX_TRIED {
+            break;
+        }
+    }
+    best
+}
+
+/// Whether a square of a sum stands among the factors of a node.
+fn has_square(program: &Program, node: Value) -> bool {
+    let nodes = &program.nodes.nodes;
+    match &nodes[node].kind {
+        Kind::Product(term) => term.factors.iter().any(|factor| {
+            let is_sum = match &nodes[factor.value].kind {
+                Kind::Product(inner) => inner.is_summed(),
+                Kind::Leaf(_) | Kind::Sum(_) => false,
+            };
+            factor.power > 1 && is_sum
+        }),
+        Kind::Leaf(_) | Kind::Sum(_) => false,
+    }
+}
+
+/// Whether `view` needs `node` itself.
+fn leads_back(
+    f: &Function,
+    program: &Program,
+    choices: &Choices,
+    node: Value,
+    view: &Term,
+) -> bool {
+    let mut seen: EntitySet<Value> = EntitySet::new();
+    let mut stack: Vec<Value> = view.factors.iter().map(|f| f.value).collect();
+    while let Some(next) = stack.pop() {
+        if next == node {
+            return true;
+        }
+        if seen.insert(next) {
+            below(f, program, choices, next, &mut stack);
+        }
+    }
+    false
+}
