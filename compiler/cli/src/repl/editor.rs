@@ -186,11 +186,10 @@ impl ConditionalEventHandler for Closer {
     ) -> Option<Cmd> {
         let line = context.line()[..context.pos()].rsplit('\n').next()?;
         let begins = context.line().contains('\n') && line.chars().all(|c| c == ' ');
-        (begins && line.len() >= INDENT).then(|| {
-            Cmd::Replace(
-                Movement::BackwardChar(INDENT as RepeatCount),
-                Some(self.0.to_string()),
-            )
+        // A movement with a count would be repeated once only.
+        begins.then(|| {
+            let blanks = " ".repeat(line.len().saturating_sub(INDENT));
+            Cmd::Replace(Movement::BeginningOfLine, Some(format!("{blanks}{}", self.0)))
         })
     }
 }
