@@ -58,6 +58,18 @@ pub enum Command {
         #[arg(long, value_name = "T")]
         tolerance: Option<f64>,
     },
+    /// Write scripts in the one layout
+    Fmt {
+        /// Files and folders, or `-` for standard input to standard output
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+        /// Only name the files that have another layout; exit code 1 if there are any
+        #[arg(long)]
+        check: bool,
+        /// Only show what would change; exit code 1 if anything would
+        #[arg(long, conflicts_with = "check")]
+        diff: bool,
+    },
     /// Show what a script becomes at a stage
     Show {
         /// ast, tir, tir:PASS, tir:all, plan, kernels, lir, clif or asm

@@ -1,7 +1,7 @@
 //! The commands: each turns arguments into a session and gives an exit code.
 
 use crate::args::{ChildOptions, Cli, Command, RunOptions};
-use crate::{bench, repl, terminal};
+use crate::{bench, fmt, repl, terminal};
 use aec_driver::testing::{Invocation, Outcome as Ran, TestOptions, report_line, run_tests};
 use aec_driver::{Ended, Options, Session, has_errors, show};
 use aec_runtime::{Elem, interrupt};
@@ -43,6 +43,14 @@ pub fn run() -> u8 {
             slow,
             tolerance,
         } => test(paths, bless, slow, tolerance),
+        Command::Fmt { paths, check, diff } => {
+            let mode = match (check, diff) {
+                (true, _) => fmt::Mode::Check,
+                (false, true) => fmt::Mode::Diff,
+                (false, false) => fmt::Mode::Write,
+            };
+            fmt::run(&paths, mode)
+        }
         Command::Show {
             stage,
             file,

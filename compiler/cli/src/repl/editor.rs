@@ -189,7 +189,10 @@ impl ConditionalEventHandler for Closer {
         // A movement with a count would be repeated once only.
         begins.then(|| {
             let blanks = " ".repeat(line.len().saturating_sub(INDENT));
-            Cmd::Replace(Movement::BeginningOfLine, Some(format!("{blanks}{}", self.0)))
+            Cmd::Replace(
+                Movement::BeginningOfLine,
+                Some(format!("{blanks}{}", self.0)),
+            )
         })
     }
 }
