@@ -43,6 +43,12 @@ pub enum Command {
         /// `real` and `[n]` are f64
         #[arg(long)]
         f64: bool,
+        /// Print each message as a line of JSON on standard output (docs/tools.md)
+        #[arg(long)]
+        json: bool,
+        /// Print nothing, only give the exit code
+        #[arg(long, conflicts_with = "json")]
+        quiet: bool,
     },
     /// Run the tests in files and folders
     Test {
@@ -69,6 +75,11 @@ pub enum Command {
         /// Only show what would change; exit code 1 if anything would
         #[arg(long, conflicts_with = "check")]
         diff: bool,
+    },
+    /// Say what an error code means, with an example and its repair
+    Explain {
+        /// The code, such as E0301 [default: list all]
+        code: Option<String>,
     },
     /// Show what a script becomes at a stage
     Show {
