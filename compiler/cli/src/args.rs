@@ -43,6 +43,12 @@ pub enum Command {
         /// `real` and `[n]` are f64
         #[arg(long)]
         f64: bool,
+        /// Print each message as a line of JSON on standard output (docs/tools.md)
+        #[arg(long)]
+        json: bool,
+        /// Print nothing, only give the exit code
+        #[arg(long, conflicts_with = "json")]
+        quiet: bool,
     },
     /// Run the tests in files and folders
     Test {
@@ -57,6 +63,23 @@ pub enum Command {
         /// Relative tolerance of numbers in files that state none
         #[arg(long, value_name = "T")]
         tolerance: Option<f64>,
+    },
+    /// Write scripts in the one layout
+    Fmt {
+        /// Files and folders, or `-` for standard input to standard output
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+        /// Only name the files that have another layout; exit code 1 if there are any
+        #[arg(long)]
+        check: bool,
+        /// Only show what would change; exit code 1 if anything would
+        #[arg(long, conflicts_with = "check")]
+        diff: bool,
+    },
+    /// Say what an error code means, with an example and its repair
+    Explain {
+        /// The code, such as E0301 [default: list all]
+        code: Option<String>,
     },
     /// Show what a script becomes at a stage
     Show {

@@ -1,11 +1,11 @@
 //! The commands: each turns arguments into a session and gives an exit code.
 
 use crate::args::{ChildOptions, Cli, Command, Factorise, RunOptions};
-use crate::{bench, repl, terminal};
+use crate::{bench, fmt, repl, terminal};
 use aec_driver::testing::{Invocation, Outcome as Ran, TestOptions, report_line, run_tests};
 use aec_driver::{Ended, Options, Session, has_errors, show};
 use aec_runtime::{Elem, interrupt};
-use aec_syntax::{Style, render};
+use aec_syntax::{Style, codes, render, render_json};
 use clap::Parser;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -36,13 +36,27 @@ pub fn run() -> u8 {
             child,
             timings,
         } => run_file(&file, &options, &child, timings),
-        Command::Check { files, f64 } => check(&files, f64),
+        Command::Check {
+            files,
+            f64,
+            json,
+            quiet,
+        } => check(&files, f64, json, quiet),
         Command::Test {
             paths,
             bless,
             slow,
             tolerance,
         } => test(paths, bless, slow, tolerance),
+        Command::Fmt { paths, check, diff } => {
+            let mode = match (check, diff) {
+                (true, _) => fmt::Mode::Check,
+                (false, true) => fmt::Mode::Diff,
+                (false, false) => fmt::Mode::Write,
+            };
+            fmt::run(&paths, mode)
+        }
+        Command::Explain { code } => explain(code.as_deref()),
         Command::Show {
             stage,
             file,
@@ -175,7 +189,8 @@ fn run_blocks(session: &mut Session, name: &str, text: &str, report: &Path) -> u
     outcome.ended.exit_code()
 }
 
-fn check(files: &[PathBuf], f64: bool) -> u8 {
+/// Checks files: messages as text on standard error, or as JSON on standard output.
+fn check(files: &[PathBuf], f64: bool, json: bool, quiet: bool) -> u8 {
     let options = RunOptions {
         threads: None,
         seed: 0,
@@ -185,23 +200,50 @@ fn check(files: &[PathBuf], f64: bool) -> u8 {
     };
     let mut worst = 0;
     for file in files {
-        let code = match read(file) {
-            Ok(text) => match open(
+        let session = || {
+            open(
                 session_options(&options, Some(file), &[]),
                 Box::new(io::sink()),
-            ) {
-                Ok(mut session) => {
-                    let (_, diagnostics) = session.check(&file.display().to_string(), &text);
-                    terminal::report(&session, &diagnostics);
-                    u8::from(has_errors(&diagnostics))
-                }
-                Err(code) => code,
-            },
+            )
+        };
+        let code = match read(file).and_then(|text| Ok((text, session()?))) {
+            Ok((text, mut session)) => {
+                let (_, diagnostics) = session.check(&file.display().to_string(), &text);
+                let printed = if json {
+                    let sources = session.sources();
+                    let lines = diagnostics
+                        .iter()
+                        .map(|diagnostic| render_json(&sources.borrow(), diagnostic) + "\n");
+                    print(&lines.collect::<String>())
+                } else {
+                    if !quiet {
+                        terminal::report(&session, &diagnostics);
+                    }
+                    0
+                };
+                printed.max(u8::from(has_errors(&diagnostics)))
+            }
             Err(code) => code,
         };
         worst = worst.max(code);
     }
     worst
+}
+
+fn explain(code: Option<&str>) -> u8 {
+    let Some(code) = code else {
+        let list = codes::pages().map(|page| format!("{}  {}\n", page.code, page.title));
+        return print(&list.collect::<String>());
+    };
+    match codes::page(code) {
+        Some(page) => print(&page.plain()),
+        None => {
+            terminal::say(&format!(
+                "there is no error {code}; `aec explain` lists all"
+            ));
+            FAULT
+        }
+    }
 }
 
 fn test(paths: Vec<PathBuf>, bless: bool, slow: bool, tolerance: Option<f64>) -> u8 {

@@ -6,6 +6,7 @@
 mod args;
 mod bench;
 mod commands;
+mod fmt;
 mod repl;
 mod terminal;
 

@@ -206,3 +206,49 @@ fn the_example_of_the_readme_runs() {
     let png = fs::read(folder.0.join("digits.png")).expect("a picture");
     assert!(png.starts_with(b"\x89PNG"));
 }
+
+#[test]
+fn fmt_writes_checks_and_shows() {
+    let folder = Folder::new("fmt");
+    folder
+        .write("a.ae", "let a=1\n")
+        .write("b.ae", "let b = 2\n");
+    let check = folder.aec(&["fmt", "--check", "."]);
+    assert_eq!((check.code, &*check.out), (Some(1), "./a.ae\n"));
+    let diff = folder.aec(&["fmt", "--diff", "a.ae"]);
+    assert!(diff.out.contains("-let a=1\n+let a = 1\n"), "{diff:?}");
+    folder.aec(&["fmt", "."]).well();
+    let text = fs::read_to_string(folder.0.join("a.ae")).expect("the file is there");
+    assert_eq!(text, "let a = 1\n");
+    folder.aec(&["fmt", "--check", "."]).well();
+    let piped = folder.aec_with_input(&["fmt", "-"], "print  1\n").well();
+    assert_eq!(piped.out, "print 1\n");
+    folder.write("c.ae", "let c = (\n");
+    folder.aec(&["fmt", "c.ae"]).fails(1, &["E0111", "c.ae:1"]);
+    folder.aec(&["fmt", "none.ae"]).fails(2, &["none.ae"]);
+    let kept = fs::read_to_string(folder.0.join("c.ae")).expect("the file is there");
+    assert_eq!(kept, "let c = (\n");
+}
+
+/// The repository's scripts have the layout of `aec fmt`; tests of wrong programs keep theirs.
+#[test]
+fn the_repository_is_formatted() {
+    let folder = Folder::new("formatted");
+    let root = root();
+    let paths = [
+        "stdlib",
+        "examples",
+        "benches",
+        "tests/language",
+        "tests/rows",
+    ];
+    let paths = paths.map(|path| root.join(path).display().to_string());
+    let mut args = vec!["fmt", "--check"];
+    args.extend(paths.iter().map(String::as_str));
+    let run = folder.aec(&args);
+    assert_eq!(
+        (run.code, &*run.out),
+        (Some(0), ""),
+        "run `aec fmt` on these: {run:?}"
+    );
+}

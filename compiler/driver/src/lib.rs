@@ -7,6 +7,7 @@
 pub mod bench;
 pub mod checkpoint;
 pub mod compare;
+pub mod complete;
 mod effects;
 mod evaluate;
 pub mod exec;

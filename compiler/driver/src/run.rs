@@ -165,21 +165,22 @@ impl Session {
         (Outcome { ended, diagnostics }, results)
     }
 
-    /// One turn of the REPL; `None` if the input goes on. Errors leave the session usable.
-    pub fn turn(&mut self, number: usize, text: &str) -> Option<Outcome> {
+    /// One turn of the REPL: input that goes on is read as it stands, for its message. Errors
+    /// leave the session usable.
+    pub fn turn(&mut self, number: usize, text: &str) -> Outcome {
         let file = self
             .sources()
             .borrow_mut()
             .add(&format!("<{number}>"), text);
         let (script, mut diagnostics) = match parse_repl(file, text) {
-            ReplInput::Incomplete => return None,
+            ReplInput::Incomplete => parse_script(file, text),
             ReplInput::Complete(script, diagnostics) => (script, diagnostics),
         };
         if has_errors(&diagnostics) {
-            return Some(Outcome {
+            return Outcome {
                 ended: Ended::Failed,
                 diagnostics,
-            });
+            };
         }
         self.world.forget_stop();
         self.elaborator.set_interactive(true);
@@ -200,7 +201,7 @@ impl Session {
             Ok(())
         });
         let ended = self.ended(result.err(), &mut diagnostics);
-        Some(Outcome { ended, diagnostics })
+        Outcome { ended, diagnostics }
     }
 }
 

@@ -155,8 +155,8 @@ pub fn run_tests(
 }
 
 /// All `.ae` files of the paths, sorted, each once. Folders whose name starts with a dot or is
-/// `target` are left out.
-fn collect(paths: &[PathBuf]) -> Result<Vec<TestFile>, String> {
+/// `target` are left out. Errors are about paths that cannot be read.
+pub fn scripts(paths: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
     let mut found = BTreeSet::new();
     for path in paths {
         let meta = fs::metadata(path)
@@ -168,8 +168,12 @@ fn collect(paths: &[PathBuf]) -> Result<Vec<TestFile>, String> {
             found.insert(path.clone());
         }
     }
+    Ok(found.into_iter().collect())
+}
+
+fn collect(paths: &[PathBuf]) -> Result<Vec<TestFile>, String> {
     let mut files = Vec::new();
-    for path in found {
+    for path in scripts(paths)? {
         let text = fs::read_to_string(&path)
             .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
         files.push(TestFile {

@@ -6,6 +6,8 @@ use crate::diagnostic::Diagnostic;
 use crate::span::Span;
 use crate::token::Token;
 
+mod slips;
+
 /// The message for an error at token `at` of the call (its length: at the end). `None` where
 /// the lexer has already reported that place.
 pub fn syntax_error(ctx: &Ctx<'_>, at: usize, expected: &[String]) -> Option<Diagnostic> {
@@ -33,6 +35,7 @@ pub fn syntax_error(ctx: &Ctx<'_>, at: usize, expected: &[String]) -> Option<Dia
             .or_else(|| chained_comparison(&site))
             .or_else(|| number_shape(&site))
             .or_else(|| tick(&site))
+            .or_else(|| slips::explain(&site))
             .or_else(|| other_language(&site))
             .unwrap_or_else(|| general(&site)),
     )
@@ -186,6 +189,18 @@ fn unclosed(site: &Site<'_, '_>) -> Option<Diagnostic> {
         open = suspicious_brace(site.ctx).unwrap_or(open);
     }
     let (o, c) = (opener.spelling()?, closer.spelling()?);
+    if site.ctx.text[site.span.end as usize..].starts_with(';') && closer != Token::RBrace {
+        let end = site.span.end as usize;
+        let semicolon = site.ctx.span(end, end + 1);
+        return Some(
+            Diagnostic::error(
+                "E0110",
+                semicolon,
+                "what stands in brackets is separated by commas",
+            )
+            .help_edit("write `,`", semicolon, ","),
+        );
+    }
     let found = match site.found {
         Some(token) if is_closer(token) => format!(", found {}", token.describe()),
         _ => String::new(),
@@ -197,7 +212,12 @@ fn unclosed(site: &Site<'_, '_>) -> Option<Diagnostic> {
             format!("expected `{c}` to close the `{o}` here{found}"),
         )
         .here(format!("`{c}` expected"))
-        .label(site.token_span(open), "opened here"),
+        .label(site.token_span(open), "opened here")
+        .help_edit(
+            format!("write `{c}` here"),
+            site.span,
+            if closer == Token::RBrace { "\n}" } else { c },
+        ),
     )
 }
 
@@ -242,7 +262,8 @@ fn stray_closer(site: &Site<'_, '_>) -> Option<Diagnostic> {
     let (c, o) = (token.spelling()?, opener_of(token).spelling()?);
     Some(
         Diagnostic::error("E0112", site.span, format!("this `{c}` closes nothing"))
-            .note(format!("no `{o}` is open here")),
+            .note(format!("no `{o}` is open here"))
+            .help_edit("leave it out", site.span, ""),
     )
 }
 
@@ -279,7 +300,11 @@ fn reserved_name(site: &Site<'_, '_>) -> Option<Diagnostic> {
             site.span,
             format!("`{word}` is a word of the language and cannot be a name"),
         )
-        .help(format!("choose another name, for example `{word}_`")),
+        .help_edit(
+            format!("choose another name, for example `{word}_`"),
+            site.span,
+            format!("{word}_"),
+        ),
     )
 }
 
@@ -346,7 +371,11 @@ fn chained_comparison(site: &Site<'_, '_>) -> Option<Diagnostic> {
     Some(
         Diagnostic::error("E0115", site.span, "comparisons do not chain")
             .label(site.token_span(first), "the first comparison")
-            .help(format!("write `… {one} {middle} and {middle} {second} …`")),
+            .help_edit(
+                format!("write `… {one} {middle} and {middle} {second} …`"),
+                site.span,
+                format!("and {middle} {second}"),
+            ),
     )
 }
 
@@ -432,7 +461,11 @@ fn number_shape(site: &Site<'_, '_>) -> Option<Diagnostic> {
                 site.token_span(before).to(site.span),
                 format!("`{number}{name}` is neither a number nor a name"),
             )
-            .help(format!("a product is written `{number} * {name}`")),
+            .help_edit(
+                format!("a product is written `{number} * {name}`"),
+                site.token_span(before).to(site.span),
+                format!("{number} * {name}"),
+            ),
         );
     }
     None
@@ -450,54 +483,91 @@ fn tick(site: &Site<'_, '_>) -> Option<Diagnostic> {
     })
 }
 
-/// The first word of a statement as other languages write it, and what is written here.
-const ELSEWHERE: [(&str, &str); 19] = [
-    ("def", "a function is `fn f(x) = …`"),
-    ("function", "a function is `fn f(x) = …`"),
-    ("func", "a function is `fn f(x) = …`"),
-    ("lambda", "a lambda is `fn x -> …`"),
-    ("return", "the last expression of a block is its value"),
-    ("var", "a value is named with `let`"),
-    ("const", "a value is named with `let`"),
-    ("mut", "a script's `let` may be rebound with `x = …`"),
-    ("import", "a module is taken with `use`"),
-    ("from", "a module is taken with `use`"),
-    ("class", "a `model` holds params and members"),
-    ("struct", "a record is `(a = 1, b = 2)`"),
-    ("elif", "write `else if`"),
-    ("elseif", "write `else if`"),
+/// Words of other languages, what is written here, and what the word is replaced by where that
+/// is all.
+const ELSEWHERE: [(&str, &str, Option<&str>); 24] = [
+    ("def", "a function is `fn f(x) = …`", Some("fn ")),
+    ("function", "a function is `fn f(x) = …`", Some("fn ")),
+    ("func", "a function is `fn f(x) = …`", Some("fn ")),
+    (
+        "return",
+        "the last expression of a block is its value",
+        Some(""),
+    ),
+    ("var", "a value is named with `let`", Some("let ")),
+    ("const", "a value is named with `let`", Some("let ")),
+    (
+        "mut",
+        "a script's `let` may be rebound with `x = …`",
+        Some(""),
+    ),
+    ("import", "a module is taken with `use`", Some("use ")),
+    ("include", "a module is taken with `use`", Some("use ")),
+    (
+        "class",
+        "a `model` holds params and members",
+        Some("model "),
+    ),
+    ("struct", "a record is `(a = 1, b = 2)`", None),
+    ("elif", "write `else if`", Some("else if ")),
+    ("elseif", "write `else if`", Some("else if ")),
+    ("is", "`==` compares", Some("== ")),
     (
         "while",
         "a script has `for`; in functions `while(f, s0, until = c, max = n)`",
+        None,
     ),
-    ("match", "choices are made with `if … then … else`"),
-    ("pub", "everything in a file can be used from outside"),
-    ("assertEq", "write `assert a == b`"),
-    ("end", "blocks are written in braces"),
+    ("match", "choices are made with `if … then … else`", None),
+    ("switch", "choices are made with `if … then … else`", None),
+    ("del", "names stay until the script ends", None),
+    ("try", "an error ends the script", None),
+    (
+        "pub",
+        "everything in a file can be used from outside",
+        Some(""),
+    ),
+    (
+        "public",
+        "everything in a file can be used from outside",
+        Some(""),
+    ),
+    ("async", "statements run in order", Some("")),
+    ("assertEq", "write `assert a == b`", None),
+    ("end", "blocks are written in braces", None),
 ];
 
 fn other_language(site: &Site<'_, '_>) -> Option<Diagnostic> {
     let start = site.same_level().last().unwrap_or(site.at);
     let candidates = [Some(start), site.at.checked_sub(1), Some(site.at)];
-    let (index, word, advice) =
+    let (index, &(word, advice, new)) =
         candidates
             .into_iter()
             .flatten()
             .find_map(|i| match site.token(i) {
                 Some(Token::Ident(name)) => ELSEWHERE
                     .iter()
-                    .find(|(word, _)| **word == **name)
-                    .map(|&(word, advice)| (i, word, advice)),
+                    .find(|(word, _, _)| **word == **name)
+                    .map(|row| (i, row)),
                 _ => None,
             })?;
-    Some(
-        Diagnostic::error(
-            "E0110",
-            site.token_span(index),
-            format!("`{word}` is not a word of this language"),
-        )
-        .help(advice),
-    )
+    let span = site.token_span(index);
+    let error = Diagnostic::error(
+        "E0110",
+        span,
+        format!("`{word}` is not a word of this language"),
+    );
+    let next = site.token_span(index + 1);
+    Some(match new.filter(|_| next.start > span.end) {
+        // Together with the blank behind it.
+        Some(new) => {
+            let whole = Span {
+                end: next.start,
+                ..span
+            };
+            error.help_edit(advice, whole, new)
+        }
+        None => error.help(advice),
+    })
 }
 
 /// What a terminal is called in "expected …".

@@ -176,13 +176,26 @@ fn tokenize(file: FileId, text: &str, range: Range<usize>, lexed: &mut Lexed) ->
                     None => Token::Tick,
                 }
             }
-            Ok(Token::Foreign) => foreign(file, &text[start..end], start, diagnostics),
+            Ok(Token::Foreign) => foreign(file, text, start..end, raw.last(), diagnostics),
             Ok(Token::Ident(name)) => contextual(name, &text[end..range.end], newlines > 0),
             // `on = data` names an argument; everywhere else `on` belongs to `train`.
             Ok(Token::On) if Token::lexer(&text[end..range.end]).next() == Some(Ok(Token::Eq)) => {
                 Token::Ident("on".into())
             }
             Ok(token) => token,
+            Err(()) if quoted(text, start, end, range.end).is_some() => {
+                let close = quoted(text, start, end, range.end).unwrap_or(end);
+                let length = text[close..].chars().next().map_or(1, char::len_utf8);
+                let body = &text[end..close];
+                lexer.bump(close + length - end);
+                end = close + length;
+                let span = Span::new(file, start, end);
+                diagnostics.push(
+                    Diagnostic::error("E0101", span, "strings are written with double quotes")
+                        .help_edit(format!("write `\"{body}\"`"), span, format!("\"{body}\"")),
+                );
+                Token::Str(Rc::new([RawPart::Text(body.into())]))
+            }
             Err(()) => {
                 let bad = unreadable(file, text, start, end, raw.last(), diagnostics);
                 match (bad, raw.last_mut()) {
@@ -249,8 +262,15 @@ fn contextual(name: Name, rest: &str, line_start: bool) -> Token {
 }
 
 /// Reports an operator of another language and gives the token it stands for here.
-fn foreign(file: FileId, text: &str, start: usize, out: &mut Vec<Diagnostic>) -> Token {
-    let (token, ours) = match text {
+fn foreign(
+    file: FileId,
+    text: &str,
+    range: Range<usize>,
+    left: Option<&Raw>,
+    out: &mut Vec<Diagnostic>,
+) -> Token {
+    let operator = &text[range.clone()];
+    let (token, ours) = match operator {
         "&&" => (Token::And, "and"),
         "||" => (Token::Or, "or"),
         "!" => (Token::Not, "not"),
@@ -258,20 +278,100 @@ fn foreign(file: FileId, text: &str, start: usize, out: &mut Vec<Diagnostic>) ->
         "=>" => (Token::Arrow, "->"),
         ":=" => (Token::Eq, "="),
         "===" => (Token::EqEq, "=="),
-        "!==" => (Token::Ne, "!="),
+        "!==" | "<>" => (Token::Ne, "!="),
         _ => (Token::Bad, ""),
     };
-    let span = Span::new(file, start, start + text.len());
-    let error = Diagnostic::error("E0106", span, format!("there is no operator `{text}`"));
-    out.push(match text {
-        "%" => error.help("the remainder of ints is `mod(a, b)`"),
-        "+=" | "-=" | "*=" | "/=" => error.help(format!("write `x = x {} …`", &text[..1])),
-        "&" | "|" => error.help("write `and`, `or`; `|>` pipes a value into a call"),
-        "++" => error.help("lists and strings are joined with `+`"),
+    let span = Span::new(file, range.start, range.end);
+    let error = Diagnostic::error("E0106", span, format!("there is no operator `{operator}`"));
+    let name = match left {
+        Some(Raw {
+            token: Token::Ident(name),
+            ..
+        }) => Some(name),
+        _ => None,
+    };
+    let after = text[range.end..]
+        .split(['\n', ';', '}', '#'])
+        .next()
+        .unwrap_or("")
+        .trim();
+    out.push(match (operator, name) {
+        ("%", _) => remainder(error, text, file, left, after),
+        ("+=" | "-=" | "*=" | "/=", Some(name)) => {
+            let sign = &operator[..1];
+            let help = format!("write `{name} = {name} {sign} …`");
+            // `x -= a + b` would have to become `x - (a + b)`.
+            let plain = sign == "+" || !after.contains(['+', '-']);
+            match plain {
+                true => error.help_edit(help, span, format!("= {name} {sign}")),
+                false => error.help(help),
+            }
+        }
+        ("+=" | "-=" | "*=" | "/=", None) => {
+            error.help(format!("write `x = x {} …`", &operator[..1]))
+        }
+        ("++", Some(name)) if after.is_empty() => {
+            let help = format!("write `{name} = {name} + 1`");
+            error.help_edit(help, span, format!(" = {name} + 1"))
+        }
+        ("++", _) => error.help("lists and strings are joined with `+`"),
+        ("&" | "|", _) => error.help("write `and`, `or`; `|>` pipes a value into a call"),
         _ if token == Token::Bad => error,
+        ("!", _) => error.help_edit(format!("write `{ours}`"), span, "not "),
         _ => error.help_edit(format!("write `{ours}`"), span, ours),
     });
     token
+}
+
+/// `i % 2`, `"%d" % x`.
+fn remainder(
+    error: Diagnostic,
+    text: &str,
+    file: FileId,
+    left: Option<&Raw>,
+    after: &str,
+) -> Diagnostic {
+    let help = "the remainder of ints is `mod(a, b)`";
+    let word =
+        |text: &str| !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || c == '_');
+    match left {
+        Some(Raw {
+            token: Token::Str(_),
+            ..
+        }) => error.help("a string holds its values in braces: `\"{n} examples\"`"),
+        Some(left) => {
+            let start = left.start;
+            let right: String = after
+                .chars()
+                .take_while(|c| c.is_alphanumeric() || *c == '_')
+                .collect();
+            let alone = text[..start].trim_end().ends_with(['=', '(', ','])
+                || text[..start].ends_with("print ");
+            if !word(&text[start..left.end]) || !word(&right) || !alone {
+                return error.help(help);
+            }
+            let end = error.span().end as usize;
+            let gap = text[end..].len() - text[end..].trim_start().len();
+            let new = format!("mod({}, {right})", &text[start..left.end]);
+            error.help_edit(
+                format!("the remainder of ints is `{new}`"),
+                Span::new(file, start, end + gap + right.len()),
+                new,
+            )
+        }
+        None => error.help(help),
+    }
+}
+
+/// Where a string in typographic quotes or backticks that begins at `start..end` has its last one.
+fn quoted(text: &str, start: usize, end: usize, limit: usize) -> Option<usize> {
+    let closers: &[char] = match text[start..end].chars().next()? {
+        '“' | '„' | '”' => &['“', '”'],
+        '`' => &['`'],
+        _ => return None,
+    };
+    let line = text[end..limit].split('\n').next()?;
+    line.find(closers).map(|at| end + at)
 }
 
 /// Reports what no token matches.

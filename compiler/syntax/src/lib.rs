@@ -10,6 +10,7 @@ pub mod codes;
 pub mod diagnostic;
 pub mod dump;
 mod explain;
+pub mod format;
 pub mod lexer;
 pub mod parser;
 pub mod render;

@@ -35,7 +35,11 @@ pub fn scan(
                 let end = line_end(bytes, at);
                 out.push(
                     Diagnostic::error("E0102", Span::new(file, start, end), "this string is not closed")
-                        .help("a string ends on its own line, with `\"`; a line break in it is written `\\n`"),
+                        .help_edit(
+                            "a string ends on its own line, with `\"`; a line break in it is written `\\n`",
+                            Span::new(file, end, end),
+                            "\"",
+                        ),
                 );
                 flush(&mut parts, &mut piece);
                 return Scanned { parts, end };

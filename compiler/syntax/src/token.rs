@@ -244,6 +244,7 @@ pub enum Token {
     #[token("&")]
     #[token("|")]
     #[token("++")]
+    #[token("<>")]
     Foreign,
 }
 

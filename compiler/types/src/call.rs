@@ -93,6 +93,7 @@ impl Elaborator {
     }
 
     fn call_closure(&mut self, closure: &Rc<Closure>, args: Args, span: Span) -> Result<Value> {
+        self.host.check_interrupt()?;
         match &closure.code {
             Code::Native(native) => {
                 if let Some((name, _)) = args.named.first() {

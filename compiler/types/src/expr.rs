@@ -64,7 +64,7 @@ impl Elaborator {
                 for (name, field) in fields {
                     if values.iter().any(|(other, _)| *other == name.name) {
                         return fail(
-                            "E0206",
+                            "E0127",
                             name.span,
                             format!("the field `{}` is given twice", name.name),
                         );

@@ -224,7 +224,7 @@ impl Elaborator {
                             stmt.span,
                             "`print` belongs to scripts, not to code that is compiled",
                         )
-                        .help("`debug(x)` gives x and prints it while compiled code runs"),
+                        .help("give the value as a result, and print it in the script"),
                     ));
                 }
                 let mut values = Vec::new();
