@@ -3,6 +3,7 @@
 
 pub mod gemm;
 pub mod interrupt;
+pub mod machine;
 pub mod philox;
 pub mod pool;
 pub mod read;
