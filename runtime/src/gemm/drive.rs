@@ -19,6 +19,21 @@ const A_CHUNK: usize = 3 << 17;
 /// Multiply-adds that are worth a thread: about 5 microseconds.
 const MADDS_PER_PART: usize = 200_000;
 
+/// Tiles that keep do so if so many row blocks of at least such a depth read what they kept.
+const KEEP_FROM_ROW_BLOCKS: usize = 3;
+const KEEP_FROM_DEPTH: usize = 16;
+
+/// How B gets to the tiles.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Supply {
+    /// They read it where it is.
+    InPlace,
+    /// The first row block reads it where it is and leaves a panel to the others.
+    Kept,
+    /// It is copied into a panel beforehand.
+    Packed,
+}
+
 /// What one tile call computes: `out = init + A B` for some rows and columns.
 pub(super) struct TileArgs<T> {
     pub k: usize,
@@ -30,6 +45,8 @@ pub(super) struct TileArgs<T> {
     pub b_row_stride: usize,
     /// Whether B may be read up to the tile's full width.
     pub b_padded: bool,
+    /// Where to write the rows of B as a padded panel; null not to. Only for tiles that keep.
+    pub keep: *mut T,
     /// Null for zeros; row stride as `init_row_stride`.
     pub init: *const T,
     pub init_row_stride: usize,
@@ -48,6 +65,8 @@ pub(super) trait Tiles {
     const COLS: usize;
     /// Whether a tile narrower than `COLS` can read B in place.
     const MASKS: bool;
+    /// Whether a tile can write B as a panel while it reads it.
+    const KEEPS: bool;
 
     /// Computes one tile.
     ///
@@ -116,6 +135,7 @@ pub(super) unsafe fn run<K: Tiles>(call: &GemmCall<K::T>, batch: &Batch, pool: &
                 b: call.b.ptr,
                 b_row_stride: call.b.row_stride,
                 b_padded: call.n == K::COLS,
+                keep: std::ptr::null_mut(),
                 init: if call.accumulate {
                     call.c
                 } else {
@@ -184,18 +204,33 @@ struct Plan<'a, K: Tiles> {
 unsafe impl<K: Tiles> Sync for Plan<'_, K> {}
 
 impl<K: Tiles> Plan<'_, K> {
-    /// Whether this B must be copied whatever the panel.
-    fn packs(&self) -> bool {
+    /// How a panel of B, so many columns wide, gets to the tiles of some row blocks.
+    fn supply(&self, width: usize, blocks: usize) -> Supply {
         let stride = self.call.b.row_stride * size_of::<K::T>();
-        self.call.b.col_stride != 1
-            || self.blocks.count >= PACK_FROM_ROW_BLOCKS
-            || (self.call.k >= 16 && self.blocks.count > 1 && stride.is_multiple_of(4096))
+        if self.call.b.col_stride != 1 || (width < K::COLS && !K::MASKS) {
+            Supply::Packed
+        } else if K::KEEPS && 2 * width > K::COLS {
+            if blocks >= KEEP_FROM_ROW_BLOCKS && self.call.k >= KEEP_FROM_DEPTH {
+                Supply::Kept
+            } else {
+                Supply::InPlace
+            }
+        } else if blocks >= PACK_FROM_ROW_BLOCKS
+            || (self.call.k >= 16 && blocks > 1 && stride.is_multiple_of(4096))
+        {
+            Supply::Packed
+        } else {
+            Supply::InPlace
+        }
     }
 
     /// How many parts to cut the row blocks and the panels into: the cut with the least work in
     /// the largest part, where packing the same panel twice counts.
     fn grid(&self, parts: usize, panels: usize) -> (usize, usize) {
-        let pack_rows = if self.packs() { 4 } else { 1 };
+        let pack_rows = match self.supply(K::COLS, self.blocks.count) {
+            Supply::Packed => 4,
+            Supply::Kept | Supply::InPlace => 1,
+        };
         let mut best = (usize::MAX, 1, 1);
         for by_rows in 1..=parts.min(self.blocks.count) {
             let by_cols = (parts / by_rows).min(panels);
@@ -229,7 +264,6 @@ impl<K: Tiles> Plan<'_, K> {
                 call.c.wrapping_add(product * self.batch.c_stride),
             )
         };
-        let packs_all = self.packs();
         let mut sink = call
             .epilogue
             .map(|epilogue| Sink::<K::T>::new(&epilogue, product));
@@ -256,7 +290,7 @@ impl<K: Tiles> Plan<'_, K> {
                 let depth = share(call.k, k_blocks, k_block);
                 let (first, last) = (k_block == 0, k_block + 1 == k_blocks);
                 let width = |panel: usize| K::COLS.min(call.n - panel * K::COLS);
-                let packs = |panel: usize| packs_all || (width(panel) < K::COLS && !K::MASKS);
+                let supply = |panel: usize| self.supply(width(panel), rows.len());
                 let b_at = |panel: usize| {
                     b.wrapping_add(
                         depth.start * call.b.row_stride + panel * K::COLS * call.b.col_stride,
@@ -264,9 +298,12 @@ impl<K: Tiles> Plan<'_, K> {
                 };
                 let panel_size = depth.len() * K::COLS;
                 let mut packed = PackBuffer::empty();
-                if packs(group.end - 1) {
+                if group.clone().any(|panel| supply(panel) != Supply::InPlace) {
                     packed = PackBuffer::take::<K::T>(0, group.len() * panel_size);
-                    for panel in group.clone().filter(|&panel| packs(panel)) {
+                    for panel in group
+                        .clone()
+                        .filter(|&panel| supply(panel) == Supply::Packed)
+                    {
                         let to = packed
                             .as_mut_ptr::<K::T>()
                             .wrapping_add((panel - group.start) * panel_size);
@@ -291,28 +328,26 @@ impl<K: Tiles> Plan<'_, K> {
                     chunk_start = chunk.end;
                     for panel in group.clone() {
                         let (col0, width) = (panel * K::COLS, width(panel));
-                        let (b_ptr, b_row_stride) = if packs(panel) {
-                            let at = (panel - group.start) * panel_size;
-                            (
-                                packed.as_mut_ptr::<K::T>().wrapping_add(at).cast_const(),
-                                K::COLS,
-                            )
-                        } else {
-                            (b_at(panel), call.b.row_stride)
-                        };
+                        let supply = supply(panel);
+                        let copy = packed
+                            .as_mut_ptr::<K::T>()
+                            .wrapping_add((panel - group.start) * panel_size);
                         for block in chunk.clone() {
                             let (row0, row1) =
                                 (self.blocks.start(block), self.blocks.start(block + 1));
                             let c_at = c.wrapping_add(row0 * call.c_row_stride + col0);
                             let a_at = row0 * call.a.row_stride + depth.start * call.a.col_stride;
+                            let keeps = supply == Supply::Kept && block == rows.start;
+                            let in_place = supply == Supply::InPlace || keeps;
                             let mut args = TileArgs {
                                 k: depth.len(),
                                 a: a.wrapping_add(a_at),
                                 a_row_stride: call.a.row_stride,
                                 a_col_stride: call.a.col_stride,
-                                b: b_ptr,
-                                b_row_stride,
-                                b_padded: width == K::COLS || packs(panel),
+                                b: if in_place { b_at(panel) } else { copy },
+                                b_row_stride: if in_place { call.b.row_stride } else { K::COLS },
+                                b_padded: width == K::COLS || !in_place,
+                                keep: if keeps { copy } else { std::ptr::null_mut() },
                                 init: std::ptr::null(),
                                 init_row_stride: call.c_row_stride,
                                 out: c_at,
