@@ -12,7 +12,9 @@ pub(super) const ROWS: usize = 14;
 
 /// Rows of B that a tile calls for ahead of the one it reads, when it is the first to read them:
 /// two hundred cycles, as long as L3 takes.
-const AHEAD: usize = 16;
+const B_AHEAD: usize = 16;
+/// Columns of A that a tile calls for ahead of the one it reads, when rows are adjacent.
+const A_AHEAD: usize = 8;
 
 /// One function per number of rows, from 1.
 macro_rules! per_rows {
@@ -132,7 +134,7 @@ macro_rules! tiles {
                 for (r, start) in starts.iter_mut().enumerate() {
                     *start = opaque(args.a.wrapping_add(r * args.a_row_stride));
                 }
-                let mut at = 0;
+                let mut at = 0usize;
                 let mut b = args.b;
                 let mut keep = args.keep;
                 let (a_step, b_step) = (args.a_col_stride, args.b_row_stride);
@@ -146,12 +148,20 @@ macro_rules! tiles {
                         };
                         if KEEP {
                             $store(keep.add(v * $lanes), line[v]);
-                            let ahead = b.wrapping_add(AHEAD * b_step + v * $lanes);
+                            let ahead = b.wrapping_add(B_AHEAD.wrapping_mul(b_step) + v * $lanes);
                             _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
                         }
                     }
                     if KEEP {
                         keep = keep.add(V * $lanes);
+                    }
+                    if A_BY_COLUMNS {
+                        // Every row of memory is another cache line, which no hardware foresees.
+                        let ahead = args
+                            .a
+                            .wrapping_add(at.wrapping_add(A_AHEAD.wrapping_mul(a_step)));
+                        _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
+                        _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(R - 1).cast());
                     }
                     for r in 0..R {
                         let from = if A_BY_COLUMNS {

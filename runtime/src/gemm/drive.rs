@@ -12,8 +12,8 @@ use crate::pool::Pool;
 
 /// k is cut into blocks of at most this, so that a packed panel stays in L2.
 const K_BLOCK: usize = 2048;
-/// Bytes of B that are kept in L2 while rows go by.
-const B_GROUP: usize = 1 << 20;
+/// Bytes of B's panels that are kept in L2 while rows go by.
+const B_GROUP: usize = 1 << 18;
 /// Bytes of A that are kept in L2 while panels go by.
 const A_CHUNK: usize = 3 << 17;
 /// Multiply-adds that are worth a thread: about 5 microseconds.

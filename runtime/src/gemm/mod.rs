@@ -6,12 +6,16 @@
 //! of threads. AVX-512 and AVX2 fuse each multiply-add and agree bit for bit; the portable tiles
 //! fuse only where the target does so in hardware.
 //!
-//! Order of work: groups of column panels of B that fill half of L2, within them chunks of rows
-//! of A that fill a fifth, within them panels, within them row blocks.
+//! Order of work: groups of column panels of B that fill an eighth of L2, within them chunks of
+//! rows of A that fill a fifth, within them panels, within them row blocks.
 //!
-//! Packing rule: A is never packed. B is read in place if its columns are adjacent, its row
-//! stride is not a multiple of 4 KiB (cache sets would collide) and fewer than
-//! [`PACK_FROM_ROW_BLOCKS`] row blocks use it; otherwise it is copied, panel by panel.
+//! Packing rule: A is never packed. B is copied panel by panel, through a transposition in
+//! registers, unless its columns are adjacent. If they are, AVX-512 tiles read B in place; if
+//! several row blocks need it, the first one writes the panel that the others read on its way,
+//! which costs it nothing but the wait for memory. (In place again and again, a large B misses
+//! the tables of pages and collides in cache sets where its row stride is a multiple of 4 KiB.)
+//! The other tiles copy beforehand if the stride is such, or if at least
+//! [`PACK_FROM_ROW_BLOCKS`] row blocks use B.
 
 #![allow(unsafe_code)]
 
@@ -33,7 +37,7 @@ pub const TILE_STRIDE: usize = 32;
 pub const TILE_ROWS: usize = 14;
 /// Number of entries of the epilogue's `args`; see [`Epilogue`].
 pub const EPILOGUE_ARGS: usize = 8;
-/// A row-major B is packed if at least so many row blocks read it.
+/// Tiles that cannot keep B have it packed if at least so many row blocks read it.
 pub const PACK_FROM_ROW_BLOCKS: usize = 37;
 
 /// The instruction sets that tiles exist for.
