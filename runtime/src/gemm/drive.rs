@@ -14,6 +14,11 @@ use crate::pool::Pool;
 const K_BLOCK: usize = 2048;
 /// Bytes of B's panels that are kept in L2 while rows go by.
 const B_GROUP: usize = 1 << 18;
+/// The same where an epilogue takes strips: a row block's tiles of all the panels.
+const B_STRIPS: usize = 1 << 19;
+/// An epilogue takes strips, row by row, if they have at least so many columns: what it loads and
+/// stores is then long enough for the processor to foresee.
+const STRIP_COLS: usize = 192;
 /// Bytes of A that are kept in L2 while panels go by.
 const A_CHUNK: usize = 3 << 17;
 /// Multiply-adds that are worth a thread: about 5 microseconds.
@@ -256,23 +261,20 @@ impl<K: Tiles> Plan<'_, K> {
     ) {
         let call = self.call;
         let k_blocks = call.k.div_ceil(K_BLOCK).max(1);
-        // SAFETY: products lie inside the caller's matrices.
-        let (a, b, c) = unsafe {
-            (
-                call.a.ptr.add(product * self.batch.a_stride),
-                call.b.ptr.add(product * self.batch.b_stride),
-                call.c.wrapping_add(product * self.batch.c_stride),
-            )
-        };
         let mut sink = call
             .epilogue
             .map(|epilogue| Sink::<K::T>::new(&epilogue, product));
         let keeps_partial = k_blocks > 1 && sink.is_some();
         let depth_most = call.k.div_ceil(k_blocks).max(1);
+        let panel_bytes = depth_most * K::COLS * size_of::<K::T>();
+        let strip_panels = (B_STRIPS / panel_bytes).min(cols.len());
+        let strips = sink.is_some() && !keeps_partial && strip_panels * K::COLS >= STRIP_COLS;
         let group_most = if keeps_partial {
             1
+        } else if strips {
+            cols.len().div_ceil(cols.len().div_ceil(strip_panels))
         } else {
-            (B_GROUP / (depth_most * K::COLS * size_of::<K::T>())).max(1)
+            (B_GROUP / panel_bytes).max(1)
         };
         let chunk_most =
             (A_CHUNK / (depth_most * (self.blocks.rows + 1) * size_of::<K::T>())).max(1);
@@ -281,112 +283,230 @@ impl<K: Tiles> Plan<'_, K> {
         if keeps_partial {
             partial =
                 PackBuffer::take::<K::T>(1, (self.blocks.start(rows.end) - first_row) * K::COLS);
+        } else if strips {
+            partial = PackBuffer::take::<K::T>(1, K::ROWS * group_most * K::COLS);
         }
+        let scratch = partial.as_mut_ptr::<K::T>();
         let mut group_start = cols.start;
         while group_start < cols.end {
-            let group = group_start..cols.end.min(group_start + group_most);
-            group_start = group.end;
+            let panels = group_start..cols.end.min(group_start + group_most);
+            group_start = panels.end;
             for k_block in 0..k_blocks {
-                let depth = share(call.k, k_blocks, k_block);
-                let (first, last) = (k_block == 0, k_block + 1 == k_blocks);
-                let width = |panel: usize| K::COLS.min(call.n - panel * K::COLS);
-                let supply = |panel: usize| self.supply(width(panel), rows.len());
-                let b_at = |panel: usize| {
-                    b.wrapping_add(
-                        depth.start * call.b.row_stride + panel * K::COLS * call.b.col_stride,
+                // SAFETY: products lie inside the caller's matrices.
+                let mut group = unsafe {
+                    Group::new(
+                        self,
+                        product,
+                        rows.clone(),
+                        panels.clone(),
+                        share(call.k, k_blocks, k_block),
                     )
                 };
-                let panel_size = depth.len() * K::COLS;
-                let mut packed = PackBuffer::empty();
-                if group.clone().any(|panel| supply(panel) != Supply::InPlace) {
-                    packed = PackBuffer::take::<K::T>(0, group.len() * panel_size);
-                    for panel in group
-                        .clone()
-                        .filter(|&panel| supply(panel) == Supply::Packed)
-                    {
-                        let to = packed
-                            .as_mut_ptr::<K::T>()
-                            .wrapping_add((panel - group.start) * panel_size);
-                        let strides = (call.b.row_stride, call.b.col_stride);
-                        // SAFETY: the buffer has just been made that large, and the panel is
-                        // inside B.
-                        unsafe {
-                            K::pack(
-                                to,
-                                b_at(panel),
-                                strides.0,
-                                strides.1,
-                                depth.len(),
-                                width(panel),
-                            )
-                        };
+                let (first, last) = (k_block == 0, k_block + 1 == k_blocks);
+                if strips && let Some(sink) = &mut sink {
+                    let stride = panels.len() * K::COLS;
+                    for block in rows.clone() {
+                        for panel in panels.clone() {
+                            let out = scratch.wrapping_add((panel - panels.start) * K::COLS);
+                            let init = if call.accumulate {
+                                group.c_at(panel, block).cast_const()
+                            } else {
+                                std::ptr::null()
+                            };
+                            // SAFETY: the strip has a row for each row of a block.
+                            unsafe {
+                                group.tile(panel, block, (init, call.c_row_stride), (out, stride))
+                            };
+                        }
+                        // SAFETY: the caller vouches for the epilogue.
+                        unsafe { sink.take_strip(scratch, stride, self.rows(block), group.cols()) };
                     }
+                    group.packed.give_back(0);
+                    continue;
                 }
                 let mut chunk_start = rows.start;
                 while chunk_start < rows.end {
                     let chunk = chunk_start..rows.end.min(chunk_start + chunk_most);
                     chunk_start = chunk.end;
-                    for panel in group.clone() {
-                        let (col0, width) = (panel * K::COLS, width(panel));
-                        let supply = supply(panel);
-                        let copy = packed
-                            .as_mut_ptr::<K::T>()
-                            .wrapping_add((panel - group.start) * panel_size);
+                    for panel in panels.clone() {
                         for block in chunk.clone() {
-                            let (row0, row1) =
-                                (self.blocks.start(block), self.blocks.start(block + 1));
-                            let c_at = c.wrapping_add(row0 * call.c_row_stride + col0);
-                            let a_at = row0 * call.a.row_stride + depth.start * call.a.col_stride;
-                            let keeps = supply == Supply::Kept && block == rows.start;
-                            let in_place = supply == Supply::InPlace || keeps;
-                            let mut args = TileArgs {
-                                k: depth.len(),
-                                a: a.wrapping_add(a_at),
-                                a_row_stride: call.a.row_stride,
-                                a_col_stride: call.a.col_stride,
-                                b: if in_place { b_at(panel) } else { copy },
-                                b_row_stride: if in_place { call.b.row_stride } else { K::COLS },
-                                b_padded: width == K::COLS || !in_place,
-                                keep: if keeps { copy } else { std::ptr::null_mut() },
-                                init: std::ptr::null(),
-                                init_row_stride: call.c_row_stride,
-                                out: c_at,
-                                out_row_stride: call.c_row_stride,
-                                cols: width,
-                            };
-                            if !first || call.accumulate {
-                                args.init = c_at;
-                            }
-                            if let Some(sink) = &mut sink {
-                                let rest = partial
-                                    .as_mut_ptr::<K::T>()
-                                    .wrapping_add((row0 - first_row) * K::COLS);
-                                if !first {
-                                    args.init = rest;
-                                    args.init_row_stride = K::COLS;
-                                }
-                                if last {
-                                    args.out = sink.tile();
-                                    args.out_row_stride = TILE_STRIDE;
+                            let in_c = (group.c_at(panel, block), call.c_row_stride);
+                            let Some(sink) = &mut sink else {
+                                let init = if !first || call.accumulate {
+                                    in_c.0.cast_const()
                                 } else {
-                                    args.out = rest;
-                                    args.out_row_stride = K::COLS;
-                                }
-                            }
-                            // SAFETY: rows and columns are inside A, B and C; packed panels are
-                            // padded; the partial sums have a row per row of this part.
-                            unsafe { K::tile(row1 - row0, &args) };
-                            if last && let Some(sink) = &mut sink {
+                                    std::ptr::null()
+                                };
+                                // SAFETY: the tile is inside C.
+                                unsafe { group.tile(panel, block, (init, in_c.1), in_c) };
+                                continue;
+                            };
+                            let rest = scratch
+                                .wrapping_add((self.blocks.start(block) - first_row) * K::COLS);
+                            let init = if !first {
+                                (rest.cast_const(), K::COLS)
+                            } else if call.accumulate {
+                                (in_c.0.cast_const(), in_c.1)
+                            } else {
+                                (std::ptr::null(), 0)
+                            };
+                            let out = if last {
+                                (sink.tile(), TILE_STRIDE)
+                            } else {
+                                (rest, K::COLS)
+                            };
+                            // SAFETY: the partial sums have a row per row of this part.
+                            unsafe { group.tile(panel, block, init, out) };
+                            if last {
+                                let cols = group.cols_of(panel);
+                                let tile = sink.tile();
                                 // SAFETY: the caller vouches for the epilogue.
-                                unsafe { sink.call(row0..row1, col0..col0 + width, block) };
+                                unsafe { sink.take(tile, self.rows(block), cols) };
                             }
                         }
                     }
                 }
-                packed.give_back(0);
+                group.packed.give_back(0);
             }
         }
         partial.give_back(1);
+    }
+
+    /// The rows of a block.
+    fn rows(&self, block: usize) -> std::ops::Range<usize> {
+        self.blocks.start(block)..self.blocks.start(block + 1)
+    }
+}
+
+/// A group of panels of B, down a k block, for some row blocks of a product.
+struct Group<'a, K: Tiles> {
+    plan: &'a Plan<'a, K>,
+    rows: std::ops::Range<usize>,
+    panels: std::ops::Range<usize>,
+    depth: std::ops::Range<usize>,
+    a: *const K::T,
+    b: *const K::T,
+    c: *mut K::T,
+    /// A place for each panel that is not read in place.
+    packed: PackBuffer,
+}
+
+impl<'a, K: Tiles> Group<'a, K> {
+    /// Packs what is to be packed beforehand.
+    ///
+    /// # Safety
+    /// As [`run`].
+    unsafe fn new(
+        plan: &'a Plan<'a, K>,
+        product: usize,
+        rows: std::ops::Range<usize>,
+        panels: std::ops::Range<usize>,
+        depth: std::ops::Range<usize>,
+    ) -> Group<'a, K> {
+        let (call, batch) = (plan.call, plan.batch);
+        let mut group = Group {
+            plan,
+            rows,
+            panels: panels.clone(),
+            depth,
+            a: call.a.ptr.wrapping_add(product * batch.a_stride),
+            b: call.b.ptr.wrapping_add(product * batch.b_stride),
+            c: call.c.wrapping_add(product * batch.c_stride),
+            packed: PackBuffer::empty(),
+        };
+        if panels
+            .clone()
+            .any(|panel| group.supply(panel) != Supply::InPlace)
+        {
+            let panel_size = group.depth.len() * K::COLS;
+            group.packed = PackBuffer::take::<K::T>(0, panels.len() * panel_size);
+            for panel in panels {
+                if group.supply(panel) == Supply::Packed {
+                    // SAFETY: the buffer has just been made that large, and the panel is
+                    // inside B.
+                    unsafe {
+                        K::pack(
+                            group.copy_of(panel),
+                            group.b_at(panel),
+                            call.b.row_stride,
+                            call.b.col_stride,
+                            group.depth.len(),
+                            group.cols_of(panel).len(),
+                        )
+                    };
+                }
+            }
+        }
+        group
+    }
+
+    /// The columns of a panel.
+    fn cols_of(&self, panel: usize) -> std::ops::Range<usize> {
+        panel * K::COLS..self.plan.call.n.min((panel + 1) * K::COLS)
+    }
+
+    /// The columns of all panels.
+    fn cols(&self) -> std::ops::Range<usize> {
+        self.panels.start * K::COLS..self.plan.call.n.min(self.panels.end * K::COLS)
+    }
+
+    fn supply(&self, panel: usize) -> Supply {
+        self.plan.supply(self.cols_of(panel).len(), self.rows.len())
+    }
+
+    fn copy_of(&mut self, panel: usize) -> *mut K::T {
+        let at = (panel - self.panels.start) * self.depth.len() * K::COLS;
+        self.packed.as_mut_ptr::<K::T>().wrapping_add(at)
+    }
+
+    fn b_at(&self, panel: usize) -> *const K::T {
+        let b = &self.plan.call.b;
+        self.b
+            .wrapping_add(self.depth.start * b.row_stride + panel * K::COLS * b.col_stride)
+    }
+
+    fn c_at(&self, panel: usize, block: usize) -> *mut K::T {
+        let row0 = self.plan.blocks.start(block);
+        self.c
+            .wrapping_add(row0 * self.plan.call.c_row_stride + panel * K::COLS)
+    }
+
+    /// Computes a tile: from `init` to `out`, each a place and its row stride.
+    ///
+    /// # Safety
+    /// Both have room for the tile, unless `init` is null.
+    unsafe fn tile(
+        &mut self,
+        panel: usize,
+        block: usize,
+        init: (*const K::T, usize),
+        out: (*mut K::T, usize),
+    ) {
+        let call = self.plan.call;
+        let (rows, cols) = (self.plan.rows(block), self.cols_of(panel));
+        let supply = self.supply(panel);
+        let keeps = supply == Supply::Kept && block == self.rows.start;
+        let in_place = supply == Supply::InPlace || keeps;
+        let copy = self.copy_of(panel);
+        let args = TileArgs {
+            k: self.depth.len(),
+            a: self.a.wrapping_add(
+                rows.start * call.a.row_stride + self.depth.start * call.a.col_stride,
+            ),
+            a_row_stride: call.a.row_stride,
+            a_col_stride: call.a.col_stride,
+            b: if in_place { self.b_at(panel) } else { copy },
+            b_row_stride: if in_place { call.b.row_stride } else { K::COLS },
+            b_padded: cols.len() == K::COLS || !in_place,
+            keep: if keeps { copy } else { std::ptr::null_mut() },
+            init: init.0,
+            init_row_stride: init.1,
+            out: out.0,
+            out_row_stride: out.1,
+            cols: cols.len(),
+        };
+        // SAFETY: rows and columns are inside A, B and C; packed panels are padded.
+        unsafe { K::tile(rows.len(), &args) };
     }
 }
 
@@ -427,13 +547,15 @@ impl<T> Sink<T> {
         self.tile.0.as_mut_ptr().cast()
     }
 
+    /// Gives the epilogue a rectangle of C that lies at `tile` with rows [`TILE_STRIDE`] apart.
+    ///
     /// # Safety
     /// The epilogue must fit its buffers.
-    unsafe fn call(
+    unsafe fn take(
         &mut self,
+        tile: *mut T,
         rows: std::ops::Range<usize>,
         cols: std::ops::Range<usize>,
-        block: usize,
     ) {
         let args: [i64; EPILOGUE_ARGS] = [
             rows.start as i64,
@@ -442,10 +564,8 @@ impl<T> Sink<T> {
             cols.end as i64,
             rows.len() as i64,
             cols.len() as i64,
-            block as i64,
             self.product as i64,
         ];
-        let tile = self.tile();
         let buffers: &mut [*mut u8] = if self.many.is_empty() {
             &mut self.few
         } else {
@@ -454,6 +574,23 @@ impl<T> Sink<T> {
         buffers[0] = tile.cast();
         // SAFETY: the caller's promise.
         unsafe { (self.call.func)(buffers.as_ptr(), args.as_ptr()) };
+    }
+
+    /// Gives the epilogue a rectangle with rows `stride` apart, row by row.
+    ///
+    /// # Safety
+    /// As [`Sink::take`].
+    unsafe fn take_strip(
+        &mut self,
+        strip: *mut T,
+        stride: usize,
+        rows: std::ops::Range<usize>,
+        cols: std::ops::Range<usize>,
+    ) {
+        for (at, row) in rows.enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe { self.take(strip.wrapping_add(at * stride), row..row + 1, cols.clone()) };
+        }
     }
 }
 

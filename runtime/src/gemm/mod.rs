@@ -36,7 +36,7 @@ pub const TILE_STRIDE: usize = 32;
 /// Most rows that a tile has.
 pub const TILE_ROWS: usize = 14;
 /// Number of entries of the epilogue's `args`; see [`Epilogue`].
-pub const EPILOGUE_ARGS: usize = 8;
+pub const EPILOGUE_ARGS: usize = 7;
 /// Tiles that cannot keep B have it packed if at least so many row blocks read it.
 pub const PACK_FROM_ROW_BLOCKS: usize = 37;
 
@@ -115,18 +115,18 @@ pub struct MatRef<T = f32> {
     pub col_stride: usize,
 }
 
-/// Compiled code that takes a finished tile.
+/// Compiled code that takes a finished rectangle of C: a tile, or a row across several.
 ///
-/// `buffers[0]` is the tile (row stride [`TILE_STRIDE`], aligned to 64 bytes; it may be
+/// `buffers[0]` is the rectangle (row stride [`TILE_STRIDE`], aligned to 64 bytes; it may be
 /// overwritten), the others are the call's. `args` holds [`EPILOGUE_ARGS`] numbers:
-/// `row0, row1, col0, col1` (the tile's place in C), `rows, cols` (its size), the index of its
-/// row block in `0..row_blocks(m)`, and the index of the product in a batch.
+/// `row0, row1, col0, col1` (its place in C), `rows, cols` (its size), and the index of the
+/// product in a batch. Every element of C is in one rectangle; how C is cut is not defined.
 pub type Epilogue = unsafe extern "C" fn(buffers: *const *mut u8, args: *const i64);
 
 /// What to do with finished tiles instead of storing them.
 #[derive(Clone, Copy, Debug)]
 pub struct EpilogueCall {
-    /// The code. Called once per tile, from several threads at once.
+    /// The code. Called once per rectangle, from several threads at once.
     pub func: Epilogue,
     /// Its buffers; entry 0 is replaced by the tile (in a copy, one per thread).
     pub buffers: *const *mut u8,
@@ -178,21 +178,6 @@ impl Batch {
         b_stride: 0,
         c_stride: 0,
     };
-}
-
-/// Number of row blocks that C's `m` rows are cut into for f32 or f64 products on `isa`: the
-/// epilogue's tiles have row-block indices below this. Depends on nothing else.
-pub fn row_blocks(m: usize, isa: Isa) -> usize {
-    let most = match isa {
-        Isa::Portable => portable::ROWS,
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => avx2::ROWS,
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => avx512::ROWS,
-        #[cfg(not(target_arch = "x86_64"))]
-        Isa::Avx2 | Isa::Avx512 => portable::ROWS,
-    };
-    m.div_ceil(most)
 }
 
 /// An f32 product.
