@@ -68,7 +68,7 @@ pub fn run(
     ))
 }
 
-/// A line for each step of the plan: median time, share of the whole, GFLOP/s, what it is.
+/// A line for each step of the plan: time (lowest decile), share of the whole, GFLOP/s, what it is.
 fn by_step_table(figures: &BenchFigures) -> String {
     let whole: f64 = figures.by_step_us.iter().sum();
     let mut out = String::new();

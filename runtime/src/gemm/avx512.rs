@@ -137,6 +137,7 @@ macro_rules! tiles {
                 let mut at = 0usize;
                 let mut b = args.b;
                 let mut keep = args.keep;
+                let mut coming = args.coming;
                 let (a_step, b_step) = (args.a_col_stride, args.b_row_stride);
                 for _ in 0..args.k {
                     let mut line = [$zero(); V];
@@ -155,6 +156,8 @@ macro_rules! tiles {
                     if KEEP {
                         keep = keep.add(V * $lanes);
                     }
+                    _mm_prefetch::<_MM_HINT_T1>(coming.cast());
+                    coming = coming.wrapping_add(args.coming_step);
                     if A_BY_COLUMNS {
                         // Every row of memory is another cache line, which no hardware foresees.
                         let ahead = args

@@ -52,6 +52,9 @@ pub(super) struct TileArgs<T> {
     pub b_padded: bool,
     /// Where to write the rows of B as a padded panel; null not to. Only for tiles that keep.
     pub keep: *mut T,
+    /// What to call into L2 meanwhile: the element here, and one further on for each of `k`.
+    pub coming: *const T,
+    pub coming_step: usize,
     /// Null for zeros; row stride as `init_row_stride`.
     pub init: *const T,
     pub init_row_stride: usize,
@@ -141,6 +144,8 @@ pub(super) unsafe fn run<K: Tiles>(call: &GemmCall<K::T>, batch: &Batch, pool: &
                 b_row_stride: call.b.row_stride,
                 b_padded: call.n == K::COLS,
                 keep: std::ptr::null_mut(),
+                coming: call.b.ptr,
+                coming_step: 0,
                 init: if call.accumulate {
                     call.c
                 } else {
@@ -299,6 +304,7 @@ impl<K: Tiles> Plan<'_, K> {
                         product,
                         rows.clone(),
                         panels.clone(),
+                        cols.end,
                         share(call.k, k_blocks, k_block),
                     )
                 };
@@ -383,6 +389,8 @@ struct Group<'a, K: Tiles> {
     plan: &'a Plan<'a, K>,
     rows: std::ops::Range<usize>,
     panels: std::ops::Range<usize>,
+    /// End of the panels of the part.
+    last_panel: usize,
     depth: std::ops::Range<usize>,
     a: *const K::T,
     b: *const K::T,
@@ -401,6 +409,7 @@ impl<'a, K: Tiles> Group<'a, K> {
         product: usize,
         rows: std::ops::Range<usize>,
         panels: std::ops::Range<usize>,
+        last_panel: usize,
         depth: std::ops::Range<usize>,
     ) -> Group<'a, K> {
         let (call, batch) = (plan.call, plan.batch);
@@ -408,6 +417,7 @@ impl<'a, K: Tiles> Group<'a, K> {
             plan,
             rows,
             panels: panels.clone(),
+            last_panel,
             depth,
             a: call.a.ptr.wrapping_add(product * batch.a_stride),
             b: call.b.ptr.wrapping_add(product * batch.b_stride),
@@ -465,6 +475,30 @@ impl<'a, K: Tiles> Group<'a, K> {
             .wrapping_add(self.depth.start * b.row_stride + panel * K::COLS * b.col_stride)
     }
 
+    /// What the tile of a panel and a block calls into L2. The second and the third row block
+    /// each fetch half of the panel that comes in this one's place: memory would otherwise rest
+    /// while they compute, and all wait for it when the next group starts.
+    fn coming(&self, panel: usize, block: usize) -> (*const K::T, usize) {
+        let next = panel + self.panels.len();
+        let line = 64 / size_of::<K::T>();
+        let b = &self.plan.call.b;
+        match block - self.rows.start {
+            half @ 1..=2 if next < self.last_panel => {
+                let start = self.b_at(next);
+                if b.col_stride == 1 {
+                    (start.wrapping_add((half - 1) * line), b.row_stride)
+                } else {
+                    // The panel's columns, if they lie one after the other.
+                    (
+                        start.wrapping_add((half - 1) * line * self.depth.len()),
+                        line,
+                    )
+                }
+            }
+            _ => (self.b_at(panel), 0),
+        }
+    }
+
     fn c_at(&self, panel: usize, block: usize) -> *mut K::T {
         let row0 = self.plan.blocks.start(block);
         self.c
@@ -488,6 +522,7 @@ impl<'a, K: Tiles> Group<'a, K> {
         let keeps = supply == Supply::Kept && block == self.rows.start;
         let in_place = supply == Supply::InPlace || keeps;
         let copy = self.copy_of(panel);
+        let (coming, coming_step) = self.coming(panel, block);
         let args = TileArgs {
             k: self.depth.len(),
             a: self.a.wrapping_add(
@@ -499,6 +534,8 @@ impl<'a, K: Tiles> Group<'a, K> {
             b_row_stride: if in_place { call.b.row_stride } else { K::COLS },
             b_padded: cols.len() == K::COLS || !in_place,
             keep: if keeps { copy } else { std::ptr::null_mut() },
+            coming,
+            coming_step,
             init: init.0,
             init_row_stride: init.1,
             out: out.0,
