@@ -305,6 +305,7 @@ impl<K: Tiles> Plan<'_, K> {
                         rows.clone(),
                         panels.clone(),
                         cols.end,
+                        strips,
                         share(call.k, k_blocks, k_block),
                     )
                 };
@@ -391,6 +392,8 @@ struct Group<'a, K: Tiles> {
     panels: std::ops::Range<usize>,
     /// End of the panels of the part.
     last_panel: usize,
+    /// Whether row blocks go by one after the other, or else panels.
+    strips: bool,
     depth: std::ops::Range<usize>,
     a: *const K::T,
     b: *const K::T,
@@ -410,6 +413,7 @@ impl<'a, K: Tiles> Group<'a, K> {
         rows: std::ops::Range<usize>,
         panels: std::ops::Range<usize>,
         last_panel: usize,
+        strips: bool,
         depth: std::ops::Range<usize>,
     ) -> Group<'a, K> {
         let (call, batch) = (plan.call, plan.batch);
@@ -418,6 +422,7 @@ impl<'a, K: Tiles> Group<'a, K> {
             rows,
             panels: panels.clone(),
             last_panel,
+            strips,
             depth,
             a: call.a.ptr.wrapping_add(product * batch.a_stride),
             b: call.b.ptr.wrapping_add(product * batch.b_stride),
@@ -475,13 +480,23 @@ impl<'a, K: Tiles> Group<'a, K> {
             .wrapping_add(self.depth.start * b.row_stride + panel * K::COLS * b.col_stride)
     }
 
-    /// What the tile of a panel and a block calls into L2. The second and the third row block
-    /// each fetch half of the panel that comes in this one's place: memory would otherwise rest
-    /// while they compute, and all wait for it when the next group starts.
+    /// What the tile of a panel and a block calls into L2: memory would otherwise rest while
+    /// tiles compute, and all wait for it where new rows or panels start. The last tile before
+    /// the next row block is first met fetches its A; of the others, those of the second and the
+    /// third row block each fetch half of the panel that comes in this one's place.
     fn coming(&self, panel: usize, block: usize) -> (*const K::T, usize) {
-        let next = panel + self.panels.len();
+        let (a, b) = (&self.plan.call.a, &self.plan.call.b);
         let line = 64 / size_of::<K::T>();
-        let b = &self.plan.call.b;
+        let turn = if self.strips {
+            self.panels.end - 1
+        } else {
+            self.panels.start
+        };
+        let adjacent = a.col_stride == 1 && a.row_stride < self.depth.len() + line;
+        if panel == turn && adjacent && block + 1 < self.rows.end {
+            return (self.a_at(block + 1), line);
+        }
+        let next = panel + self.panels.len();
         match block - self.rows.start {
             half @ 1..=2 if next < self.last_panel => {
                 let start = self.b_at(next);
@@ -497,6 +512,13 @@ impl<'a, K: Tiles> Group<'a, K> {
             }
             _ => (self.b_at(panel), 0),
         }
+    }
+
+    fn a_at(&self, block: usize) -> *const K::T {
+        let a = &self.plan.call.a;
+        self.a.wrapping_add(
+            self.plan.blocks.start(block) * a.row_stride + self.depth.start * a.col_stride,
+        )
     }
 
     fn c_at(&self, panel: usize, block: usize) -> *mut K::T {
@@ -525,9 +547,7 @@ impl<'a, K: Tiles> Group<'a, K> {
         let (coming, coming_step) = self.coming(panel, block);
         let args = TileArgs {
             k: self.depth.len(),
-            a: self.a.wrapping_add(
-                rows.start * call.a.row_stride + self.depth.start * call.a.col_stride,
-            ),
+            a: self.a_at(block),
             a_row_stride: call.a.row_stride,
             a_col_stride: call.a.col_stride,
             b: if in_place { self.b_at(panel) } else { copy },
