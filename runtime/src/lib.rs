@@ -4,6 +4,7 @@
 pub mod gemm;
 pub mod interrupt;
 pub mod machine;
+pub mod pages;
 pub mod philox;
 pub mod pool;
 pub mod read;
