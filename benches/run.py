@@ -9,6 +9,11 @@ for beside this repository, or where --peers says); each is left out when it can
 Ours and theirs take turns, so that a change of the clock or another program on the machine meets
 all of them; of several rounds the one with the lowest median counts. With one thread everything is
 pinned to CPU 0.
+
+The bound of a step is the arithmetic of its matrix products over what the multiply-add units did
+in the same process between the steps, and the bytes of weights and optimizer state, once read and
+once written, over the rate at which one core updates as much memory as the step lives in; with
+more threads both rates count as often. `of bound` is the bound over our median.
 """
 
 import argparse
@@ -45,6 +50,8 @@ def ours(aec, case, threads, budget):
         "median": result["median_us"], "p10": result["p10_us"], "p90": result["p90_us"],
         "start": result["first_step_s"], "rss": result["peak_rss_mb"],
         "loss1": result["loss_1"], "loss10": result["loss_10"],
+        "bound": (result["product_flop"] / result["fma_gflops"] + result["update_bytes"] / result["update_gbps"])
+        * 1e-3 / threads,
     }
 
 
@@ -125,8 +132,8 @@ def show_row(best, threads, case, frameworks):
 def table(best, threads, cases, frameworks):
     print(f"\nStep time in us: median (p10-p90); {threads} thread(s)\n")
     who = ["aec", *frameworks]
-    print("| case | " + " | ".join(who) + " | ratio to the faster peer | process start to first step, s | peak RSS, MB | loss 1 / 10 |")
-    print("|---|" + "---:|" * (len(who) + 4))
+    print("| case | " + " | ".join(who) + " | ratio to the faster peer | bound | of bound | process start to first step, s | peak RSS, MB | loss 1 / 10 |")
+    print("|---|" + "---:|" * (len(who) + 6))
     for case in cases:
         cells = [case]
         for w in who:
@@ -135,6 +142,8 @@ def table(best, threads, cases, frameworks):
         mine = best.get((threads, case, "aec"))
         others = [best[threads, case, w]["median"] for w in frameworks if (threads, case, w) in best]
         cells.append(f"{mine['median'] / min(others):.2f}" if mine and others else "")
+        cells.append(f"{mine['bound']:,.0f}" if mine else "")
+        cells.append(f"{100 * mine['bound'] / mine['median']:.0f} %" if mine else "")
         for key, form in [("start", "{:.2f}"), ("rss", "{:.0f}")]:
             cells.append(" / ".join(form.format(best[threads, case, w][key]) for w in who if (threads, case, w) in best))
         cells.append(" ; ".join(f"{best[threads, case, w]['loss1']:.5g} {best[threads, case, w]['loss10']:.5g}"

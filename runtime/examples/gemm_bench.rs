@@ -1,12 +1,63 @@
-//! Prints GFLOP/s of matrix products: `cargo run --release --example gemm_bench [threads]`.
-//! Each figure is the best of many runs by the calling thread's processor time (with more threads
-//! that is the time of the calling thread's share, waiting included). Other work on the machine
-//! still shows in the clock rate and the shared caches.
+//! Prints rates of matrix products: `cargo run --release -p aec-runtime --example gemm_bench
+//! [threads [m,n,k,TN ...]]`, where `TN` says that A is stored transposed.
+//!
+//! Each product takes turns with a loop of multiply-adds in registers, because the clock of the
+//! processor moves by a tenth and more from one moment to the next: `% peak` is the median of
+//! the quotients, GFLOP/s the best of many. Time is the calling thread's processor time; other
+//! work on the machine still shows in the shared caches.
 
 #![allow(unsafe_code)]
 
 use aec_runtime::gemm::{GemmCall, Isa, MatRef, gemm_f32};
+use aec_runtime::machine::multiply_add_rate;
 use aec_runtime::pool::Pool;
+
+/// m, n, k, and which of A and B are transposed.
+type Shape = (usize, usize, usize, [bool; 2]);
+
+const NN: [bool; 2] = [false, false];
+const TN: [bool; 2] = [true, false];
+const NT: [bool; 2] = [false, true];
+const SHAPES: [Shape; 26] = [
+    (512, 512, 512, NN),
+    (1024, 1024, 1024, NN),
+    // A layer of 784 x 128 at batch 1024, 128 and 32: forward, the input's gradient, the weights'.
+    (1024, 128, 784, NT),
+    (1024, 784, 128, NT),
+    (1024, 128, 784, NN),
+    (784, 128, 1024, TN),
+    (128, 784, 1024, TN),
+    (128, 128, 784, NT),
+    (784, 128, 128, TN),
+    (32, 128, 784, NT),
+    (784, 128, 32, TN),
+    // Layers of the larger cases, where rows of 1000 elements are not whole cache lines.
+    (128, 400, 784, NT),
+    (128, 784, 400, NN),
+    (400, 784, 128, TN),
+    (128, 1000, 784, NT),
+    (128, 784, 1000, NN),
+    (784, 1000, 128, TN),
+    (512, 1000, 500, NN),
+    (512, 500, 1000, NT),
+    (1000, 784, 512, TN),
+    // Narrow and tiny.
+    (1024, 32, 128, NT),
+    (32, 128, 1024, TN),
+    (128, 20, 400, NT),
+    (1, 400, 784, NN),
+    (8, 3, 8, NN),
+    (8, 8, 3, NN),
+];
+
+/// A shape written as `m,n,k,NN`.
+fn shape(text: &str) -> Option<Shape> {
+    let mut parts = text.split(',');
+    let mut size = || parts.next()?.parse().ok();
+    let (m, n, k) = (size()?, size()?, size()?);
+    let layout = parts.next().unwrap_or("NN");
+    Some((m, n, k, [layout.starts_with('T'), layout.ends_with('T')]))
+}
 
 fn main() {
     let threads = std::env::args()
@@ -15,38 +66,21 @@ fn main() {
         .unwrap_or(1);
     let pool = Pool::new(threads);
     println!("{threads} threads");
-    println!(
-        "{:>22} {:>5} {:>10} {:>10} {:>10}",
-        "m x n x k", "", "avx512", "avx2", "portable"
-    );
-    for (m, n, k, layout) in [
-        (512, 512, 512, "NN"),
-        (1024, 1024, 1024, "NN"),
-        (128, 128, 784, "NN"),
-        (128, 400, 784, "NN"),
-        (128, 784, 400, "NN"),
-        (128, 1000, 784, "NN"),
-        (32, 400, 784, "NN"),
-        (1024, 400, 784, "NN"),
-        (1024, 784, 400, "NN"),
-        (784, 400, 128, "TN"),
-        (400, 784, 128, "TN"),
-        (784, 128, 32, "TN"),
-        (128, 784, 400, "NT"),
-        (128, 400, 784, "NT"),
-        (1024, 784, 400, "NT"),
-        (128, 20, 400, "NN"),
-        (128, 400, 20, "NN"),
-        (32, 64, 64, "NN"),
-        (1, 400, 784, "NN"),
-        (8, 3, 8, "NN"),
-        (8, 8, 3, "NN"),
-    ] {
-        print!("{:>5.0} ", peak());
-        let a = vec![0.5f32; m * k];
-        let b = vec![0.25f32; k * n];
+    print!("{:>22} {:>3}", "m x n x k", "");
+    for isa in Isa::ALL.into_iter().rev().filter(|isa| isa.available()) {
+        print!(" {:>10} % peak", isa.name());
+    }
+    println!();
+    let given: Vec<Shape> = std::env::args().skip(2).filter_map(|s| shape(&s)).collect();
+    let shapes = if given.is_empty() {
+        &SHAPES[..]
+    } else {
+        &given
+    };
+    for &(m, n, k, layout) in shapes {
+        let (a, b) = (values(m * k), values(k * n));
         let mut c = vec![0.0f32; m * n];
-        let (ta, tb) = (layout.starts_with('T'), layout.ends_with('T'));
+        let [ta, tb] = layout;
         let call = GemmCall {
             m,
             n,
@@ -66,27 +100,39 @@ fn main() {
             accumulate: false,
             epilogue: None,
         };
-        print!("{:>22} {layout:>5}", format!("{m} x {n} x {k}"));
-        for isa in [Isa::Avx512, Isa::Avx2, Isa::Portable] {
-            if !isa.available() {
-                print!(" {:>10}", "-");
-                continue;
-            }
-            let time = best(|| {
-                // SAFETY: the vectors have the sizes of the call.
-                unsafe { gemm_f32(&call, isa, &pool) }
-            });
-            let flops = 2.0 * (m * n * k) as f64;
-            print!(" {:>10.1}", flops / time * 1e-9);
+        let layout: String = layout.iter().map(|&t| if t { 'T' } else { 'N' }).collect();
+        print!("{:>22} {layout:>3}", format!("{m} x {n} x {k}"));
+        for isa in Isa::ALL.into_iter().rev().filter(|isa| isa.available()) {
+            let (time, of_peak) = measure(
+                || {
+                    // SAFETY: the vectors have the sizes of the call.
+                    unsafe { gemm_f32(&call, isa, &pool) }
+                },
+                2.0 * (m * n * k) as f64,
+            );
             if m * n * k < 1000 {
-                print!(" ({:.0} ns)", time * 1e9);
+                print!(" {:>7.0} ns {of_peak:>6.1}", time * 1e9);
+            } else {
+                print!(
+                    " {:>10.1} {of_peak:>6.1}",
+                    2.0 * (m * n * k) as f64 / time * 1e-9
+                );
             }
         }
         println!();
     }
-    println!("peak of one core now: {:.0} GFLOP/s", peak());
-    let empty = best(|| pool.run(threads, |_| {}));
+    let empty = measure(|| pool.run(threads, |_| {}), 0.0).0;
     println!("an empty pool run: {:.2} us", empty * 1e6);
+}
+
+/// Numbers in -1..1 without a pattern: what is computed decides the power drawn, and so the clock.
+fn values(count: usize) -> Vec<f32> {
+    let mut state = 1u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..count).map(|_| next()).collect()
 }
 
 /// Processor seconds of this thread, which other processes don't count towards.
@@ -100,58 +146,28 @@ fn now() -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }
 
-/// Seconds of the fastest of many calls, timed in groups long enough for the clock.
-fn best(mut work: impl FnMut()) -> f64 {
-    let mut group = 1;
-    loop {
+/// Seconds of the fastest of many calls, and the median percentage of the peak rate that calls
+/// with `flops` operations reach. Timed in groups long enough for the clock.
+fn measure(mut work: impl FnMut(), flops: f64) -> (f64, f64) {
+    let mut time = |group: u32| {
         let start = now();
         for _ in 0..group {
             work();
         }
-        if now() - start > 50e-6 {
-            break;
-        }
+        (now() - start) / f64::from(group)
+    };
+    let mut group = 1;
+    while time(group) * f64::from(group) < 50e-6 {
         group *= 2;
     }
-    let begin = now();
-    let mut fastest = f64::INFINITY;
-    while now() - begin < 0.15 {
-        let start = now();
-        for _ in 0..group {
-            work();
-        }
-        fastest = fastest.min((now() - start) / f64::from(group));
+    let (begin, mut fastest, mut of_peak) = (now(), f64::INFINITY, Vec::new());
+    while now() - begin < 0.3 {
+        let before = multiply_add_rate();
+        let seconds = time(group);
+        let rate = flops / seconds;
+        fastest = fastest.min(seconds);
+        of_peak.push(100.0 * rate / f64::midpoint(before, multiply_add_rate()));
     }
-    fastest
-}
-
-/// GFLOP/s of multiply-adds in registers, in the widest vectors here.
-#[cfg(target_arch = "x86_64")]
-fn peak() -> f64 {
-    use std::arch::x86_64::*;
-    #[target_feature(enable = "avx512f")]
-    fn loop512(n: usize, x: f32) -> f32 {
-        let mut acc = [_mm512_set1_ps(x); 12];
-        let (y, z) = (_mm512_set1_ps(x), _mm512_set1_ps(-x));
-        for _ in 0..n {
-            for a in &mut acc {
-                *a = _mm512_fmadd_ps(y, z, *a);
-            }
-        }
-        acc.iter().map(|a| _mm512_reduce_add_ps(*a)).sum()
-    }
-    if !Isa::Avx512.available() {
-        return f64::NAN;
-    }
-    let n = 4000;
-    // SAFETY: AVX-512 is there.
-    let time = best(|| unsafe {
-        std::hint::black_box(loop512(n, std::hint::black_box(0.25)));
-    });
-    (n * 12 * 32) as f64 / time * 1e-9
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn peak() -> f64 {
-    f64::NAN
+    of_peak.sort_by(f64::total_cmp);
+    (fastest, of_peak[of_peak.len() / 2])
 }

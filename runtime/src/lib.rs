@@ -4,6 +4,8 @@
 pub mod gemm;
 pub mod interrupt;
 pub mod linalg;
+pub mod machine;
+pub mod pages;
 pub mod philox;
 pub mod pool;
 pub mod read;

@@ -4,7 +4,7 @@
 
 use aec_runtime::gemm::{
     Batch, EPILOGUE_ARGS, EpilogueCall, GemmCall, Isa, MatRef, TILE_STRIDE, gemm_batched_f32,
-    gemm_batched_f64, gemm_f32, gemm_f64, row_blocks,
+    gemm_batched_f64, gemm_f32, gemm_f64,
 };
 use aec_runtime::pool::Pool;
 
@@ -267,101 +267,115 @@ fn a_row_does_not_depend_on_the_number_of_rows() {
     }
 }
 
-/// Stores the tile, doubled, and counts the visits of each row block in buffer 2.
+/// Stores the rectangle, doubled, and counts the visits of each element in buffer 2. Buffer 3 says
+/// how many columns C has.
 unsafe extern "C" fn double(buffers: *const *mut u8, args: *const i64) {
-    // SAFETY: called with two buffers of the sizes that the test allocates.
+    // SAFETY: called with buffers of the sizes that the test allocates.
     unsafe {
-        let buffers = std::slice::from_raw_parts(buffers, 3);
+        let buffers = std::slice::from_raw_parts(buffers, 4);
         let args = std::slice::from_raw_parts(args, EPILOGUE_ARGS);
-        let (tile, out, seen) = (
+        let (tile, out, seen, n) = (
             buffers[0].cast::<f32>(),
             buffers[1].cast::<f32>(),
             buffers[2].cast::<u32>(),
+            *buffers[3].cast::<i64>(),
         );
         assert_eq!(tile as usize % 64, 0);
-        let [row0, row1, col0, col1, rows, cols, block, product] = args else {
+        let [row0, row1, col0, col1, rows, cols, product] = args else {
             panic!("wrong count")
         };
         assert!(row1 - row0 == *rows && col1 - col0 == *cols);
         for i in 0..*rows {
             for j in 0..*cols {
                 let value = *tile.add(i as usize * TILE_STRIDE + j as usize) * 2.0;
-                *out.add(((product * M as i64 + row0 + i) * N as i64 + col0 + j) as usize) = value;
+                let at = ((product * M as i64 + row0 + i) * n + col0 + j) as usize;
+                *out.add(at) = value;
+                std::sync::atomic::AtomicU32::from_ptr(seen.add(at))
+                    .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             }
         }
-        let counter = std::sync::atomic::AtomicU32::from_ptr(seen.add(*block as usize));
-        counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     }
 }
 
 const M: usize = 61;
-const N: usize = 77;
 
 #[test]
-fn an_epilogue_takes_every_tile_once() {
+fn an_epilogue_takes_every_element_once() {
+    // The wide one goes by strips, unless k is cut.
+    for (n, k) in [
+        (77, 0),
+        (77, 1),
+        (77, 30),
+        (77, 300),
+        (77, 4500),
+        (421, 1),
+        (421, 300),
+        (421, 2100),
+    ] {
+        takes_every_element_once(n, k);
+    }
+}
+
+fn takes_every_element_once(n: usize, k: usize) {
     let mut rng = Lcg(5);
-    for k in [0, 1, 30, 300, 4500] {
-        let a: Vec<f32> = rng.fill(3 * M * k).into_iter().map(|v| v as f32).collect();
-        let b: Vec<f32> = rng.fill(k * N).into_iter().map(|v| v as f32).collect();
-        let start: Vec<f32> = rng.fill(3 * M * N).into_iter().map(|v| v as f32).collect();
-        for isa in Isa::ALL.into_iter().filter(|isa| isa.available()) {
-            for threads in [1, 2] {
-                for accumulate in [false, true] {
-                    let pool = Pool::new(threads);
-                    let mut c = start.clone();
-                    let batch = Batch {
-                        count: 3,
-                        a_stride: M * k,
-                        b_stride: 0,
-                        c_stride: M * N,
-                    };
-                    let mut call = GemmCall {
-                        m: M,
-                        n: N,
-                        k,
-                        a: MatRef {
-                            ptr: a.as_ptr(),
-                            row_stride: k,
-                            col_stride: 1,
-                        },
-                        b: MatRef {
-                            ptr: b.as_ptr(),
-                            row_stride: N,
-                            col_stride: 1,
-                        },
-                        c: c.as_mut_ptr(),
-                        c_row_stride: N,
-                        accumulate,
-                        epilogue: None,
-                    };
-                    let mut out = vec![f32::NAN; 3 * M * N];
-                    let mut seen = vec![0u32; row_blocks(M, isa)];
-                    let buffers = [
-                        std::ptr::null_mut(),
-                        out.as_mut_ptr().cast(),
-                        seen.as_mut_ptr().cast(),
-                    ];
-                    call.epilogue = Some(EpilogueCall {
-                        func: double,
-                        buffers: buffers.as_ptr(),
-                        buffer_count: 3,
-                    });
-                    // SAFETY: sizes as stated; the epilogue writes disjoint places.
-                    unsafe { gemm_batched_f32(&call, &batch, isa, &pool) };
-                    assert!(c == start, "an epilogue's product wrote C");
-                    assert!(
-                        seen.iter().all(|&count| count == seen[0] && count > 0),
-                        "{seen:?}"
-                    );
-                    call.epilogue = None;
-                    // SAFETY: sizes as stated.
-                    unsafe { gemm_batched_f32(&call, &batch, isa, &pool) };
-                    let same = c.iter().zip(&out).all(|(c, out)| c * 2.0 == *out);
-                    assert!(
-                        same,
-                        "{isa:?} k {k} threads {threads} accumulate {accumulate}"
-                    );
-                }
+    let a: Vec<f32> = rng.fill(3 * M * k).into_iter().map(|v| v as f32).collect();
+    let b: Vec<f32> = rng.fill(k * n).into_iter().map(|v| v as f32).collect();
+    let start: Vec<f32> = rng.fill(3 * M * n).into_iter().map(|v| v as f32).collect();
+    for isa in Isa::ALL.into_iter().filter(|isa| isa.available()) {
+        for threads in [1, 2] {
+            for accumulate in [false, true] {
+                let pool = Pool::new(threads);
+                let mut c = start.clone();
+                let batch = Batch {
+                    count: 3,
+                    a_stride: M * k,
+                    b_stride: 0,
+                    c_stride: M * n,
+                };
+                let mut call = GemmCall {
+                    m: M,
+                    n,
+                    k,
+                    a: MatRef {
+                        ptr: a.as_ptr(),
+                        row_stride: k,
+                        col_stride: 1,
+                    },
+                    b: MatRef {
+                        ptr: b.as_ptr(),
+                        row_stride: n,
+                        col_stride: 1,
+                    },
+                    c: c.as_mut_ptr(),
+                    c_row_stride: n,
+                    accumulate,
+                    epilogue: None,
+                };
+                let mut out = vec![f32::NAN; 3 * M * n];
+                let mut seen = vec![0u32; 3 * M * n];
+                let buffers = [
+                    std::ptr::null_mut(),
+                    out.as_mut_ptr().cast(),
+                    seen.as_mut_ptr().cast(),
+                    (&raw const n).cast_mut().cast(),
+                ];
+                call.epilogue = Some(EpilogueCall {
+                    func: double,
+                    buffers: buffers.as_ptr(),
+                    buffer_count: 4,
+                });
+                // SAFETY: sizes as stated; the epilogue writes disjoint places.
+                unsafe { gemm_batched_f32(&call, &batch, isa, &pool) };
+                assert!(c == start, "an epilogue's product wrote C");
+                assert!(seen.iter().all(|&count| count == 1), "{seen:?}");
+                call.epilogue = None;
+                // SAFETY: sizes as stated.
+                unsafe { gemm_batched_f32(&call, &batch, isa, &pool) };
+                let same = c.iter().zip(&out).all(|(c, out)| c * 2.0 == *out);
+                assert!(
+                    same,
+                    "{isa:?} k {k} threads {threads} accumulate {accumulate}"
+                );
             }
         }
     }

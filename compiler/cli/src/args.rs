@@ -106,6 +106,9 @@ pub enum Command {
         /// Seconds of timed steps
         #[arg(long, value_name = "S", default_value_t = 2.0)]
         budget: f64,
+        /// Also print the time of every step of the plan
+        #[arg(long)]
+        by_step: bool,
         #[command(flatten)]
         options: RunOptions,
     },

@@ -1,12 +1,16 @@
 //! `aec bench`: how long a training step takes, for benches/run.py. One line of JSON:
 //! `first_step_s` (of the process, from its start to the end of the first step), `median_us`,
-//! `p10_us`, `p90_us` of the timed steps, `steps`, `loss_1`, `loss_10`, `peak_rss_mb`.
+//! `p10_us`, `p90_us` of the timed steps, `steps`, `loss_1`, `loss_10`, `peak_rss_mb`; and what a
+//! lower bound of the step is made of: `product_flop` and `update_bytes` (read and written for the
+//! weights and the optimizer's state), and what one core could do meanwhile, `fma_gflops` and
+//! `update_gbps`.
 
 use crate::args::RunOptions;
 use crate::commands::{FAULT, print, read, session_options};
 use crate::terminal;
-use aec_driver::bench::BenchClock;
+use aec_driver::bench::{BenchClock, BenchFigures};
 use aec_driver::{Ended, Session};
+use std::fmt::Write;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -14,7 +18,13 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// Runs the script up to the end of its timed steps.
-pub fn run(file: &Path, steps: Option<usize>, budget: f64, options: &RunOptions) -> u8 {
+pub fn run(
+    file: &Path,
+    steps: Option<usize>,
+    budget: f64,
+    by_step: bool,
+    options: &RunOptions,
+) -> u8 {
     let (here, age) = (Instant::now(), process_age());
     let text = match read(file) {
         Ok(text) => text,
@@ -23,6 +33,7 @@ pub fn run(file: &Path, steps: Option<usize>, budget: f64, options: &RunOptions)
     let clock = Rc::new(BenchClock::new(
         Duration::try_from_secs_f64(budget).unwrap_or_default(),
         steps,
+        by_step,
     ));
     let mut choices = session_options(options, Some(file), &[]);
     choices.progress = false;
@@ -40,7 +51,8 @@ pub fn run(file: &Path, steps: Option<usize>, budget: f64, options: &RunOptions)
     let first = figures.first_step.duration_since(here).as_secs_f64() + age;
     print(&format!(
         "{{\"first_step_s\": {first:.4}, \"median_us\": {:.2}, \"p10_us\": {:.2}, \"p90_us\": {:.2}, \"steps\": {}, \
-         \"loss_1\": {}, \"loss_10\": {}, \"peak_rss_mb\": {:.1}}}\n",
+         \"loss_1\": {}, \"loss_10\": {}, \"peak_rss_mb\": {:.1}, \"product_flop\": {:.0}, \"update_bytes\": {}, \
+         \"fma_gflops\": {:.1}, \"update_gbps\": {:.1}}}\n{}",
         figures.quantile_us(0.5),
         figures.quantile_us(0.1),
         figures.quantile_us(0.9),
@@ -48,7 +60,27 @@ pub fn run(file: &Path, steps: Option<usize>, budget: f64, options: &RunOptions)
         figures.losses.0,
         figures.losses.1,
         peak_memory_mb(),
+        figures.work.product_flop,
+        figures.work.update_bytes,
+        figures.rates.0 * 1e-9,
+        figures.rates.1 * 1e-9,
+        by_step_table(&figures),
     ))
+}
+
+/// A line for each step of the plan: time (lowest decile), share of the whole, GFLOP/s, what it is.
+fn by_step_table(figures: &BenchFigures) -> String {
+    let whole: f64 = figures.by_step_us.iter().sum();
+    let mut out = String::new();
+    for (time, (text, flop)) in figures.by_step_us.iter().zip(&figures.work.steps) {
+        let _ = writeln!(
+            out,
+            "{time:9.1} us {:5.1} % {:6.1} GFLOP/s  {text}",
+            100.0 * time / whole,
+            flop / time * 1e-3
+        );
+    }
+    out
 }
 
 /// Seconds since this process started, in steps of 10 ms; 0 where /proc does not say.

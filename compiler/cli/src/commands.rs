@@ -67,8 +67,9 @@ pub fn run() -> u8 {
             file,
             steps,
             budget,
+            by_step,
             options,
-        } => bench::run(&file, steps, budget, &options),
+        } => bench::run(&file, steps, budget, by_step, &options),
         Command::Version => print(&format!("aec {}\n", env!("CARGO_PKG_VERSION"))),
     }
 }

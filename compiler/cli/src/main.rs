@@ -15,6 +15,9 @@ use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 use std::thread;
 
+#[global_allocator]
+static ALLOCATOR: aec_runtime::pages::LargePages = aec_runtime::pages::LargePages;
+
 /// Deep expressions recurse; the memory is only reserved.
 const STACK: usize = 512 << 20;
 

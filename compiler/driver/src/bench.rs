@@ -1,6 +1,8 @@
 //! Timing the steps of a training, for `aec bench`. The clock only records; what is done with the
 //! times is decided when the run is over.
 
+use crate::exec::{Failure, Instance, Work};
+use aec_runtime::machine::{multiply_add_rate, update_rate};
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
@@ -10,12 +12,15 @@ const MOST: usize = 3000;
 /// Steps before this time, and at least so many, warm up and do not count.
 const WARM_UP: Duration = Duration::from_millis(500);
 const WARM_UP_STEPS: usize = 5;
+/// The machine's rate is taken after every so many steps.
+const RATE_EVERY: usize = 4;
 
 /// Records every step of the first training of a script.
 #[derive(Debug)]
 pub struct BenchClock {
     budget: Duration,
     steps: Option<usize>,
+    by_step: bool,
     record: RefCell<Record>,
 }
 
@@ -24,6 +29,11 @@ struct Record {
     first: Option<Instant>,
     times: Vec<Duration>,
     losses: Vec<f64>,
+    /// Nanoseconds of each step of the plan, run by run.
+    by_step: Vec<Vec<f64>>,
+    work: Work,
+    /// Multiply-add rates between the steps.
+    rates: Vec<f64>,
 }
 
 /// What was measured.
@@ -35,6 +45,14 @@ pub struct BenchFigures {
     pub steps_us: Vec<f64>,
     /// The loss of the first step and of the tenth.
     pub losses: (f64, f64),
+    /// Microseconds of each step of the plan, if asked for: what nine of ten runs take longer
+    /// than, so that a step which another program interrupts each time is still compared.
+    pub by_step_us: Vec<f64>,
+    /// What a step has to do.
+    pub work: Work,
+    /// What one core can do, taken between the steps: multiply-adds in operations per second
+    /// (median), and updating in place as much memory as the plan has, in bytes per second.
+    pub rates: (f64, f64),
 }
 
 impl BenchFigures {
@@ -50,11 +68,13 @@ impl BenchFigures {
 }
 
 impl BenchClock {
-    /// A clock for so many timed steps, or as many as fit the budget.
-    pub fn new(budget: Duration, steps: Option<usize>) -> BenchClock {
+    /// A clock for so many timed steps, or as many as fit the budget, which also times the
+    /// steps of the plan if `by_step`.
+    pub fn new(budget: Duration, steps: Option<usize>, by_step: bool) -> BenchClock {
         BenchClock {
             budget,
             steps,
+            by_step,
             record: RefCell::default(),
         }
     }
@@ -64,12 +84,28 @@ impl BenchClock {
         self.steps.unwrap_or(MOST) + 1 + MOST
     }
 
+    /// Runs a step.
+    pub(crate) fn run(&self, instance: &mut Instance) -> Result<(), Failure> {
+        let mut record = self.record.borrow_mut();
+        if record.times.is_empty() {
+            record.work = instance.work();
+        }
+        if self.by_step {
+            instance.run_timed(&mut record.by_step)
+        } else {
+            instance.run()
+        }
+    }
+
     /// Notes a step; true when no more are wanted.
     pub(crate) fn step(&self, time: Duration, loss: f64) -> bool {
         let mut record = self.record.borrow_mut();
         let first = *record.first.get_or_insert_with(Instant::now);
         record.times.push(time);
         record.losses.push(loss);
+        if record.times.len() % RATE_EVERY == 0 {
+            record.rates.push(multiply_add_rate());
+        }
         let warm = warm_up(&record.times);
         let timed = record.times.len() - warm;
         match self.steps {
@@ -91,12 +127,29 @@ impl BenchClock {
             *record.losses.first()?,
             *record.losses.get(9).or(record.losses.last())?,
         );
+        let by_step_us = record
+            .by_step
+            .iter()
+            .map(|times| quantile(times, 0.1) * 1e-3);
         Some(BenchFigures {
             first_step,
             steps_us,
             losses,
+            by_step_us: by_step_us.collect(),
+            work: record.work.clone(),
+            rates: (
+                quantile(&record.rates, 0.5),
+                update_rate(record.work.memory_bytes),
+            ),
         })
     }
+}
+
+fn quantile(values: &[f64], share: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = (share * sorted.len() as f64) as usize;
+    sorted.get(at).copied().unwrap_or(0.0)
 }
 
 /// How many of the steps warm up: the first, and what follows until time and number are reached.
@@ -117,7 +170,7 @@ mod tests {
 
     #[test]
     fn warm_up_is_left_out_and_the_rest_sorted() {
-        let clock = BenchClock::new(Duration::ZERO, Some(3));
+        let clock = BenchClock::new(Duration::ZERO, Some(3), false);
         let mut done = false;
         for at in 0..9 {
             assert!(!done, "asked for step {at}");
@@ -135,6 +188,6 @@ mod tests {
 
     #[test]
     fn a_script_without_training_has_no_figures() {
-        assert_eq!(BenchClock::new(Duration::ZERO, None).figures(), None);
+        assert_eq!(BenchClock::new(Duration::ZERO, None, false).figures(), None);
     }
 }

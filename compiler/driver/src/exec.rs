@@ -6,6 +6,8 @@ use aec_codegen::{Executable, RunError};
 use aec_ir::interpret::{InterpretError, Precision, interpret};
 use aec_ir::rewrite::for_each_function;
 use aec_ir::{Function, Guard};
+use aec_kernels::plan::{Plan, Step, StepKind};
+use aec_kernels::report::step_text;
 use aec_runtime::gemm::Isa;
 use aec_runtime::linalg::BadMatrix;
 use aec_runtime::pool::Pool;
@@ -240,6 +242,42 @@ pub struct Instance {
     memory: Memory,
 }
 
+/// What a run of a plan has to do.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Work {
+    /// The steps, with the floating-point operations of each.
+    pub steps: Vec<(String, f64)>,
+    /// Operations of the matrix products.
+    pub product_flop: f64,
+    /// Bytes of inputs that are updated in place, once read and once written.
+    pub update_bytes: usize,
+    /// Bytes that the run lives in.
+    pub memory_bytes: usize,
+}
+
+impl Work {
+    fn of(plan: &Plan, memory_bytes: usize) -> Work {
+        let product = |step: &Step| match &step.kind {
+            StepKind::Gemm(gemm) => 2.0 * (gemm.batch * gemm.m * gemm.n * gemm.k) as f64,
+            StepKind::Kernel { .. }
+            | StepKind::Copy { .. }
+            | StepKind::ArgSort { .. }
+            | StepKind::Guard { .. } => 0.0,
+        };
+        let updated = plan.aliases.iter().map(|&(_, input)| &plan.inputs[input]);
+        Work {
+            steps: plan
+                .steps
+                .iter()
+                .map(|step| step_text(plan, &step.kind))
+                .collect(),
+            product_flop: plan.steps.iter().map(product).sum(),
+            update_bytes: updated.map(|ty| 2 * ty.len() * ty.elem.bytes()).sum(),
+            memory_bytes,
+        }
+    }
+}
+
 enum Memory {
     Interpreted {
         inputs: Vec<Tensor>,
@@ -266,6 +304,28 @@ impl Instance {
             }
         };
         result.map_err(|failure| self.program.relocate(failure))
+    }
+
+    /// Runs like [`Instance::run`] and adds the nanoseconds of each step of the plan to its
+    /// record. The interpreter has no steps.
+    pub fn run_timed(&mut self, times: &mut Vec<Vec<f64>>) -> std::result::Result<(), Failure> {
+        match &mut self.memory {
+            Memory::Compiled(instance) => {
+                let ran = instance.run_timed(times).map_err(failure);
+                ran.map_err(|failure| self.program.relocate(failure))
+            }
+            Memory::Interpreted { .. } => self.run(),
+        }
+    }
+
+    /// What a run has to do; nothing known of it if interpreted.
+    pub fn work(&self) -> Work {
+        match &self.memory {
+            Memory::Compiled(instance) => {
+                Work::of(instance.executable().plan(), instance.memory_bytes())
+            }
+            Memory::Interpreted { .. } => Work::default(),
+        }
     }
 
     /// What an input holds.

@@ -270,7 +270,10 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
                 set.data.fill(rows, instance, first);
                 first += 1 + set.data.leaves.len();
             }
-            let ran = world.compiler.timed("run", || instance.run());
+            let ran = world.compiler.timed("run", || match bench {
+                Some(clock) => clock.run(instance),
+                None => instance.run(),
+            });
             if let Err(failure) = ran {
                 progress.clear();
                 return Err(blame(failure, request, epoch, done, world));

@@ -273,6 +273,79 @@ fn matrix_text(gemm: &Gemm, m: &crate::plan::Matrix) -> String {
     out
 }
 
+/// What a step does, and its floating-point operations.
+pub fn step_text(plan: &Plan, kind: &StepKind) -> (String, f64) {
+    match kind {
+        StepKind::Kernel {
+            kernel,
+            buffers,
+            parallel,
+        } => {
+            let k = &plan.kernels[*kernel];
+            let range = parallel.map_or(1, |(extent, _)| extent);
+            let shared = match parallel {
+                Some((extent, grain)) => format!(", {extent} in parts of {grain}"),
+                None => String::new(),
+            };
+            let list: Vec<String> = buffers.iter().map(ToString::to_string).collect();
+            (
+                format!("{kernel} {} ({}){shared}", k.name, list.join(", ")),
+                kernel_flops(k, &[range]),
+            )
+        }
+        StepKind::Gemm(gemm) => {
+            let batch = if gemm.batch > 1 {
+                format!("{} x ", gemm.batch)
+            } else {
+                String::new()
+            };
+            let mut own = 2.0 * (gemm.batch * gemm.m * gemm.n * gemm.k) as f64;
+            let end = match &gemm.epilogue {
+                None => format!("-> {}", gemm.c.buffer),
+                Some((kernel, buffers)) => {
+                    let k = &plan.kernels[*kernel];
+                    own += kernel_flops(k, &[gemm.m, gemm.n]);
+                    let list: Vec<String> = buffers.iter().map(ToString::to_string).collect();
+                    format!("then {kernel} {} ({})", k.name, list.join(", "))
+                }
+            };
+            (
+                format!(
+                    "product {batch}{} x {} x {} of {} and {} {end}",
+                    gemm.m,
+                    gemm.n,
+                    gemm.k,
+                    matrix_text(gemm, &gemm.a),
+                    matrix_text(gemm, &gemm.b),
+                ),
+                own,
+            )
+        }
+        StepKind::Copy { from, to } => (format!("copy {from} -> {to}"), 0.0),
+        StepKind::ArgSort { from, to, len } => {
+            (format!("argsort {from} -> {to}, rows of {len}"), 0.0)
+        }
+        StepKind::Matrix(call) => (
+            call.to_string(),
+            call.op.flops(call.shape) * call.shape.batch as f64,
+        ),
+        StepKind::Guard { buffer } => (format!("guard {buffer}"), 0.0),
+        StepKind::Loop(looped) => (
+            format!(
+                "loop {} rounds{}{}, index {}",
+                looped.count,
+                if looped.reverse { " from the end" } else { "" },
+                match looped.exit {
+                    Some(exit) => format!(" until {exit}"),
+                    None => String::new(),
+                },
+                looped.index
+            ),
+            0.0,
+        ),
+    }
+}
+
 /// What the steps of a plan add up to.
 #[derive(Default)]
 struct Tally {
@@ -299,75 +372,7 @@ fn describe_steps(
                 ty.len() * ty.elem.bytes()
             })
             .sum();
-        let (text, own) = match &step.kind {
-            StepKind::Kernel {
-                kernel,
-                buffers,
-                parallel,
-            } => {
-                let k = &plan.kernels[*kernel];
-                let range = parallel.map_or(1, |(extent, _)| extent);
-                let shared = match parallel {
-                    Some((extent, grain)) => format!(", {extent} in parts of {grain}"),
-                    None => String::new(),
-                };
-                let list: Vec<String> = buffers.iter().map(ToString::to_string).collect();
-                (
-                    format!("{kernel} {} ({}){shared}", k.name, list.join(", ")),
-                    kernel_flops(k, &[range]),
-                )
-            }
-            StepKind::Gemm(gemm) => {
-                let batch = if gemm.batch > 1 {
-                    format!("{} x ", gemm.batch)
-                } else {
-                    String::new()
-                };
-                let mut own = 2.0 * (gemm.batch * gemm.m * gemm.n * gemm.k) as f64;
-                let end = match &gemm.epilogue {
-                    None => format!("-> {}", gemm.c.buffer),
-                    Some((kernel, buffers)) => {
-                        let k = &plan.kernels[*kernel];
-                        own += kernel_flops(k, &[gemm.m, gemm.n]);
-                        let list: Vec<String> = buffers.iter().map(ToString::to_string).collect();
-                        format!("then {kernel} {} ({})", k.name, list.join(", "))
-                    }
-                };
-                (
-                    format!(
-                        "product {batch}{} x {} x {} of {} and {} {end}",
-                        gemm.m,
-                        gemm.n,
-                        gemm.k,
-                        matrix_text(gemm, &gemm.a),
-                        matrix_text(gemm, &gemm.b),
-                    ),
-                    own,
-                )
-            }
-            StepKind::Copy { from, to } => (format!("copy {from} -> {to}"), 0.0),
-            StepKind::ArgSort { from, to, len } => {
-                (format!("argsort {from} -> {to}, rows of {len}"), 0.0)
-            }
-            StepKind::Matrix(call) => (
-                call.to_string(),
-                call.op.flops(call.shape) * call.shape.batch as f64,
-            ),
-            StepKind::Guard { buffer } => (format!("guard {buffer}"), 0.0),
-            StepKind::Loop(looped) => (
-                format!(
-                    "loop {} rounds{}{}, index {}",
-                    looped.count,
-                    if looped.reverse { " from the end" } else { "" },
-                    match looped.exit {
-                        Some(exit) => format!(" until {exit}"),
-                        None => String::new(),
-                    },
-                    looped.index
-                ),
-                0.0,
-            ),
-        };
+        let (text, own) = step_text(plan, &step.kind);
         tally.flops += own * rounds as f64;
         let _ = writeln!(out, "{at:4}  {pad}{text}{}", source(sources, step.span));
         if let StepKind::Loop(looped) = &step.kind {

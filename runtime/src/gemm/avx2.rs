@@ -18,6 +18,7 @@ macro_rules! tiles {
             const ROWS: usize = ROWS;
             const COLS: usize = 2 * $lanes;
             const MASKS: bool = false;
+            const KEEPS: bool = false;
 
             unsafe fn tile(rows: usize, args: &TileArgs<$t>) {
                 // SAFETY: the contract of `tile`.

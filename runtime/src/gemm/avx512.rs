@@ -10,46 +10,55 @@ use super::pack::pack_plain;
 /// Most rows of a tile.
 pub(super) const ROWS: usize = 14;
 
+/// Rows of B that a tile calls for ahead of the one it reads, when it is the first to read them:
+/// two hundred cycles, as long as L3 takes.
+const B_AHEAD: usize = 16;
+/// Columns of A that a tile calls for ahead of the one it reads, when rows are adjacent.
+const A_AHEAD: usize = 8;
+
 /// One function per number of rows, from 1.
 macro_rules! per_rows {
-    ($tile:ident, $vectors:literal, $masked:literal, $a_by_columns:literal) => {
+    ($tile:ident, $vectors:literal, $masked:literal, $a_by_columns:literal, $keep:literal) => {
         [
-            $tile::<1, $vectors, $masked, $a_by_columns>,
-            $tile::<2, $vectors, $masked, $a_by_columns>,
-            $tile::<3, $vectors, $masked, $a_by_columns>,
-            $tile::<4, $vectors, $masked, $a_by_columns>,
-            $tile::<5, $vectors, $masked, $a_by_columns>,
-            $tile::<6, $vectors, $masked, $a_by_columns>,
-            $tile::<7, $vectors, $masked, $a_by_columns>,
-            $tile::<8, $vectors, $masked, $a_by_columns>,
-            $tile::<9, $vectors, $masked, $a_by_columns>,
-            $tile::<10, $vectors, $masked, $a_by_columns>,
-            $tile::<11, $vectors, $masked, $a_by_columns>,
-            $tile::<12, $vectors, $masked, $a_by_columns>,
-            $tile::<13, $vectors, $masked, $a_by_columns>,
-            $tile::<14, $vectors, $masked, $a_by_columns>,
+            $tile::<1, $vectors, $masked, $a_by_columns, $keep>,
+            $tile::<2, $vectors, $masked, $a_by_columns, $keep>,
+            $tile::<3, $vectors, $masked, $a_by_columns, $keep>,
+            $tile::<4, $vectors, $masked, $a_by_columns, $keep>,
+            $tile::<5, $vectors, $masked, $a_by_columns, $keep>,
+            $tile::<6, $vectors, $masked, $a_by_columns, $keep>,
+            $tile::<7, $vectors, $masked, $a_by_columns, $keep>,
+            $tile::<8, $vectors, $masked, $a_by_columns, $keep>,
+            $tile::<9, $vectors, $masked, $a_by_columns, $keep>,
+            $tile::<10, $vectors, $masked, $a_by_columns, $keep>,
+            $tile::<11, $vectors, $masked, $a_by_columns, $keep>,
+            $tile::<12, $vectors, $masked, $a_by_columns, $keep>,
+            $tile::<13, $vectors, $masked, $a_by_columns, $keep>,
+            $tile::<14, $vectors, $masked, $a_by_columns, $keep>,
         ]
     };
 }
 
 macro_rules! tiles {
     ($name:ident, $tile:ident, $t:ty, $lanes:literal, $mask:ty, $zero:ident, $load:ident, $maskz_load:ident,
-     $mask_store:ident, $set1:ident, $fmadd:ident, $pack:expr) => {
+     $store:ident, $mask_store:ident, $set1:ident, $fmadd:ident, $pack:expr) => {
         /// Tiles of one element type.
         pub(super) struct $name;
 
         impl $name {
-            /// By whether A's rows are adjacent, then by shape: full width, two vectors, one.
-            const TABLE: [[[unsafe fn(&TileArgs<$t>); ROWS]; 3]; 2] = [
+            /// By whether A's rows are adjacent, then by shape: full width, two vectors, one, and
+            /// two while keeping B.
+            const TABLE: [[[unsafe fn(&TileArgs<$t>); ROWS]; 4]; 2] = [
                 [
-                    per_rows!($tile, 2, false, false),
-                    per_rows!($tile, 2, true, false),
-                    per_rows!($tile, 1, true, false),
+                    per_rows!($tile, 2, false, false, false),
+                    per_rows!($tile, 2, true, false, false),
+                    per_rows!($tile, 1, true, false, false),
+                    per_rows!($tile, 2, true, false, true),
                 ],
                 [
-                    per_rows!($tile, 2, false, true),
-                    per_rows!($tile, 2, true, true),
-                    per_rows!($tile, 1, true, true),
+                    per_rows!($tile, 2, false, true, false),
+                    per_rows!($tile, 2, true, true, false),
+                    per_rows!($tile, 1, true, true, false),
+                    per_rows!($tile, 2, true, true, true),
                 ],
             ];
         }
@@ -59,10 +68,13 @@ macro_rules! tiles {
             const ROWS: usize = ROWS;
             const COLS: usize = 2 * $lanes;
             const MASKS: bool = true;
+            const KEEPS: bool = true;
 
             unsafe fn tile(rows: usize, args: &TileArgs<$t>) {
                 let by_columns = usize::from(args.a_row_stride == 1);
-                let shape = if args.cols <= $lanes {
+                let shape = if !args.keep.is_null() {
+                    3
+                } else if args.cols <= $lanes {
                     2
                 } else {
                     usize::from(!args.b_padded)
@@ -86,13 +98,15 @@ macro_rules! tiles {
 
         /// # Safety
         /// As [`Tiles::tile`], with `R` rows and at most `V` vectors of columns; B is padded
-        /// unless `MASKED`; A's rows are adjacent if `A_BY_COLUMNS`.
+        /// unless `MASKED`; A's rows are adjacent if `A_BY_COLUMNS`; B's rows go to `args.keep`
+        /// if `KEEP`, and those to come are called for.
         #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl")]
         unsafe fn $tile<
             const R: usize,
             const V: usize,
             const MASKED: bool,
             const A_BY_COLUMNS: bool,
+            const KEEP: bool,
         >(
             args: &TileArgs<$t>,
         ) {
@@ -120,8 +134,10 @@ macro_rules! tiles {
                 for (r, start) in starts.iter_mut().enumerate() {
                     *start = opaque(args.a.wrapping_add(r * args.a_row_stride));
                 }
-                let mut at = 0;
+                let mut at = 0usize;
                 let mut b = args.b;
+                let mut keep = args.keep;
+                let mut coming = args.coming;
                 let (a_step, b_step) = (args.a_col_stride, args.b_row_stride);
                 for _ in 0..args.k {
                     let mut line = [$zero(); V];
@@ -131,6 +147,24 @@ macro_rules! tiles {
                         } else {
                             $load(b.add(v * $lanes))
                         };
+                        if KEEP {
+                            $store(keep.add(v * $lanes), line[v]);
+                            let ahead = b.wrapping_add(B_AHEAD.wrapping_mul(b_step) + v * $lanes);
+                            _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
+                        }
+                    }
+                    if KEEP {
+                        keep = keep.add(V * $lanes);
+                    }
+                    _mm_prefetch::<_MM_HINT_T1>(coming.cast());
+                    coming = coming.wrapping_add(args.coming_step);
+                    if A_BY_COLUMNS {
+                        // Every row of memory is another cache line, which no hardware foresees.
+                        let ahead = args
+                            .a
+                            .wrapping_add(at.wrapping_add(A_AHEAD.wrapping_mul(a_step)));
+                        _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
+                        _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(R - 1).cast());
                     }
                     for r in 0..R {
                         let from = if A_BY_COLUMNS {
@@ -166,6 +200,7 @@ tiles!(
     _mm512_setzero_ps,
     _mm512_loadu_ps,
     _mm512_maskz_loadu_ps,
+    _mm512_storeu_ps,
     _mm512_mask_storeu_ps,
     _mm512_set1_ps,
     _mm512_fmadd_ps,
@@ -180,6 +215,7 @@ tiles!(
     _mm512_setzero_pd,
     _mm512_loadu_pd,
     _mm512_maskz_loadu_pd,
+    _mm512_storeu_pd,
     _mm512_mask_storeu_pd,
     _mm512_set1_pd,
     _mm512_fmadd_pd,

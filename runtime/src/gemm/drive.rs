@@ -12,12 +12,32 @@ use crate::pool::Pool;
 
 /// k is cut into blocks of at most this, so that a packed panel stays in L2.
 const K_BLOCK: usize = 2048;
-/// Bytes of B that are kept in L2 while rows go by.
-const B_GROUP: usize = 1 << 20;
+/// Bytes of B's panels that are kept in L2 while rows go by.
+const B_GROUP: usize = 1 << 18;
+/// The same where an epilogue takes strips: a row block's tiles of all the panels.
+const B_STRIPS: usize = 1 << 19;
+/// An epilogue takes strips, row by row, if they have at least so many columns: what it loads and
+/// stores is then long enough for the processor to foresee.
+const STRIP_COLS: usize = 192;
 /// Bytes of A that are kept in L2 while panels go by.
 const A_CHUNK: usize = 3 << 17;
 /// Multiply-adds that are worth a thread: about 5 microseconds.
 const MADDS_PER_PART: usize = 200_000;
+
+/// Tiles that keep do so if so many row blocks of at least such a depth read what they kept.
+const KEEP_FROM_ROW_BLOCKS: usize = 3;
+const KEEP_FROM_DEPTH: usize = 16;
+
+/// How B gets to the tiles.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Supply {
+    /// They read it where it is.
+    InPlace,
+    /// The first row block reads it where it is and leaves a panel to the others.
+    Kept,
+    /// It is copied into a panel beforehand.
+    Packed,
+}
 
 /// What one tile call computes: `out = init + A B` for some rows and columns.
 pub(super) struct TileArgs<T> {
@@ -30,6 +50,11 @@ pub(super) struct TileArgs<T> {
     pub b_row_stride: usize,
     /// Whether B may be read up to the tile's full width.
     pub b_padded: bool,
+    /// Where to write the rows of B as a padded panel; null not to. Only for tiles that keep.
+    pub keep: *mut T,
+    /// What to call into L2 meanwhile: the element here, and one further on for each of `k`.
+    pub coming: *const T,
+    pub coming_step: usize,
     /// Null for zeros; row stride as `init_row_stride`.
     pub init: *const T,
     pub init_row_stride: usize,
@@ -48,6 +73,8 @@ pub(super) trait Tiles {
     const COLS: usize;
     /// Whether a tile narrower than `COLS` can read B in place.
     const MASKS: bool;
+    /// Whether a tile can write B as a panel while it reads it.
+    const KEEPS: bool;
 
     /// Computes one tile.
     ///
@@ -116,6 +143,9 @@ pub(super) unsafe fn run<K: Tiles>(call: &GemmCall<K::T>, batch: &Batch, pool: &
                 b: call.b.ptr,
                 b_row_stride: call.b.row_stride,
                 b_padded: call.n == K::COLS,
+                keep: std::ptr::null_mut(),
+                coming: call.b.ptr,
+                coming_step: 0,
                 init: if call.accumulate {
                     call.c
                 } else {
@@ -184,18 +214,33 @@ struct Plan<'a, K: Tiles> {
 unsafe impl<K: Tiles> Sync for Plan<'_, K> {}
 
 impl<K: Tiles> Plan<'_, K> {
-    /// Whether this B must be copied whatever the panel.
-    fn packs(&self) -> bool {
+    /// How a panel of B, so many columns wide, gets to the tiles of some row blocks.
+    fn supply(&self, width: usize, blocks: usize) -> Supply {
         let stride = self.call.b.row_stride * size_of::<K::T>();
-        self.call.b.col_stride != 1
-            || self.blocks.count >= PACK_FROM_ROW_BLOCKS
-            || (self.call.k >= 16 && self.blocks.count > 1 && stride.is_multiple_of(4096))
+        if self.call.b.col_stride != 1 || (width < K::COLS && !K::MASKS) {
+            Supply::Packed
+        } else if K::KEEPS && 2 * width > K::COLS {
+            if blocks >= KEEP_FROM_ROW_BLOCKS && self.call.k >= KEEP_FROM_DEPTH {
+                Supply::Kept
+            } else {
+                Supply::InPlace
+            }
+        } else if blocks >= PACK_FROM_ROW_BLOCKS
+            || (self.call.k >= 16 && blocks > 1 && stride.is_multiple_of(4096))
+        {
+            Supply::Packed
+        } else {
+            Supply::InPlace
+        }
     }
 
     /// How many parts to cut the row blocks and the panels into: the cut with the least work in
     /// the largest part, where packing the same panel twice counts.
     fn grid(&self, parts: usize, panels: usize) -> (usize, usize) {
-        let pack_rows = if self.packs() { 4 } else { 1 };
+        let pack_rows = match self.supply(K::COLS, self.blocks.count) {
+            Supply::Packed => 4,
+            Supply::Kept | Supply::InPlace => 1,
+        };
         let mut best = (usize::MAX, 1, 1);
         for by_rows in 1..=parts.min(self.blocks.count) {
             let by_cols = (parts / by_rows).min(panels);
@@ -221,24 +266,20 @@ impl<K: Tiles> Plan<'_, K> {
     ) {
         let call = self.call;
         let k_blocks = call.k.div_ceil(K_BLOCK).max(1);
-        // SAFETY: products lie inside the caller's matrices.
-        let (a, b, c) = unsafe {
-            (
-                call.a.ptr.add(product * self.batch.a_stride),
-                call.b.ptr.add(product * self.batch.b_stride),
-                call.c.wrapping_add(product * self.batch.c_stride),
-            )
-        };
-        let packs_all = self.packs();
         let mut sink = call
             .epilogue
             .map(|epilogue| Sink::<K::T>::new(&epilogue, product));
         let keeps_partial = k_blocks > 1 && sink.is_some();
         let depth_most = call.k.div_ceil(k_blocks).max(1);
+        let panel_bytes = depth_most * K::COLS * size_of::<K::T>();
+        let strip_panels = (B_STRIPS / panel_bytes).min(cols.len());
+        let strips = sink.is_some() && !keeps_partial && strip_panels * K::COLS >= STRIP_COLS;
         let group_most = if keeps_partial {
             1
+        } else if strips {
+            cols.len().div_ceil(cols.len().div_ceil(strip_panels))
         } else {
-            (B_GROUP / (depth_most * K::COLS * size_of::<K::T>())).max(1)
+            (B_GROUP / panel_bytes).max(1)
         };
         let chunk_most =
             (A_CHUNK / (depth_most * (self.blocks.rows + 1) * size_of::<K::T>())).max(1);
@@ -247,111 +288,282 @@ impl<K: Tiles> Plan<'_, K> {
         if keeps_partial {
             partial =
                 PackBuffer::take::<K::T>(1, (self.blocks.start(rows.end) - first_row) * K::COLS);
+        } else if strips {
+            partial = PackBuffer::take::<K::T>(1, K::ROWS * group_most * K::COLS);
         }
+        let scratch = partial.as_mut_ptr::<K::T>();
         let mut group_start = cols.start;
         while group_start < cols.end {
-            let group = group_start..cols.end.min(group_start + group_most);
-            group_start = group.end;
+            let panels = group_start..cols.end.min(group_start + group_most);
+            group_start = panels.end;
             for k_block in 0..k_blocks {
-                let depth = share(call.k, k_blocks, k_block);
-                let (first, last) = (k_block == 0, k_block + 1 == k_blocks);
-                let width = |panel: usize| K::COLS.min(call.n - panel * K::COLS);
-                let packs = |panel: usize| packs_all || (width(panel) < K::COLS && !K::MASKS);
-                let b_at = |panel: usize| {
-                    b.wrapping_add(
-                        depth.start * call.b.row_stride + panel * K::COLS * call.b.col_stride,
+                // SAFETY: products lie inside the caller's matrices.
+                let mut group = unsafe {
+                    Group::new(
+                        self,
+                        product,
+                        rows.clone(),
+                        panels.clone(),
+                        cols.end,
+                        strips,
+                        share(call.k, k_blocks, k_block),
                     )
                 };
-                let panel_size = depth.len() * K::COLS;
-                let mut packed = PackBuffer::empty();
-                if packs(group.end - 1) {
-                    packed = PackBuffer::take::<K::T>(0, group.len() * panel_size);
-                    for panel in group.clone().filter(|&panel| packs(panel)) {
-                        let to = packed
-                            .as_mut_ptr::<K::T>()
-                            .wrapping_add((panel - group.start) * panel_size);
-                        let strides = (call.b.row_stride, call.b.col_stride);
-                        // SAFETY: the buffer has just been made that large, and the panel is
-                        // inside B.
-                        unsafe {
-                            K::pack(
-                                to,
-                                b_at(panel),
-                                strides.0,
-                                strides.1,
-                                depth.len(),
-                                width(panel),
-                            )
-                        };
+                let (first, last) = (k_block == 0, k_block + 1 == k_blocks);
+                if strips && let Some(sink) = &mut sink {
+                    let stride = panels.len() * K::COLS;
+                    for block in rows.clone() {
+                        for panel in panels.clone() {
+                            let out = scratch.wrapping_add((panel - panels.start) * K::COLS);
+                            let init = if call.accumulate {
+                                group.c_at(panel, block).cast_const()
+                            } else {
+                                std::ptr::null()
+                            };
+                            // SAFETY: the strip has a row for each row of a block.
+                            unsafe {
+                                group.tile(panel, block, (init, call.c_row_stride), (out, stride))
+                            };
+                        }
+                        // SAFETY: the caller vouches for the epilogue.
+                        unsafe { sink.take_strip(scratch, stride, self.rows(block), group.cols()) };
                     }
+                    group.packed.give_back(0);
+                    continue;
                 }
                 let mut chunk_start = rows.start;
                 while chunk_start < rows.end {
                     let chunk = chunk_start..rows.end.min(chunk_start + chunk_most);
                     chunk_start = chunk.end;
-                    for panel in group.clone() {
-                        let (col0, width) = (panel * K::COLS, width(panel));
-                        let (b_ptr, b_row_stride) = if packs(panel) {
-                            let at = (panel - group.start) * panel_size;
-                            (
-                                packed.as_mut_ptr::<K::T>().wrapping_add(at).cast_const(),
-                                K::COLS,
-                            )
-                        } else {
-                            (b_at(panel), call.b.row_stride)
-                        };
+                    for panel in panels.clone() {
                         for block in chunk.clone() {
-                            let (row0, row1) =
-                                (self.blocks.start(block), self.blocks.start(block + 1));
-                            let c_at = c.wrapping_add(row0 * call.c_row_stride + col0);
-                            let a_at = row0 * call.a.row_stride + depth.start * call.a.col_stride;
-                            let mut args = TileArgs {
-                                k: depth.len(),
-                                a: a.wrapping_add(a_at),
-                                a_row_stride: call.a.row_stride,
-                                a_col_stride: call.a.col_stride,
-                                b: b_ptr,
-                                b_row_stride,
-                                b_padded: width == K::COLS || packs(panel),
-                                init: std::ptr::null(),
-                                init_row_stride: call.c_row_stride,
-                                out: c_at,
-                                out_row_stride: call.c_row_stride,
-                                cols: width,
-                            };
-                            if !first || call.accumulate {
-                                args.init = c_at;
-                            }
-                            if let Some(sink) = &mut sink {
-                                let rest = partial
-                                    .as_mut_ptr::<K::T>()
-                                    .wrapping_add((row0 - first_row) * K::COLS);
-                                if !first {
-                                    args.init = rest;
-                                    args.init_row_stride = K::COLS;
-                                }
-                                if last {
-                                    args.out = sink.tile();
-                                    args.out_row_stride = TILE_STRIDE;
+                            let in_c = (group.c_at(panel, block), call.c_row_stride);
+                            let Some(sink) = &mut sink else {
+                                let init = if !first || call.accumulate {
+                                    in_c.0.cast_const()
                                 } else {
-                                    args.out = rest;
-                                    args.out_row_stride = K::COLS;
-                                }
-                            }
-                            // SAFETY: rows and columns are inside A, B and C; packed panels are
-                            // padded; the partial sums have a row per row of this part.
-                            unsafe { K::tile(row1 - row0, &args) };
-                            if last && let Some(sink) = &mut sink {
+                                    std::ptr::null()
+                                };
+                                // SAFETY: the tile is inside C.
+                                unsafe { group.tile(panel, block, (init, in_c.1), in_c) };
+                                continue;
+                            };
+                            let rest = scratch
+                                .wrapping_add((self.blocks.start(block) - first_row) * K::COLS);
+                            let init = if !first {
+                                (rest.cast_const(), K::COLS)
+                            } else if call.accumulate {
+                                (in_c.0.cast_const(), in_c.1)
+                            } else {
+                                (std::ptr::null(), 0)
+                            };
+                            let out = if last {
+                                (sink.tile(), TILE_STRIDE)
+                            } else {
+                                (rest, K::COLS)
+                            };
+                            // SAFETY: the partial sums have a row per row of this part.
+                            unsafe { group.tile(panel, block, init, out) };
+                            if last {
+                                let cols = group.cols_of(panel);
+                                let tile = sink.tile();
                                 // SAFETY: the caller vouches for the epilogue.
-                                unsafe { sink.call(row0..row1, col0..col0 + width, block) };
+                                unsafe { sink.take(tile, self.rows(block), cols) };
                             }
                         }
                     }
                 }
-                packed.give_back(0);
+                group.packed.give_back(0);
             }
         }
         partial.give_back(1);
+    }
+
+    /// The rows of a block.
+    fn rows(&self, block: usize) -> std::ops::Range<usize> {
+        self.blocks.start(block)..self.blocks.start(block + 1)
+    }
+}
+
+/// A group of panels of B, down a k block, for some row blocks of a product.
+struct Group<'a, K: Tiles> {
+    plan: &'a Plan<'a, K>,
+    rows: std::ops::Range<usize>,
+    panels: std::ops::Range<usize>,
+    /// End of the panels of the part.
+    last_panel: usize,
+    /// Whether row blocks go by one after the other, or else panels.
+    strips: bool,
+    depth: std::ops::Range<usize>,
+    a: *const K::T,
+    b: *const K::T,
+    c: *mut K::T,
+    /// A place for each panel that is not read in place.
+    packed: PackBuffer,
+}
+
+impl<'a, K: Tiles> Group<'a, K> {
+    /// Packs what is to be packed beforehand.
+    ///
+    /// # Safety
+    /// As [`run`].
+    unsafe fn new(
+        plan: &'a Plan<'a, K>,
+        product: usize,
+        rows: std::ops::Range<usize>,
+        panels: std::ops::Range<usize>,
+        last_panel: usize,
+        strips: bool,
+        depth: std::ops::Range<usize>,
+    ) -> Group<'a, K> {
+        let (call, batch) = (plan.call, plan.batch);
+        let mut group = Group {
+            plan,
+            rows,
+            panels: panels.clone(),
+            last_panel,
+            strips,
+            depth,
+            a: call.a.ptr.wrapping_add(product * batch.a_stride),
+            b: call.b.ptr.wrapping_add(product * batch.b_stride),
+            c: call.c.wrapping_add(product * batch.c_stride),
+            packed: PackBuffer::empty(),
+        };
+        if panels
+            .clone()
+            .any(|panel| group.supply(panel) != Supply::InPlace)
+        {
+            let panel_size = group.depth.len() * K::COLS;
+            group.packed = PackBuffer::take::<K::T>(0, panels.len() * panel_size);
+            for panel in panels {
+                if group.supply(panel) == Supply::Packed {
+                    // SAFETY: the buffer has just been made that large, and the panel is
+                    // inside B.
+                    unsafe {
+                        K::pack(
+                            group.copy_of(panel),
+                            group.b_at(panel),
+                            call.b.row_stride,
+                            call.b.col_stride,
+                            group.depth.len(),
+                            group.cols_of(panel).len(),
+                        )
+                    };
+                }
+            }
+        }
+        group
+    }
+
+    /// The columns of a panel.
+    fn cols_of(&self, panel: usize) -> std::ops::Range<usize> {
+        panel * K::COLS..self.plan.call.n.min((panel + 1) * K::COLS)
+    }
+
+    /// The columns of all panels.
+    fn cols(&self) -> std::ops::Range<usize> {
+        self.panels.start * K::COLS..self.plan.call.n.min(self.panels.end * K::COLS)
+    }
+
+    fn supply(&self, panel: usize) -> Supply {
+        self.plan.supply(self.cols_of(panel).len(), self.rows.len())
+    }
+
+    fn copy_of(&mut self, panel: usize) -> *mut K::T {
+        let at = (panel - self.panels.start) * self.depth.len() * K::COLS;
+        self.packed.as_mut_ptr::<K::T>().wrapping_add(at)
+    }
+
+    fn b_at(&self, panel: usize) -> *const K::T {
+        let b = &self.plan.call.b;
+        self.b
+            .wrapping_add(self.depth.start * b.row_stride + panel * K::COLS * b.col_stride)
+    }
+
+    /// What the tile of a panel and a block calls into L2: memory would otherwise rest while
+    /// tiles compute, and all wait for it where new rows or panels start. The last tile before
+    /// the next row block is first met fetches its A; of the others, those of the second and the
+    /// third row block each fetch half of the panel that comes in this one's place.
+    fn coming(&self, panel: usize, block: usize) -> (*const K::T, usize) {
+        let (a, b) = (&self.plan.call.a, &self.plan.call.b);
+        let line = 64 / size_of::<K::T>();
+        let turn = if self.strips {
+            self.panels.end - 1
+        } else {
+            self.panels.start
+        };
+        let adjacent = a.col_stride == 1 && a.row_stride < self.depth.len() + line;
+        if panel == turn && adjacent && block + 1 < self.rows.end {
+            return (self.a_at(block + 1), line);
+        }
+        let next = panel + self.panels.len();
+        match block - self.rows.start {
+            half @ 1..=2 if next < self.last_panel => {
+                let start = self.b_at(next);
+                if b.col_stride == 1 {
+                    (start.wrapping_add((half - 1) * line), b.row_stride)
+                } else {
+                    // The panel's columns, if they lie one after the other.
+                    (
+                        start.wrapping_add((half - 1) * line * self.depth.len()),
+                        line,
+                    )
+                }
+            }
+            _ => (self.b_at(panel), 0),
+        }
+    }
+
+    fn a_at(&self, block: usize) -> *const K::T {
+        let a = &self.plan.call.a;
+        self.a.wrapping_add(
+            self.plan.blocks.start(block) * a.row_stride + self.depth.start * a.col_stride,
+        )
+    }
+
+    fn c_at(&self, panel: usize, block: usize) -> *mut K::T {
+        let row0 = self.plan.blocks.start(block);
+        self.c
+            .wrapping_add(row0 * self.plan.call.c_row_stride + panel * K::COLS)
+    }
+
+    /// Computes a tile: from `init` to `out`, each a place and its row stride.
+    ///
+    /// # Safety
+    /// Both have room for the tile, unless `init` is null.
+    unsafe fn tile(
+        &mut self,
+        panel: usize,
+        block: usize,
+        init: (*const K::T, usize),
+        out: (*mut K::T, usize),
+    ) {
+        let call = self.plan.call;
+        let (rows, cols) = (self.plan.rows(block), self.cols_of(panel));
+        let supply = self.supply(panel);
+        let keeps = supply == Supply::Kept && block == self.rows.start;
+        let in_place = supply == Supply::InPlace || keeps;
+        let copy = self.copy_of(panel);
+        let (coming, coming_step) = self.coming(panel, block);
+        let args = TileArgs {
+            k: self.depth.len(),
+            a: self.a_at(block),
+            a_row_stride: call.a.row_stride,
+            a_col_stride: call.a.col_stride,
+            b: if in_place { self.b_at(panel) } else { copy },
+            b_row_stride: if in_place { call.b.row_stride } else { K::COLS },
+            b_padded: cols.len() == K::COLS || !in_place,
+            keep: if keeps { copy } else { std::ptr::null_mut() },
+            coming,
+            coming_step,
+            init: init.0,
+            init_row_stride: init.1,
+            out: out.0,
+            out_row_stride: out.1,
+            cols: cols.len(),
+        };
+        // SAFETY: rows and columns are inside A, B and C; packed panels are padded.
+        unsafe { K::tile(rows.len(), &args) };
     }
 }
 
@@ -392,13 +604,15 @@ impl<T> Sink<T> {
         self.tile.0.as_mut_ptr().cast()
     }
 
+    /// Gives the epilogue a rectangle of C that lies at `tile` with rows [`TILE_STRIDE`] apart.
+    ///
     /// # Safety
     /// The epilogue must fit its buffers.
-    unsafe fn call(
+    unsafe fn take(
         &mut self,
+        tile: *mut T,
         rows: std::ops::Range<usize>,
         cols: std::ops::Range<usize>,
-        block: usize,
     ) {
         let args: [i64; EPILOGUE_ARGS] = [
             rows.start as i64,
@@ -407,10 +621,8 @@ impl<T> Sink<T> {
             cols.end as i64,
             rows.len() as i64,
             cols.len() as i64,
-            block as i64,
             self.product as i64,
         ];
-        let tile = self.tile();
         let buffers: &mut [*mut u8] = if self.many.is_empty() {
             &mut self.few
         } else {
@@ -419,6 +631,23 @@ impl<T> Sink<T> {
         buffers[0] = tile.cast();
         // SAFETY: the caller's promise.
         unsafe { (self.call.func)(buffers.as_ptr(), args.as_ptr()) };
+    }
+
+    /// Gives the epilogue a rectangle with rows `stride` apart, row by row.
+    ///
+    /// # Safety
+    /// As [`Sink::take`].
+    unsafe fn take_strip(
+        &mut self,
+        strip: *mut T,
+        stride: usize,
+        rows: std::ops::Range<usize>,
+        cols: std::ops::Range<usize>,
+    ) {
+        for (at, row) in rows.enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe { self.take(strip.wrapping_add(at * stride), row..row + 1, cols.clone()) };
+        }
     }
 }
 

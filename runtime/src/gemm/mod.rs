@@ -6,12 +6,16 @@
 //! of threads. AVX-512 and AVX2 fuse each multiply-add and agree bit for bit; the portable tiles
 //! fuse only where the target does so in hardware.
 //!
-//! Order of work: groups of column panels of B that fill half of L2, within them chunks of rows
-//! of A that fill a fifth, within them panels, within them row blocks.
+//! Order of work: groups of column panels of B that fill an eighth of L2, within them chunks of
+//! rows of A that fill a fifth, within them panels, within them row blocks.
 //!
-//! Packing rule: A is never packed. B is read in place if its columns are adjacent, its row
-//! stride is not a multiple of 4 KiB (cache sets would collide) and fewer than
-//! [`PACK_FROM_ROW_BLOCKS`] row blocks use it; otherwise it is copied, panel by panel.
+//! Packing rule: A is never packed. B is copied panel by panel, through a transposition in
+//! registers, unless its columns are adjacent. If they are, AVX-512 tiles read B in place; if
+//! several row blocks need it, the first one writes the panel that the others read on its way,
+//! which costs it nothing but the wait for memory. (In place again and again, a large B misses
+//! the tables of pages and collides in cache sets where its row stride is a multiple of 4 KiB.)
+//! The other tiles copy beforehand if the stride is such, or if at least
+//! [`PACK_FROM_ROW_BLOCKS`] row blocks use B.
 
 #![allow(unsafe_code)]
 
@@ -32,8 +36,8 @@ pub const TILE_STRIDE: usize = 32;
 /// Most rows that a tile has.
 pub const TILE_ROWS: usize = 14;
 /// Number of entries of the epilogue's `args`; see [`Epilogue`].
-pub const EPILOGUE_ARGS: usize = 8;
-/// A row-major B is packed if at least so many row blocks read it.
+pub const EPILOGUE_ARGS: usize = 7;
+/// Tiles that cannot keep B have it packed if at least so many row blocks read it.
 pub const PACK_FROM_ROW_BLOCKS: usize = 37;
 
 /// The instruction sets that tiles exist for.
@@ -111,18 +115,18 @@ pub struct MatRef<T = f32> {
     pub col_stride: usize,
 }
 
-/// Compiled code that takes a finished tile.
+/// Compiled code that takes a finished rectangle of C: a tile, or a row across several.
 ///
-/// `buffers[0]` is the tile (row stride [`TILE_STRIDE`], aligned to 64 bytes; it may be
+/// `buffers[0]` is the rectangle (row stride [`TILE_STRIDE`], aligned to 64 bytes; it may be
 /// overwritten), the others are the call's. `args` holds [`EPILOGUE_ARGS`] numbers:
-/// `row0, row1, col0, col1` (the tile's place in C), `rows, cols` (its size), the index of its
-/// row block in `0..row_blocks(m)`, and the index of the product in a batch.
+/// `row0, row1, col0, col1` (its place in C), `rows, cols` (its size), and the index of the
+/// product in a batch. Every element of C is in one rectangle; how C is cut is not defined.
 pub type Epilogue = unsafe extern "C" fn(buffers: *const *mut u8, args: *const i64);
 
 /// What to do with finished tiles instead of storing them.
 #[derive(Clone, Copy, Debug)]
 pub struct EpilogueCall {
-    /// The code. Called once per tile, from several threads at once.
+    /// The code. Called once per rectangle, from several threads at once.
     pub func: Epilogue,
     /// Its buffers; entry 0 is replaced by the tile (in a copy, one per thread).
     pub buffers: *const *mut u8,
@@ -174,21 +178,6 @@ impl Batch {
         b_stride: 0,
         c_stride: 0,
     };
-}
-
-/// Number of row blocks that C's `m` rows are cut into for f32 or f64 products on `isa`: the
-/// epilogue's tiles have row-block indices below this. Depends on nothing else.
-pub fn row_blocks(m: usize, isa: Isa) -> usize {
-    let most = match isa {
-        Isa::Portable => portable::ROWS,
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => avx2::ROWS,
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => avx512::ROWS,
-        #[cfg(not(target_arch = "x86_64"))]
-        Isa::Avx2 | Isa::Avx512 => portable::ROWS,
-    };
-    m.div_ceil(most)
 }
 
 /// An f32 product.

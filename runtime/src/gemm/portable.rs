@@ -48,6 +48,7 @@ impl<T: Float> Tiles for TilesOf<T> {
     const ROWS: usize = ROWS;
     const COLS: usize = COLS;
     const MASKS: bool = false;
+    const KEEPS: bool = false;
 
     unsafe fn tile(rows: usize, args: &TileArgs<T>) {
         // SAFETY: the contract of `tile`.
