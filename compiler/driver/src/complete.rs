@@ -136,8 +136,14 @@ fn members(value: &Value) -> Vec<String> {
         | Value::Fn(_)
         | Value::Builtin(_)
         | Value::Template(_)
+        | Value::Token(_)
+        | Value::Maybe(_)
+        | Value::Tree(_)
         | Value::Distribution(_)
         | Value::Unknown => Vec::new(),
+        Value::Vocab(_) => ["encode", "decode", "has", "size", "words"]
+            .map(String::from)
+            .to_vec(),
     }
 }
 

@@ -257,13 +257,6 @@ pub struct Work {
 
 impl Work {
     fn of(plan: &Plan, memory_bytes: usize) -> Work {
-        let product = |step: &Step| match &step.kind {
-            StepKind::Gemm(gemm) => 2.0 * (gemm.batch * gemm.m * gemm.n * gemm.k) as f64,
-            StepKind::Kernel { .. }
-            | StepKind::Copy { .. }
-            | StepKind::ArgSort { .. }
-            | StepKind::Guard { .. } => 0.0,
-        };
         let updated = plan.aliases.iter().map(|&(_, input)| &plan.inputs[input]);
         Work {
             steps: plan
@@ -271,10 +264,25 @@ impl Work {
                 .iter()
                 .map(|step| step_text(plan, &step.kind))
                 .collect(),
-            product_flop: plan.steps.iter().map(product).sum(),
+            product_flop: plan.steps.iter().map(product_flop).sum(),
             update_bytes: updated.map(|ty| 2 * ty.len() * ty.elem.bytes()).sum(),
             memory_bytes,
         }
+    }
+}
+
+/// Operations of the matrix products of a step.
+fn product_flop(step: &Step) -> f64 {
+    match &step.kind {
+        StepKind::Gemm(gemm) => 2.0 * (gemm.batch * gemm.m * gemm.n * gemm.k) as f64,
+        StepKind::Loop(looped) => {
+            looped.count as f64 * looped.steps.iter().map(product_flop).sum::<f64>()
+        }
+        StepKind::Kernel { .. }
+        | StepKind::Copy { .. }
+        | StepKind::ArgSort { .. }
+        | StepKind::Matrix(_)
+        | StepKind::Guard { .. } => 0.0,
     }
 }
 

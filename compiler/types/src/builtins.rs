@@ -14,7 +14,7 @@ mod table;
 pub use table::BuiltinId;
 
 use crate::call::Args;
-use crate::error::{fail, not_yet, wanted};
+use crate::error::{fail, wanted};
 use crate::ops::as_tensor;
 use crate::scope::Scope;
 use crate::value::{Module, Tensor, TensorType, Value};
@@ -26,15 +26,6 @@ use distributions::distribution;
 use effect::effect;
 use std::rc::Rc;
 use table::{Action, Row, TABLE};
-
-/// Names of the builtins that are not compiled yet, for the documentation.
-pub fn not_yet_names() -> Vec<&'static str> {
-    TABLE
-        .iter()
-        .filter(|row| matches!(row.action, Action::NotYet))
-        .map(|row| row.name)
-        .collect()
-}
 
 /// Puts the table into the outermost scope.
 pub(crate) fn define_all(scope: &Scope) {
@@ -74,9 +65,6 @@ pub(crate) fn call(
     span: Span,
 ) -> Result<Value> {
     let row = &TABLE[id.0];
-    if let Action::NotYet = row.action {
-        return not_yet(span, &format!("`{}`", row.name));
-    }
     if lifted::concerns(&args)
         && let Some(value) = lifted::lifted(elaborator, id, &args, span)?
     {
@@ -170,8 +158,7 @@ pub(crate) fn call(
         | Action::Truth(_)
         | Action::Place(_)
         | Action::Convert(_)
-        | Action::Fill(_)
-        | Action::NotYet => {
+        | Action::Fill(_) => {
             let args = ordered(elaborator, row, args, span)?;
             if unknown(&args) {
                 return Ok(Value::Unknown);
@@ -310,8 +297,7 @@ fn simple(elaborator: &mut Elaborator, row: &Row, args: &Args, span: Span) -> Re
         | Action::Distribution(_)
         | Action::Effect(_)
         | Action::Matrix(_)
-        | Action::Other(_)
-        | Action::NotYet => fail(
+        | Action::Other(_) => fail(
             "E0490",
             span,
             format!("`{}` is not called this way", row.name),

@@ -9,18 +9,6 @@ pub(crate) fn fail<T>(code: &'static str, span: Span, message: impl Into<String>
     Err(Box::new(Diagnostic::error(code, span, message)))
 }
 
-/// Something that the language has and this version does not compile.
-pub(crate) fn not_yet<T>(span: Span, what: &str) -> Result<T> {
-    Err(Box::new(
-        Diagnostic::error(
-            "E0900",
-            span,
-            format!("{what} is part of the language but not compiled by this version"),
-        )
-        .note("docs/not-yet.md lists what is behind this code"),
-    ))
-}
-
 /// A value of the wrong kind.
 pub(crate) fn wanted<T>(span: Span, what: &str, got: &Value) -> Result<T> {
     match got {

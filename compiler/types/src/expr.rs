@@ -1,7 +1,7 @@
 //! Expressions.
 
 use crate::call::Args;
-use crate::error::{fail, not_yet, size_mismatch, wanted};
+use crate::error::{fail, size_mismatch, wanted};
 use crate::ops::as_tensor;
 use crate::scope::Scope;
 use crate::value::{Choice, Closure, Code, Dim, Maybe, Repr, Tensor, TensorType, Value};
@@ -14,12 +14,6 @@ use aec_syntax::ast::{
 use aec_syntax::{Diagnostic, Span};
 use std::rc::Rc;
 use std::sync::Arc;
-
-/// Names of the language that this version does not compile, with what they are.
-pub(crate) const NOT_YET: &[&str] = &[
-    "scan", "iterate", "while", "fold", "unfold", "nodes", "leaves", "fold_all", "subtrees",
-    "lstsq",
-];
 
 /// Comprehensions over compile-time sequences up to this length may be unrolled.
 const MAX_UNROLL: usize = 4096;
@@ -217,9 +211,6 @@ impl Elaborator {
     fn name(&mut self, name: &Rc<str>, span: Span, scope: &Scope) -> Result<Value> {
         if let Some(value) = scope.lookup(name) {
             return Ok(value);
-        }
-        if NOT_YET.contains(&&**name) {
-            return not_yet(span, &format!("`{name}`"));
         }
         let mut diagnostic = Diagnostic::error(
             "E0201",

@@ -80,7 +80,7 @@ impl Elaborator {
             (Ok(Ok(ran)), _) => Ok(ran),
             (_, Err(error)) | (Err(error) | Ok(Err(Misfit::Error(error))), Ok(_)) => Err(error),
             (Ok(Err(Misfit::Widens(_))), Ok(_)) => fail(
-                "E0311",
+                "E0317",
                 rounds.state.1,
                 format!("the state of this `{}` has no one type", rounds.name),
             ),
@@ -311,7 +311,7 @@ impl Elaborator {
         };
         if paths(&before) != paths(&after) {
             let diagnostic = Diagnostic::error(
-                "E0311",
+                "E0317",
                 rounds.span,
                 format!(
                     "the state of this `{}` is {}, but a round makes it {}",
@@ -347,7 +347,7 @@ impl Elaborator {
                 continue;
             }
             let mut diagnostic = Diagnostic::error(
-                "E0311",
+                "E0317",
                 rounds.span,
                 format!(
                     "the state of this `{}` is {}, but a round makes it {}",

@@ -1,7 +1,7 @@
 //! Models: templates to models, weights to start from, members.
 
 use crate::call::{Args, site_hash};
-use crate::error::{fail, not_yet, wanted};
+use crate::error::{fail, wanted};
 use crate::expr::Walk;
 use crate::scope::{Scope, member};
 use crate::typing::Declared;
@@ -351,8 +351,14 @@ impl Elaborator {
         span: Span,
         scope: &Scope,
     ) -> Result<Value> {
-        if matches!(path, [name] if matches!(&*name.name, "token" | "tree")) {
-            return not_yet(span, "this type");
+        if let [name] = path
+            && matches!(&*name.name, "token" | "tree")
+        {
+            return fail(
+                "E0310",
+                span,
+                format!("a `param` is trained, and a {} is data", name.name),
+            );
         }
         let mut callee = Expr {
             kind: aec_syntax::ast::ExprKind::Name(path[0].name.clone()),

@@ -562,7 +562,7 @@ pub(crate) fn unfold(elaborator: &mut Elaborator, args: &Args, span: Span) -> Re
             if !same_types(&state, state_of) {
                 return Err(Box::new(
                     Diagnostic::error(
-                        "E0311",
+                        "E0317",
                         *node_span,
                         format!(
                             "the state of this `unfold` is {}, but a child's is {}",

@@ -40,9 +40,7 @@ fn treatment(row: &Row, arguments: usize) -> Treatment {
             Treatment::Reduces
         }
         Action::Derivative(_) | Action::Effect(_) => Treatment::Itself,
-        Action::Distribution(_) | Action::Fill(_) | Action::Matrix(_) | Action::NotYet => {
-            Treatment::Refuses
-        }
+        Action::Distribution(_) | Action::Fill(_) | Action::Matrix(_) => Treatment::Refuses,
         Action::Other(_) => match row.name {
             "concat" | "split" | "reshape" | "flatten" | "permute" | "broadcast" | "pad"
             | "reverse" => Treatment::Moves,

@@ -104,7 +104,7 @@ fn rounds_of(n: &Value, span: Span) -> Result<Option<Dim>> {
         return Ok(None);
     }
     if n.as_int().is_some_and(|n| n < 0) {
-        return fail("E0312", span, "the number of rounds is negative");
+        return fail("E0318", span, "the number of rounds is negative");
     }
     match n.as_size() {
         Some(size) => Ok(Some(Dim::of(size))),

@@ -55,8 +55,6 @@ pub(super) enum Action {
     Effect(Checked),
     /// Anything else.
     Other(fn(&mut Elaborator, &Args, Span) -> Result<Value>),
-    /// Part of the language, not compiled yet.
-    NotYet,
 }
 
 /// What an effect gives while a script is checked.
