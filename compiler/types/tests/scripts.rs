@@ -277,5 +277,5 @@ fn sizes_that_do_not_fit_are_explained() {
         &["E0301", "declared here"],
     );
     fails("print sigmiod(1.0)", &["E0201", "did you mean `sigmoid`"]);
-    fails("print fold(1, 2)", &["E0900"]);
+    fails("print [1.0, ?] == ?", &["E0321", "not observed"]);
 }
