@@ -81,6 +81,17 @@ const FAULTS: &[(&str, &str, &str)] = &[
         "encoder(mask(x, keep) / keep)",
         "encoder(mask(x, keep))",
     ),
+    (
+        "D5_unrolled",
+        "eta * B' @ (x - B @ l), zeros[K]",
+        "eta * B' @ ((x ?? 0) - B @ l), zeros[K]",
+    ),
+    ("D6_clamped", "((x - B @ l) ?? 0)", "((x ?? 0) - B @ l)"),
+    (
+        "D7_wrong_reading",
+        "((x ?? 0) - B @ l), zeros[2]",
+        "(x - B @ l), zeros[2]",
+    ),
     ("D9_flags", "A @ nn.flags(x)", "A @ concat(x ?? 0, x ?? 0)"),
     (
         "D10_masks",

@@ -278,4 +278,5 @@ fn sizes_that_do_not_fit_are_explained() {
     );
     fails("print sigmiod(1.0)", &["E0201", "did you mean `sigmoid`"]);
     fails("print fold(1, 2)", &["E0401"]);
+    fails("print [1.0, ?] == ?", &["E0321", "not observed"]);
 }
