@@ -226,7 +226,8 @@ impl Shape {
 pub enum Fault {
     /// Column `.0` depends on those before it (by the working precision).
     Singular(usize),
-    /// Pivot `.0` is not above zero (by the working precision).
+    /// Not positive definite by the working precision: of a solve, `.0` is the matrix's rank; of
+    /// a Cholesky factor, the pivot that is not above zero.
     NotPositive(usize),
     /// An iteration did not settle; never seen for finite matrices.
     NoConvergence,
