@@ -5,6 +5,7 @@
 //! functions count as one. Movement, constants and draws count nothing.
 
 use aec_ir::{Contract, Function, Op, Value};
+use aec_runtime::linalg::Shape;
 use std::fmt;
 
 /// What a function costs to evaluate once.
@@ -49,6 +50,11 @@ pub fn arithmetic(f: &Function) -> Arithmetic {
             }
             Op::Reduce { .. } | Op::ArgReduce { .. } | Op::CumSum { .. } | Op::BatchMean => input,
             Op::ScatterAdd { .. } => data.operands.get(1).map_or(0, |&v| f.ty(v).len()) as f64,
+            Op::Matrix(op) => {
+                let right = data.operands.get(1).map(|&b| f.dims(b));
+                let shape = Shape::new(f.dims(data.operands[0]), right);
+                op.flops(shape) * shape.batch as f64
+            }
             Op::ArgSort => input * input.max(2.0).log2(),
             // Factorizations: about the cube of the side for each matrix.
             Op::Matrix(_) => {

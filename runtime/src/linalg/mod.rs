@@ -226,7 +226,8 @@ impl Shape {
 pub enum Fault {
     /// Column `.0` depends on those before it (by the working precision).
     Singular(usize),
-    /// Pivot `.0` is not above zero (by the working precision).
+    /// Not positive definite by the working precision: of a solve, `.0` is the matrix's rank; of
+    /// a Cholesky factor, the pivot that is not above zero.
     NotPositive(usize),
     /// An iteration did not settle; never seen for finite matrices.
     NoConvergence,
@@ -330,6 +331,9 @@ impl Element for f64 {
 /// Work below which (in operations) a batch is not shared out among threads.
 const SHARED_FLOPS: f64 = 200_000.0;
 
+/// One part's results, and its verdict.
+type Share<'a, T> = (&'a mut [T], Result<(), BadMatrix>);
+
 /// Computes all systems of a batch: `a` holds the matrices, `b` the right sides (empty but for
 /// a solve), `out` takes the results. NaN and infinities give NaN. The error is that of the
 /// first bad system; `out` is then undefined.
@@ -355,7 +359,7 @@ pub fn apply<T: Element>(
     };
     // One share of the results for each part, and the first bad system of each.
     let per_part = shape.batch.div_ceil(parts);
-    let shares: Vec<Mutex<(&mut [T], Result<(), BadMatrix>)>> = out
+    let shares: Vec<Mutex<Share<'_, T>>> = out
         .chunks_mut(per_part * each)
         .map(|share| Mutex::new((share, Ok(()))))
         .collect();

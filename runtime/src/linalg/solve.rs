@@ -1,5 +1,6 @@
 //! Cholesky, LU and substitution.
 
+use super::eigh::eigh;
 use super::{Fault, System, axpy, dot};
 
 /// `(A + A') / 2`.
@@ -122,7 +123,11 @@ pub(super) fn solve(
             }
         }
         System::Positive => {
-            let l = cholesky(n, eps, symmetric(n, a))?;
+            let a = symmetric(n, a);
+            // The pivot says where it failed; of use to a reader is how many unknowns there are
+            // equations for.
+            let rank = |a| Fault::NotPositive(rank(n, eps, a));
+            let l = cholesky(n, eps, a.clone()).map_err(|_| rank(a))?;
             forward(n, k, |i, j| l[i * n + j], false, &mut b);
             backward(n, k, |i, j| l[j * n + i], false, &mut b);
         }
@@ -155,6 +160,18 @@ pub(super) fn solve(
         }
     }
     Ok(b)
+}
+
+/// Number of eigenvalues of a symmetric matrix that are above what rounding leaves of 0.
+fn rank(n: usize, eps: f64, a: Vec<f64>) -> usize {
+    let Ok(factors) = eigh(n, a) else { return 0 };
+    let values = &factors[n * n..];
+    let largest = values.iter().fold(0.0f64, |most, x| most.max(x.abs()));
+    values
+        .iter()
+        .filter(|&&x| x > largest * eps * n as f64)
+        .count()
+        .min(n.saturating_sub(1))
 }
 
 fn nonzero_diagonal(n: usize, a: &[f64]) -> Result<(), Fault> {
