@@ -86,9 +86,10 @@ pub struct Gemm {
     pub c: Matrix,
     /// Add to what C holds.
     pub accumulate: bool,
-    /// A kernel for each finished tile (batch 1 only): its buffer 0 is the tile (row stride 32
-    /// elements), its args are `[row0, row1, col0, col1, rows, cols]`, the tile's place in C and
-    /// its extent; `rows = row1 - row0`.
+    /// A kernel for each finished rectangle of C, a tile or a row across several (batch 1 only):
+    /// its buffer 0 is the rectangle (row stride 32 elements), its args are
+    /// `[row0, row1, col0, col1, rows, cols]`, the place in C and the extent;
+    /// `rows = row1 - row0`.
     pub epilogue: Option<(KernelRef, Vec<BufferRef>)>,
 }
 

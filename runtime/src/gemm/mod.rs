@@ -1,5 +1,5 @@
 //! Matrix products `C = A B` and `C += A B` by register tiles, with an optional epilogue that
-//! takes each finished tile while it lies in L1.
+//! takes what is finished while it lies in L1 or L2.
 //!
 //! Order of summation: every element of C is one chain of multiply-adds over k from 0 upwards,
 //! starting from 0 (or from C when accumulating), whatever the shape, the layouts and the number
@@ -7,7 +7,9 @@
 //! fuse only where the target does so in hardware.
 //!
 //! Order of work: groups of column panels of B that fill an eighth of L2, within them chunks of
-//! rows of A that fill a fifth, within them panels, within them row blocks.
+//! rows of A that fill a fifth, within them panels, within them row blocks. An epilogue of a wide
+//! product gets whole rows of a group (of a quarter of L2) instead of tiles: there row blocks come
+//! first and panels within them. Tiles meanwhile call the panels and rows to come into L2.
 //!
 //! Packing rule: A is never packed. B is copied panel by panel, through a transposition in
 //! registers, unless its columns are adjacent. If they are, AVX-512 tiles read B in place; if
