@@ -76,7 +76,8 @@ pub fn batch_body(
         let data = &body.insts[inst];
         let which: SmallVec<[bool; 4]> =
             data.operands.iter().map(|&v| varies.contains(v)).collect();
-        if !which.contains(&true) && !(axis.is_batch && reduces_batch(&data.op)) {
+        let whole = axis.is_batch && reduces_batch(&data.op);
+        if !which.contains(&true) && !whole {
             aec_ir::rewrite::copy_inst(out, body, inst, &mut map);
             continue;
         }

@@ -232,10 +232,10 @@ fn collect_sums(out: &mut Function, looped: &Loop, operands: &[Value], data: &In
     let mut builder = Builder::like(looped);
     let mut groups: [Vec<Value>; 3] = Default::default();
     let mut results = Vec::new();
-    for at in 0..looped.carried {
+    for (at, &operand) in operands.iter().enumerate().take(looped.carried) {
         if !is_sum(at) {
             groups[0].push(body.params[at + 1]);
-            builder.state.push(operands[at]);
+            builder.state.push(operand);
             results.push(body.results[at]);
         }
     }

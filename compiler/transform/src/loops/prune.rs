@@ -112,9 +112,8 @@ pub fn prune_loop(
         groups[group].push(param);
         list.push(operands[at - 1]);
     }
-    for at in 0..carried {
-        if fixed[at] && !needed.contains(body.params[at + 1]) {
-            let gone = body.params[at + 1];
+    for (at, &gone) in body.params[1..=carried].iter().enumerate() {
+        if fixed[at] && !needed.contains(gone) {
             let index = groups[2].iter().position(|&v| v == gone);
             if let Some(index) = index {
                 groups[2].remove(index);

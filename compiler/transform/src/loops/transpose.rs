@@ -66,9 +66,9 @@ pub fn transpose_loop(
         }
     }
     let mut sums = Vec::new();
-    for at in first_constant..body.params.len() {
+    for (at, &param) in body.params.iter().enumerate().skip(first_constant) {
         if is_linear[at] {
-            let sum = h.param(body.ty(body.params[at]).clone(), "");
+            let sum = h.param(body.ty(param).clone(), "");
             groups[0].push(sum);
             sums.push(sum);
             let zero = zeros(f, data.operands[at - 1]);
@@ -86,7 +86,7 @@ pub fn transpose_loop(
             pairs.push((result, ct));
         }
     }
-    for at in first_slice..body.params.len() {
+    for (at, &param) in body.params.iter().enumerate().skip(first_slice) {
         if is_linear[at] {
             continue;
         }
@@ -94,7 +94,7 @@ pub fn transpose_loop(
             true => (1, &mut builder.slices),
             false => (2, &mut builder.constants),
         };
-        groups[group].push(body.params[at]);
+        groups[group].push(param);
         list.push(data.operands[at - 1]);
     }
 
