@@ -452,11 +452,17 @@ impl Elaborator {
         let mut unknown = Vec::new();
         let size = self.size_of(ty, scope, &mut unknown)?;
         if let Some(name) = unknown.first() {
-            return fail(
+            let error = Diagnostic::error(
                 "E0205",
                 name.span,
                 format!("no size `{}` is known here", name.name),
             );
+            let names = scope.names();
+            let near = aec_syntax::suggest::nearest(&name.name, names.iter().map(|name| &**name));
+            return Err(Box::new(match near {
+                Some(near) => error.help_edit(format!("did you mean `{near}`?"), name.span, near),
+                None => error.note("sizes are bound by the types of parameters"),
+            }));
         }
         if size.as_constant().is_some_and(|size| size < 0) {
             return fail(
