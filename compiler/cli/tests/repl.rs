@@ -81,7 +81,7 @@ fn commands_say_what_a_value_is() {
 #[test]
 fn commands_compute_and_show() {
     let run = repl(
-        "let x = [1.0, 2.0]\nfn f(x: [n]) -> real = sum(x^2)\n:grad f(x)\n:show tir x * 2\n:time f(x)\n",
+        "let x = [1.0, 2.0]\nfn f(x: [n]) -> real = sum(x^2)\nlet e: [2] ~ normal(0, 1)\n:grad f(x)\n:show tir e * 2\n:show tir 1 + 1\n:time f(x)\n",
     );
     let run = run.well();
     assert!(run.out.starts_with("[2.0, 4.0]\n── "), "{run:?}");

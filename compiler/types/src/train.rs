@@ -135,7 +135,7 @@ impl Elaborator {
                     format!("`train` has no setting `{}`", name.name),
                 );
                 diagnostic =
-                    match crate::slips::argument(&name.name, &SETTINGS)
+                    match crate::slips::argument(&name.name, SETTINGS)
                         .or_else(|| aec_syntax::suggest::nearest(&name.name, SETTINGS.iter().copied()))
                     {
                         Some(near) => {

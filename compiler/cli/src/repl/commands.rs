@@ -166,6 +166,9 @@ fn show(session: &mut Session, name: &str, text: &str) -> Turn {
     let (outcome, _) = session.evaluate(name, rest);
     session.world.compiler.stop_observing();
     let text = shown.take();
+    if text.is_empty() && outcome.ended == Ended::Well {
+        terminal::say("nothing is compiled for this: its value is known before");
+    }
     match printed(&text) {
         Turn::Ended(Ended::Well) => reported(session, outcome),
         other => other,
