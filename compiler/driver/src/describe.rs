@@ -37,7 +37,11 @@ pub fn type_of(session: &Session, value: &Value) -> String {
             let params: Vec<String> = params.collect();
             format!("model {}({})", template.def.name.name, params.join(", "))
         }
-        Value::Builtin(_)
+        Value::Token(_)
+        | Value::Maybe(_)
+        | Value::Tree(_)
+        | Value::Vocab(_)
+        | Value::Builtin(_)
         | Value::Model(_)
         | Value::Module(_)
         | Value::Distribution(_)
@@ -64,6 +68,10 @@ pub fn shapes(value: &Value) -> String {
             Value::Record(fields) => named(fields, lines),
             Value::Model(model) => named(&model.params, lines),
             Value::Unit
+            | Value::Token(_)
+            | Value::Maybe(_)
+            | Value::Tree(_)
+            | Value::Vocab(_)
             | Value::Str(_)
             | Value::Fn(_)
             | Value::Builtin(_)
@@ -106,6 +114,10 @@ pub fn documentation(session: &Session, value: &Value) -> String {
         }
         Value::Unit
         | Value::Tensor(_)
+        | Value::Token(_)
+        | Value::Maybe(_)
+        | Value::Tree(_)
+        | Value::Vocab(_)
         | Value::Str(_)
         | Value::Tuple(_)
         | Value::Record(_)
