@@ -50,7 +50,7 @@ pub fn run(options: Options) -> u8 {
 }
 
 fn turns(session: &RefCell<Session>, lines: &mut dyn Lines) -> u8 {
-    let mut number = 1;
+    let mut memory = commands::Memory::default();
     loop {
         let text = match lines.next() {
             Line::Text(text) => text,
@@ -66,7 +66,7 @@ fn turns(session: &RefCell<Session>, lines: &mut dyn Lines) -> u8 {
         }
         lines.remember(text);
         let mut session = session.borrow_mut();
-        let ended = commands::turn(&mut session, &mut number, text);
+        let ended = commands::turn(&mut session, &mut memory, text);
         match ended {
             commands::Turn::Quit => return 0,
             commands::Turn::Ended(Ended::ClosedPipe) => return Ended::ClosedPipe.exit_code(),

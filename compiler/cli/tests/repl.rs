@@ -57,3 +57,64 @@ fn input_that_ends_in_the_middle_is_an_error_of_the_input_only() {
     assert_eq!(run.out, "2\n");
     assert!(run.err.contains("error"), "{run:?}");
 }
+
+#[test]
+fn an_operator_waits_for_its_right_side_and_docs_for_their_item() {
+    let run = repl("1 +\n2\n## Twice.\nfn two(x: real) -> real = 2 * x\n:doc two\n").well();
+    assert_eq!(run.out, "3\nfn two(x: real) -> real\nTwice.\n");
+}
+
+#[test]
+fn commands_say_what_a_value_is() {
+    let run = repl(
+        "model M(D, H) {\n  param W: [H, D] = 0\n  param b: [H] = 0\n}\nlet m = M(3, 2)\n:shape m\n:type M\n\
+         :type (1, [1.0, 2.0], \"a\")\n:type fn x -> x + 1\n:doc exp\n",
+    )
+    .well();
+    assert_eq!(
+        run.out,
+        ".W  [2, 3]\n.b  [2]\nmodel M(D, H)\n(int, [2], str)\nfn x -> x + 1\nthe function `exp`\n\
+         e to the x, elementwise\n"
+    );
+}
+
+#[test]
+fn commands_compute_and_show() {
+    let run = repl(
+        "let x = [1.0, 2.0]\nfn f(x: [n]) -> real = sum(x^2)\nlet e: [2] ~ normal(0, 1)\n:grad f(x)\n:show tir e * 2\n:show tir 1 + 1\n:time f(x)\n",
+    );
+    let run = run.well();
+    assert!(run.out.starts_with("[2.0, 4.0]\n── "), "{run:?}");
+    assert!(
+        run.out.ends_with("5.0\n") && run.err.ends_with(" ms\n"),
+        "{run:?}"
+    );
+}
+
+#[test]
+fn scripts_are_loaded_and_loaded_again() {
+    let folder = Folder::new("repl-load");
+    folder
+        .write("a.ae", "let a = 41\nfn f(x) = x + a\n")
+        .write("broken.ae", "let a = (\n");
+    let run = folder.aec_with_input(
+        &["repl"],
+        ":load a.ae\nf(1)\na = 1\n:reload\nf(1)\n:load broken.ae\nf(1)\n:load none.ae\n:nonsense\n:quit\nf(1)\n",
+    );
+    let run = run.well();
+    assert_eq!(run.out, "42\n42\n42\n");
+    for text in ["broken.ae:1", "none.ae", "there is no command :nonsense"] {
+        assert!(run.err.contains(text), "{run:?}");
+    }
+}
+
+#[test]
+fn seeds_are_set() {
+    let draw = "let e: [3] ~ normal(0, 1)\n";
+    let run = repl(&format!(
+        ":seed 5\n{draw}e\n:seed 6\n{draw}e\n:seed 5\n{draw}e\n"
+    ))
+    .well();
+    let lines: Vec<&str> = run.out.lines().collect();
+    assert_ne!(lines[0], lines[1], "{run:?}");
+}

@@ -192,7 +192,7 @@ mod tests {
 
     fn after(setup: &str, text: &str) -> Vec<String> {
         let mut session = Session::new(Options::default(), Box::new(std::io::sink()));
-        let outcome = session.turn(1, setup);
+        let outcome = session.turn("<1>", setup);
         assert!(outcome.diagnostics.is_empty(), "{:?}", outcome.diagnostics);
         complete(&session, text, text.len()).1
     }

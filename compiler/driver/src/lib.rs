@@ -8,6 +8,7 @@ pub mod bench;
 pub mod checkpoint;
 pub mod compare;
 pub mod complete;
+pub mod describe;
 mod effects;
 mod evaluate;
 pub mod exec;

@@ -64,6 +64,11 @@ impl Compiler {
         *self.observer.borrow_mut() = Some(observer);
     }
 
+    /// Shows nothing more.
+    pub fn stop_observing(&self) {
+        *self.observer.borrow_mut() = None;
+    }
+
     /// The threads that programs run on.
     pub fn pool(&self) -> Arc<Pool> {
         let start = || {
@@ -107,7 +112,9 @@ impl Compiler {
     /// The program of a function; `span` is the statement that wants it.
     pub fn compile(&self, function: Function, span: Span) -> Result<Rc<Program>> {
         let key = self.timed("hash", || hash_structure(&function));
-        if let Some(program) = self.programs.borrow().get(&key) {
+        // An observer wants to see the stages, so what is known is compiled again for it.
+        let observed = self.observer.borrow().is_some();
+        if let Some(program) = self.programs.borrow().get(&key).filter(|_| !observed) {
             return Ok(Rc::new(program.at(function)));
         }
         self.show(Stage::Traced(&function), span);

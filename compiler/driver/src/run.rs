@@ -167,20 +167,26 @@ impl Session {
 
     /// One turn of the REPL: input that goes on is read as it stands, for its message. Errors
     /// leave the session usable.
-    pub fn turn(&mut self, number: usize, text: &str) -> Outcome {
-        let file = self
-            .sources()
-            .borrow_mut()
-            .add(&format!("<{number}>"), text);
+    pub fn turn(&mut self, name: &str, text: &str) -> Outcome {
+        self.items(name, text, true).0
+    }
+
+    /// Runs input as [`Session::turn`] does, and gives the value of its last expression instead
+    /// of showing it.
+    pub fn evaluate(&mut self, name: &str, text: &str) -> (Outcome, Option<Value>) {
+        self.items(name, text, false)
+    }
+
+    fn items(&mut self, name: &str, text: &str, show: bool) -> (Outcome, Option<Value>) {
+        let mut last = None;
+        let file = self.sources().borrow_mut().add(name, text);
         let (script, mut diagnostics) = match parse_repl(file, text) {
             ReplInput::Incomplete => parse_script(file, text),
             ReplInput::Complete(script, diagnostics) => (script, diagnostics),
         };
         if has_errors(&diagnostics) {
-            return Outcome {
-                ended: Ended::Failed,
-                diagnostics,
-            };
+            let ended = Ended::Failed;
+            return (Outcome { ended, diagnostics }, None);
         }
         self.world.forget_stop();
         self.elaborator.set_interactive(true);
@@ -194,14 +200,15 @@ impl Session {
                 }
                 let value = self.elaborator.run_item(item)?;
                 let shown = matches!(&item.kind, ItemKind::Stmt(stmt) if matches!(stmt.kind, StmtKind::Expr(_)));
-                if shown && !matches!(value, Value::Unit) {
+                if shown && show && !matches!(value, Value::Unit) {
                     self.world.write(&format!("{}\n", format::inspect(&value)), item.span)?;
                 }
+                last = shown.then_some(value);
             }
             Ok(())
         });
         let ended = self.ended(result.err(), &mut diagnostics);
-        Outcome { ended, diagnostics }
+        (Outcome { ended, diagnostics }, last)
     }
 }
 

@@ -82,6 +82,14 @@ pub fn show(session: &mut Session, wanted: &Wanted, name: &str, text: &str) -> (
         };
         return (dump::dump(&script), Outcome { ended, diagnostics });
     }
+    let shown = watch(session, wanted);
+    let outcome = session.run(name, text);
+    let text = std::mem::take(&mut *shown.borrow_mut());
+    (text, outcome)
+}
+
+/// Collects the text of a stage of all that is compiled from now on.
+pub fn watch(session: &Session, wanted: &Wanted) -> Rc<RefCell<String>> {
     let shown = Rc::new(RefCell::new(String::new()));
     let (out, sources, wanted) = (shown.clone(), session.sources(), wanted.clone());
     session.world.compiler.observe(Box::new(move |stage, span| {
@@ -133,9 +141,7 @@ pub fn show(session: &mut Session, wanted: &Wanted, name: &str, text: &str) -> (
             text.1.trim_end()
         ));
     }));
-    let outcome = session.run(name, text);
-    let text = std::mem::take(&mut *shown.borrow_mut());
-    (text, outcome)
+    shown
 }
 
 /// What the function costs, and what factorise changed for it.

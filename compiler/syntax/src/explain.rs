@@ -290,7 +290,15 @@ fn reserved_name(site: &Site<'_, '_>) -> Option<Diagnostic> {
                 | Token::Dot
         )
     );
-    if !(binder || named || !site.expects_operand()) {
+    // `f(in)`: the name of a value, as nothing follows that the word could begin.
+    let alone = !matches!(
+        word,
+        Token::If | Token::Fn | Token::Not | Token::True | Token::False
+    ) && matches!(
+        site.token(site.at + 1),
+        None | Some(Token::Newline | Token::Comma | Token::RParen | Token::RBracket)
+    );
+    if !(binder || named || alone || !site.expects_operand()) {
         return None;
     }
     let word = word.spelling()?;
@@ -675,7 +683,13 @@ fn general(site: &Site<'_, '_>) -> Diagnostic {
                     .same_level()
                     .any(|i| site.token(i) == Some(&Token::Train)) =>
         {
-            error.help("training is written `train M(…) on data { … }`")
+            let start = site.span.start as usize;
+            let before = site.ctx.span(start, start);
+            error.help_edit(
+                "training is written `train M(…) on data { … }`",
+                before,
+                "on ",
+            )
         }
         _ => error,
     }

@@ -206,8 +206,8 @@ pub fn render_json(sources: &SourceMap, diagnostic: &Diagnostic) -> String {
         out.push_str(",\"edit\":");
         match &help.edit {
             Some((span, replacement)) => {
-                out.push_str("{\"file\":");
-                name(out, sources, *span);
+                out.push('{');
+                place(out, sources, *span);
                 let _ = write!(
                     out,
                     ",\"start\":{},\"end\":{},\"replacement\":",
@@ -249,10 +249,17 @@ fn place(out: &mut String, sources: &SourceMap, span: Span) {
     name(out, sources, span);
     match sources.get(span.file) {
         Some(file) => {
-            let (line, column) = file.line_column(floor(&file.text, span.start as usize) as u32);
-            let _ = write!(out, ",\"line\":{line},\"column\":{column}");
+            let at = |offset: u32| file.line_column(floor(&file.text, offset as usize) as u32);
+            let (line, column) = at(span.start);
+            let (end_line, end_column) = at(span.end.max(span.start));
+            let _ = write!(
+                out,
+                ",\"line\":{line},\"column\":{column},\"end_line\":{end_line},\"end_column\":{end_column}"
+            );
         }
-        None => out.push_str(",\"line\":null,\"column\":null"),
+        None => {
+            out.push_str(",\"line\":null,\"column\":null,\"end_line\":null,\"end_column\":null")
+        }
     }
 }
 

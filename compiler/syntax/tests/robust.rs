@@ -388,9 +388,9 @@ fn json_has_stable_fields() {
         sample(&mut sources).help_edit("do \"this\"", Span::new(FileId(1), 0, 3), "x\n");
     let json = render_json(&sources, &diagnostic);
     for part in [
-        "{\"severity\":\"error\",\"code\":\"E0301\",\"message\":\"sizes do not match in `W @ x`\",\"file\":\"a.ae\",\"line\":2,\"column\":29,\"labels\":[",
-        "{\"file\":\"b.ae\",\"line\":1,\"column\":9,\"start\":9,\"end\":14,\"text\":\"from here\",\"primary\":false}]",
-        "{\"text\":\"do \\\"this\\\"\",\"edit\":{\"file\":\"b.ae\",\"start\":0,\"end\":3,\"replacement\":\"x\\n\"}}],\"notes\":[\"a fact\"]}",
+        "{\"severity\":\"error\",\"code\":\"E0301\",\"message\":\"sizes do not match in `W @ x`\",\"file\":\"a.ae\",\"line\":2,\"column\":29,\"end_line\":2,\"end_column\":30,\"labels\":[",
+        "{\"file\":\"b.ae\",\"line\":1,\"column\":9,\"end_line\":1,\"end_column\":14,\"start\":9,\"end\":14,\"text\":\"from here\",\"primary\":false}]",
+        "{\"text\":\"do \\\"this\\\"\",\"edit\":{\"file\":\"b.ae\",\"line\":1,\"column\":1,\"end_line\":1,\"end_column\":4,\"start\":0,\"end\":3,\"replacement\":\"x\\n\"}}],\"notes\":[\"a fact\"]}",
     ] {
         assert!(json.contains(part), "{part}\nin {json}");
     }

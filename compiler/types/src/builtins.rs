@@ -375,7 +375,12 @@ fn ordered_up_to(
                 name.span,
                 format!("`{}` has no parameter `{}`", row.name, name.name),
             );
-            if let Some(near) = aec_syntax::suggest::nearest(&name.name, row.params.iter().copied())
+            if matches!(&*name.name, "axis" | "dim") {
+                diagnostic = diagnostic.help(
+                    "a function of one example reduces all of it; `rows.sum`, `rows.mean`, `rows.max` work row by row",
+                );
+            } else if let Some(near) =
+                aec_syntax::suggest::nearest(&name.name, row.params.iter().copied())
             {
                 diagnostic =
                     diagnostic.help_edit(format!("did you mean `{near}`?"), name.span, near);

@@ -288,8 +288,9 @@ impl Elaborator {
                     ident.span,
                     format!("`{name}` has no parameter `{}`", ident.name),
                 );
-                if let Some(near) = aec_syntax::suggest::nearest(&ident.name, names.iter().copied())
-                {
+                let near = crate::slips::argument(&ident.name, &names)
+                    .or_else(|| aec_syntax::suggest::nearest(&ident.name, names.iter().copied()));
+                if let Some(near) = near {
                     diagnostic =
                         diagnostic.help_edit(format!("did you mean `{near}`?"), ident.span, near);
                 } else {

@@ -16,11 +16,20 @@ pub(crate) fn wanted<T>(span: Span, what: &str, got: &Value) -> Result<T> {
         Value::Token(_) => return Err(Box::new(crate::tokens::refuse(span, what, got))),
         _ => {}
     }
-    Err(Box::new(Diagnostic::error(
-        "E0310",
-        span,
-        format!("{what} is wanted here, but this is {}", got.describe()),
-    )))
+    let message = format!("{what} is wanted here, but this is {}", got.describe());
+    let error = Diagnostic::error("E0310", span, message);
+    Err(Box::new(match got {
+        Value::Distribution(_) => {
+            error.help("a distribution is drawn from: `let e: [n] ~ normal(0, 1)` makes a tensor")
+        }
+        Value::Template(template) => {
+            let name = &template.def.name.name;
+            error.help(format!(
+                "this is the definition; `{name}(…)` with its sizes is a model"
+            ))
+        }
+        _ => error,
+    }))
 }
 
 /// `D = 64` or `64`.

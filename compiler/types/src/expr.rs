@@ -84,7 +84,9 @@ impl Elaborator {
             ExprKind::Index { base, indices } => self.index_expr(base, indices, span, scope),
             ExprKind::Field { base, name } => {
                 let value = self.eval(base, scope)?;
-                self.field(&value, name)
+                self.field(&value, name).map_err(|error| {
+                    Box::new(self.explain_field(*error, base, &value, name, scope))
+                })
             }
             ExprKind::TupleField { base, index } => {
                 let value = self.eval(base, scope)?;
@@ -225,12 +227,24 @@ impl Elaborator {
             ));
         }
         let names = scope.names();
-        if let Some(near) = aec_syntax::suggest::nearest(name, names.iter().map(|name| &**name)) {
+        let known: Vec<&str> = names.iter().map(|name| &**name).collect();
+        let text = self.line_from(span);
+        if let Some(explained) = crate::slips::name(diagnostic.clone(), name, span, &text, &known) {
+            return Err(Box::new(explained));
+        }
+        if let Some(near) = aec_syntax::suggest::nearest(name, known.into_iter()) {
             diagnostic = diagnostic.help_edit(format!("did you mean `{near}`?"), span, near);
         } else if self.host.module(name).is_some() {
-            diagnostic = diagnostic.help(format!(
-                "`use {name}` at the top brings the module into scope"
-            ));
+            let top = Span {
+                start: 0,
+                end: 0,
+                ..span
+            };
+            diagnostic = diagnostic.help_edit(
+                format!("`use {name}` at the top brings the module into scope"),
+                top,
+                format!("use {name}\n"),
+            );
         }
         Err(Box::new(diagnostic))
     }
@@ -384,6 +398,45 @@ impl Elaborator {
             diagnostic = diagnostic.note(format!("it has {}", list.join(", ")));
         }
         Err(Box::new(diagnostic))
+    }
+
+    /// What the author of `base.name` meant, where tensors and definitions have no such part.
+    fn explain_field(
+        &self,
+        error: Diagnostic,
+        base: &Expr,
+        value: &Value,
+        name: &Ident,
+        scope: &Scope,
+    ) -> Diagnostic {
+        match value {
+            Value::Tensor(_) | Value::List(_) | Value::Str(_) => {
+                let names = scope.names();
+                let known: Vec<&str> = names.iter().map(|name| &**name).collect();
+                let behind = Span {
+                    start: name.span.end,
+                    ..name.span
+                };
+                let (base_text, rest) = (self.text(base.span), self.line_from(behind));
+                let whole = base.span.to(name.span);
+                crate::slips::member(error, &base_text, &name.name, whole, &rest, &known)
+            }
+            Value::Template(template) => {
+                let params = template
+                    .def
+                    .params
+                    .iter()
+                    .map(|param| self.text(param.span));
+                let sizes: Vec<String> = params.collect();
+                let model = &template.def.name.name;
+                error.help(format!(
+                    "this is the definition; `let m = {model}({})` makes a model, and `m.{}` is its part",
+                    sizes.join(", "),
+                    name.name
+                ))
+            }
+            _ => error,
+        }
     }
 
     fn transpose(&mut self, value: &Value, span: Span) -> Result<Value> {

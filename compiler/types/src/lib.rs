@@ -26,6 +26,7 @@ mod ops;
 mod random;
 pub mod scope;
 pub mod size;
+mod slips;
 mod stmt;
 pub mod tokens;
 mod trace;
@@ -160,6 +161,14 @@ impl Elaborator {
         let sources = self.sources.borrow();
         let words: Vec<&str> = sources.text(span).split_whitespace().collect();
         words.join(" ")
+    }
+
+    /// The script's text from a span on to the end of its line.
+    pub(crate) fn line_from(&self, span: Span) -> String {
+        let sources = self.sources.borrow();
+        let text = sources.get(span.file).map_or("", |file| &file.text);
+        let rest = text.get(span.start as usize..).unwrap_or("");
+        rest.lines().next().unwrap_or("").to_string()
     }
 
     /// The value of a script-level name.

@@ -259,6 +259,21 @@ impl Elaborator {
             Some(Init::Draw(expr)) => self.draw_param(&name.name, want, expr, scope),
             Some(Init::Value(expr)) => {
                 let value = self.eval(expr, scope)?;
+                if matches!(value, Value::Fn(_) | Value::Distribution(_)) {
+                    let sign = Span {
+                        start: ty.span.end,
+                        end: expr.span.start,
+                        ..ty.span
+                    };
+                    let message = format!("`=` gives a value, but this is {}", value.describe());
+                    return Err(Box::new(
+                        Diagnostic::error("E0310", expr.span, message).help_edit(
+                            "a start that is drawn stands behind `~`",
+                            sign,
+                            " ~ ",
+                        ),
+                    ));
+                }
                 if matches!(value, Value::Unknown) {
                     return Ok(Value::Tensor(Tensor {
                         ty: want,
@@ -303,7 +318,11 @@ impl Elaborator {
                             start: ty.span.end,
                             ..ty.span
                         },
-                        " ~ glorot",
+                        if text.contains(',') {
+                            " ~ glorot"
+                        } else {
+                            " = 0"
+                        },
                     ),
                 ))
             }

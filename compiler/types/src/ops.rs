@@ -209,7 +209,17 @@ impl Elaborator {
                 .iter()
                 .zip(&small.ty.shape)
                 .all(|(x, y)| x.size == y.size);
-            diagnostic = if ends_alike {
+            let product = a.ty.rank() == 2
+                && b.ty.rank() == 1
+                && a.ty.shape[1].size == b.ty.shape[0].size
+                && text.contains('*');
+            diagnostic = if product {
+                diagnostic.help_edit(
+                    "the product of a matrix with a vector is `@`",
+                    span,
+                    format!("{} @ {}", self.text(spans.0), self.text(spans.1)),
+                )
+            } else if ends_alike {
                 diagnostic.help(
                     "only scalars repeat by themselves: write the function for one example and let the call map it, \
                      or repeat on purpose with `broadcast`",
@@ -418,7 +428,11 @@ impl Elaborator {
                 )
                 .label(spans.0, x.ty.to_string())
                 .label(spans.1, y.ty.to_string())
-                .help("`//` is floor division, `mod(a, b)` the remainder; `real(…)` converts");
+                .help_edit(
+                    "`//` is floor division, `mod(a, b)` the remainder; `real(…)` converts",
+                    spans.0,
+                    format!("real({})", self.text(spans.0)),
+                );
                 return Err(Box::new(diagnostic));
             }
             let float = self.float();
@@ -635,7 +649,11 @@ impl Elaborator {
                             x.ty.elem
                         ),
                     )
-                    .help("`real(…)` converts");
+                    .help_edit(
+                        "`real(…)` converts",
+                        spans.0,
+                        format!("real({})", self.text(spans.0)),
+                    );
                     return Err(Box::new(diagnostic));
                 }
                 let shape = self.joint_shape(&x, &y, spans, &text, span)?;
@@ -671,7 +689,11 @@ impl Elaborator {
                 format!("`@` in `{text}` wants an axis to sum over on both sides"),
             )
             .label(at, "a scalar")
-            .help("`*` multiplies by a scalar");
+            .help_edit(
+                "`*` multiplies by a scalar",
+                span,
+                format!("{} * {}", self.text(spans.0), self.text(spans.1)),
+            );
             return Err(Box::new(diagnostic));
         }
         let (x, y) = self.promote(x, y, spans, &text, span)?;
@@ -729,6 +751,12 @@ impl Elaborator {
             let right = self.text(spans.1);
             if let Some(plain) = right.strip_suffix('\'') {
                 return diagnostic.help_edit(format!("`{plain}` itself fits"), spans.1, plain);
+            }
+            // A lower-case name is rather a batch of examples than a matrix.
+            if right.starts_with(char::is_lowercase) {
+                return diagnostic.help(format!(
+                    "`{right}'` fits; but rather write this for one example: a call with a batch is mapped over it"
+                ));
             }
             return diagnostic.help_edit(
                 format!("`{right}'` is {right} transposed, and fits"),

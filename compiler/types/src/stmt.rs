@@ -309,10 +309,17 @@ impl Elaborator {
                 if let Some(Value::Fn(closure)) = scope.here(&name.name) {
                     diagnostic = diagnostic.label(closure.span, "here");
                 }
-                Err(Box::new(diagnostic.help(format!(
-                    "`{} = …` without `let` gives it a new value",
-                    name.name
-                ))))
+                let word = Span {
+                    start: name.span.start.saturating_sub("let ".len() as u32),
+                    end: name.span.start,
+                    ..name.span
+                };
+                let help = format!("`{} = …` without `let` gives it a new value", name.name);
+                Err(Box::new(if self.text(word) == "let" {
+                    diagnostic.help_edit(help, word, "")
+                } else {
+                    diagnostic.help(help)
+                }))
             }
             Pattern::Name(_) | Pattern::Wildcard(_) => Ok(()),
             Pattern::Tuple(parts, _) => parts
@@ -503,7 +510,17 @@ impl Elaborator {
             diagnostic = match aec_syntax::suggest::nearest(&name, names.iter().map(|name| &**name))
             {
                 Some(near) => diagnostic.help_edit(format!("did you mean `{near}`?"), at, near),
-                None => diagnostic.help(format!("`let {name} = …` makes a new name")),
+                None => {
+                    let before = Span {
+                        end: at.start,
+                        ..at
+                    };
+                    diagnostic.help_edit(
+                        format!("`let {name} = …` makes a new name"),
+                        before,
+                        "let ",
+                    )
+                }
             };
             Err(Box::new(diagnostic))
         })
@@ -681,7 +698,11 @@ fn unused(expr: &Expr, text: &str) -> Diagnostic {
     {
         return diagnostic.help_edit("`==` compares; `=` assigns", *op_span, "=");
     }
-    diagnostic.help("bind it with `let`, or `print` it")
+    let before = Span {
+        end: expr.span.start,
+        ..expr.span
+    };
+    diagnostic.help_edit("bind it with `let`, or `print` it", before, "print ")
 }
 
 /// The entries of a tensor's first axis, as tensors in memory.

@@ -135,10 +135,17 @@ impl Elaborator {
                     format!("`train` has no setting `{}`", name.name),
                 );
                 diagnostic =
-                    match aec_syntax::suggest::nearest(&name.name, SETTINGS.iter().copied()) {
+                    match crate::slips::argument(&name.name, SETTINGS)
+                        .or_else(|| aec_syntax::suggest::nearest(&name.name, SETTINGS.iter().copied()))
+                    {
                         Some(near) => {
                             diagnostic.help_edit(format!("did you mean `{near}`?"), name.span, near)
                         }
+                        None if matches!(&*name.name, "lr" | "learning_rate") => diagnostic.help_edit(
+                            "the learning rate belongs to the optimizer: `optimizer = optim.adam(lr = …)`",
+                            name.span.to(expr.span),
+                            format!("optimizer = optim.adam(lr = {})", self.text(expr.span)),
+                        ),
                         None => {
                             diagnostic.note(format!("its settings are {}", SETTINGS.join(", ")))
                         }

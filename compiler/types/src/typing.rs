@@ -171,12 +171,29 @@ impl Elaborator {
                     ];
                     let mut diagnostic =
                         Diagnostic::error("E0204", ty.span, format!("there is no type `{name}`"));
-                    if let Some(near) = aec_syntax::suggest::nearest(&name, types.into_iter()) {
+                    if let Some(ours) = crate::slips::type_name(&name) {
+                        diagnostic = diagnostic.help_edit(
+                            format!("it is called `{ours}` here"),
+                            ty.span,
+                            ours,
+                        );
+                    } else if matches!(name.as_str(), "Tensor" | "tensor" | "ndarray" | "array") {
+                        diagnostic = diagnostic.help_edit(
+                            "the type of a tensor is its shape: `[n]`, `[n, m]`, or `[..s]` for any",
+                            ty.span,
+                            "[..s]",
+                        );
+                    } else if let Some(near) =
+                        aec_syntax::suggest::nearest(&name, types.into_iter())
+                    {
                         diagnostic =
                             diagnostic.help_edit(format!("did you mean `{near}`?"), ty.span, near);
                     } else {
-                        diagnostic =
-                            diagnostic.help(format!("a tensor of that size is `[{name}]`"));
+                        diagnostic = diagnostic.help_edit(
+                            format!("a tensor of that size is `[{name}]`"),
+                            ty.span,
+                            format!("[{name}]"),
+                        );
                     }
                     return Err(Box::new(diagnostic));
                 }
@@ -435,11 +452,17 @@ impl Elaborator {
         let mut unknown = Vec::new();
         let size = self.size_of(ty, scope, &mut unknown)?;
         if let Some(name) = unknown.first() {
-            return fail(
+            let error = Diagnostic::error(
                 "E0205",
                 name.span,
                 format!("no size `{}` is known here", name.name),
             );
+            let names = scope.names();
+            let near = aec_syntax::suggest::nearest(&name.name, names.iter().map(|name| &**name));
+            return Err(Box::new(match near {
+                Some(near) => error.help_edit(format!("did you mean `{near}`?"), name.span, near),
+                None => error.note("sizes are bound by the types of parameters"),
+            }));
         }
         if size.as_constant().is_some_and(|size| size < 0) {
             return fail(

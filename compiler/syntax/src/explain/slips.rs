@@ -203,14 +203,18 @@ fn colon(site: &Site<'_, '_>) -> Option<Diagnostic> {
     if let Some(default) = default_before_type(site) {
         return Some(default);
     }
-    let braces = open == Some(&Token::LBrace);
+    let value = site.open.and_then(|open| open.checked_sub(1));
+    let value = value.and_then(|before| site.token(before));
+    if open == Some(&Token::LBrace) && !value.is_some_and(Token::ends_expression) {
+        return Some(record(site));
+    }
     if named && (site.expects("=") || open == Some(&Token::LParen)) {
         return Some(
             site.error(site.span, "a name gets its value with `=`")
                 .help_edit("write `=`", site.span, " ="),
         );
     }
-    braces.then(|| record(site))
+    None
 }
 
 /// `x = 1.0: real`.
