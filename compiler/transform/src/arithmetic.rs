@@ -56,12 +56,6 @@ pub fn arithmetic(f: &Function) -> Arithmetic {
                 op.flops(shape) * shape.batch as f64
             }
             Op::ArgSort => input * input.max(2.0).log2(),
-            // Factorizations: about the cube of the side for each matrix.
-            Op::Matrix(_) => {
-                let first = data.operands.first();
-                let side = first.and_then(|&v| f.dims(v).last().copied());
-                input * side.unwrap_or(1) as f64
-            }
             Op::Map { size, body, .. } => {
                 let inner = arithmetic(body);
                 total.bytes += inner.bytes * *size as f64;
