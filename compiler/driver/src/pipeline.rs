@@ -141,10 +141,12 @@ impl Compiler {
         span: Span,
     ) -> std::result::Result<Program, Diagnostic> {
         let mut expanded = traced.clone();
+        let mut run = Run {
+            exact: self.exact,
+            ..Run::default()
+        };
         for name in FOR_INTERPRETER {
-            if let Some(result) =
-                self.timed(name, || run_pass(name, &expanded, &mut Run::default()))
-            {
+            if let Some(result) = self.timed(name, || run_pass(name, &expanded, &mut run)) {
                 expanded = result?;
             }
             self.show(Stage::Pass(name, &expanded), span);

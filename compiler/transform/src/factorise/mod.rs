@@ -23,7 +23,7 @@ mod twins;
 pub use report::{Choice, Factored};
 
 use crate::arithmetic::arithmetic;
-use crate::term::Term;
+use crate::term::{Term, TermFactor};
 use aec_ir::{Function, Op, Value};
 use cost::{Choices, below, cost_of, live};
 use cranelift_entity::{EntityRef, EntitySet, SecondaryMap};
@@ -39,6 +39,10 @@ const MAX_TRIED: usize = 500_000;
 const WORTH: f64 = 0.999;
 /// The same for the part that only the product in question needs.
 const WORTH_HERE: f64 = 0.9;
+/// What several products share is looked at if it makes up this part of the whole.
+const WORTH_SHARED: f64 = 0.05;
+/// And if no more than this many do.
+const MAX_USERS: usize = 8;
 /// A new plan may by itself cost so many times what it saves: parts of it may be there already.
 const MAX_SHARED: f64 = 2.0;
 
@@ -63,6 +67,7 @@ pub fn factorise(f: &Function, goal: Goal<'_>) -> (Function, Factored) {
     let mut factored = Factored::default();
     if goal.open {
         improve(f, goal, &mut program, &mut choices, &mut factored);
+        improve_shared(f, goal, &mut program, &mut choices, &mut factored);
     }
     let mut result = emit::emit(f, &program, &choices);
     // Bodies of loops are functions of their own; a gradient flows through all of one or none.
@@ -108,28 +113,121 @@ fn improve(
             continue;
         };
         let takes_diagonal = term.out.len() < term.factors[0].labels.len();
-        let has_parts = |f: &crate::term::TermFactor| {
-            !matches!(program.nodes.nodes[f.value].kind, Kind::Leaf(_))
-        };
+        let has_parts =
+            |f: &TermFactor| !matches!(program.nodes.nodes[f.value].kind, Kind::Leaf(_));
         if !(term.is_summed() || takes_diagonal) || !term.factors.iter().any(has_parts) {
             continue;
         }
         let squares = goal.squares && !sensitive.contains(node);
-        if let Some(found) = best_level(f, program, choices, node, squares, total) {
-            factored.choices.push(Choice {
-                span: program.nodes.nodes[node].span,
-                levels: found.level,
-                gram: found.used.gram,
-                distributed: found.used.distributed,
-                before: total,
-                after: found.cost,
-            });
+        if let Some(found) = best_level(f, program, choices, node, squares, total, None) {
+            factored
+                .choices
+                .push(choice(program, node, &found, total, found.cost));
             choices[node] = Some(found.view);
             alive = live(f, program, choices);
             total = found.cost;
         } else if !squares && has_square(program, node) {
             factored.kept_exact.push(program.nodes.nodes[node].span);
         }
+    }
+}
+
+/// A sum that several products use is worth replacing only in all of them at once.
+fn improve_shared(
+    f: &Function,
+    goal: Goal<'_>,
+    program: &mut Program,
+    choices: &mut Choices,
+    factored: &mut Factored,
+) {
+    let sensitive = sensitive::sensitive_nodes(f, program);
+    let mut alive = live(f, program, choices);
+    let mut total = cost_of(&program.nodes, choices, &alive);
+    for index in (0..program.nodes.nodes.len()).rev() {
+        let shared = Value::new(index);
+        if !alive.contains(shared) || choices[shared].is_some() || program.tried > MAX_TRIED {
+            continue;
+        }
+        let data = &program.nodes.nodes[shared];
+        let is_sum = match &data.kind {
+            Kind::Product(term) => term.is_summed(),
+            Kind::Sum(terms) => terms.iter().any(|term| !term.deltas.is_empty()),
+            Kind::Leaf(_) => false,
+        };
+        choices[shared] = Some(nodes::constant_view(&data.dims));
+        let without = cost_of(&program.nodes, choices, &live(f, program, choices));
+        choices[shared] = None;
+        if !is_sum || total - without < WORTH_SHARED * total {
+            continue;
+        }
+        let Some(users) = users_of(f, program, choices, &alive, shared) else {
+            continue;
+        };
+        let mut made = Vec::new();
+        for &user in &users {
+            let squares = goal.squares && !sensitive.contains(user);
+            let found = best_level(f, program, choices, user, squares, total, Some(shared));
+            let Some(found) = found else { break };
+            choices[user] = Some(found.view.clone());
+            made.push((user, found));
+        }
+        let cost = cost_of(&program.nodes, choices, &live(f, program, choices));
+        if made.len() == users.len() && cost < total * WORTH {
+            for (user, found) in &made {
+                factored
+                    .choices
+                    .push(choice(program, *user, found, total, cost));
+            }
+            total = cost;
+            alive = live(f, program, choices);
+        } else {
+            for (user, _) in made {
+                choices[user] = None;
+            }
+        }
+    }
+}
+
+/// The products that use a node, users first, if several do and nothing else does.
+fn users_of(
+    f: &Function,
+    program: &Program,
+    choices: &Choices,
+    alive: &EntitySet<Value>,
+    shared: Value,
+) -> Option<Vec<Value>> {
+    let is_shared = |factor: &TermFactor| factor.value == shared;
+    if program
+        .roots(f)
+        .any(|root| root.factors.iter().any(is_shared))
+    {
+        return None;
+    }
+    let mut users = Vec::new();
+    let mut parts = Vec::new();
+    let nodes = &program.nodes.nodes;
+    for node in nodes.keys().rev().filter(|&node| alive.contains(node)) {
+        parts.clear();
+        below(f, program, choices, node, &mut parts);
+        if parts.contains(&shared) {
+            let is_product = matches!(nodes[node].kind, Kind::Product(_));
+            if !is_product || choices[node].is_some() {
+                return None;
+            }
+            users.push(node);
+        }
+    }
+    (2..=MAX_USERS).contains(&users.len()).then_some(users)
+}
+
+fn choice(program: &Program, node: Value, found: &Found, before: f64, after: f64) -> Choice {
+    Choice {
+        span: program.nodes.nodes[node].span,
+        levels: found.level,
+        gram: found.used.gram,
+        distributed: found.used.distributed,
+        before,
+        after,
     }
 }
 
@@ -141,6 +239,8 @@ struct Found {
     cost: f64,
 }
 
+/// The level at which opening a node makes the whole cheapest. If another node is to be avoided,
+/// the cheapest that does without it, whatever the whole costs.
 fn best_level(
     f: &Function,
     program: &mut Program,
@@ -148,6 +248,7 @@ fn best_level(
     node: Value,
     squares: bool,
     total: f64,
+    avoid: Option<Value>,
 ) -> Option<Found> {
     let data = program.nodes.nodes[node].clone();
     let Kind::Product(term) = data.kind else {
@@ -157,9 +258,13 @@ fn best_level(
     choices[node] = Some(nodes::constant_view(&data.dims));
     let gain = total - cost_of(&program.nodes, choices, &live(f, program, choices));
     choices[node] = None;
-    if gain < (1.0 - WORTH) * total {
+    if avoid.is_none() && gain < (1.0 - WORTH) * total {
         return None;
     }
+    let bound = match avoid {
+        Some(_) => total,
+        None => MAX_SHARED * gain,
+    };
     program.nodes.position = data.position;
     let mut terms = vec![term];
     let mut used = Used::default();
@@ -178,7 +283,7 @@ fn best_level(
                     elem: data.elem,
                     span: data.span,
                     tried: &mut program.tried,
-                    bound: MAX_SHARED * gain,
+                    bound,
                 };
                 builder.build(term.clone())
             })
@@ -193,9 +298,11 @@ fn best_level(
         choices[node] = None;
         let bar = match &best {
             Some(best) => best.cost * WORTH,
+            None if avoid.is_some() => f64::INFINITY,
             None => (total * WORTH).min(total - (1.0 - WORTH_HERE) * gain),
         };
-        if cost < bar && !leads_back(f, program, choices, node, &view) {
+        let unwanted = |node| leads_to(f, program, choices, &view, node);
+        if cost < bar && !unwanted(node) && !avoid.is_some_and(unwanted) {
             best = Some(Found {
                 level,
                 used,
@@ -225,14 +332,8 @@ fn has_square(program: &Program, node: Value) -> bool {
     }
 }
 
-/// Whether `view` needs `node` itself.
-fn leads_back(
-    f: &Function,
-    program: &Program,
-    choices: &Choices,
-    node: Value,
-    view: &Term,
-) -> bool {
+/// Whether `view` needs `node`.
+fn leads_to(f: &Function, program: &Program, choices: &Choices, view: &Term, node: Value) -> bool {
     let mut seen: EntitySet<Value> = EntitySet::new();
     let mut stack: Vec<Value> = view.factors.iter().map(|f| f.value).collect();
     while let Some(next) = stack.pop() {

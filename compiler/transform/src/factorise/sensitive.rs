@@ -6,7 +6,7 @@ use aec_ir::{Binary, Function, Op, Unary, Value};
 use cranelift_entity::EntitySet;
 
 /// The nodes whose value flows, through sums and scales only, into a root, a logarithm, a
-/// division, a power or a comparison.
+/// division, a power, a comparison or a factorization.
 pub fn sensitive_nodes(f: &Function, program: &Program) -> EntitySet<Value> {
     let mut values: EntitySet<Value> = EntitySet::with_capacity(f.values.len());
     let mut nodes = EntitySet::new();
@@ -16,7 +16,7 @@ pub fn sensitive_nodes(f: &Function, program: &Program) -> EntitySet<Value> {
         let passes = match &data.op {
             Op::Unary(Unary::Sqrt | Unary::Log | Unary::Log1p | Unary::Sign | Unary::Floor) => true,
             Op::Binary(Binary::Div | Binary::Pow | Binary::Mod) => true,
-            Op::Compare(_) | Op::ArgReduce { .. } | Op::ArgSort => true,
+            Op::Compare(_) | Op::ArgReduce { .. } | Op::ArgSort | Op::Matrix(_) => true,
             Op::Unary(Unary::Neg) | Op::Binary(Binary::Add | Binary::Sub) => is_sensitive,
             Op::Select | Op::Convert | Op::Stop | Op::Reshape | Op::Slice { .. } => is_sensitive,
             Op::Contract(contract) => {
