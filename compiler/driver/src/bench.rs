@@ -103,7 +103,7 @@ impl BenchClock {
         let first = *record.first.get_or_insert_with(Instant::now);
         record.times.push(time);
         record.losses.push(loss);
-        if record.times.len() % RATE_EVERY == 0 {
+        if record.times.len().is_multiple_of(RATE_EVERY) {
             record.rates.push(multiply_add_rate());
         }
         let warm = warm_up(&record.times);
