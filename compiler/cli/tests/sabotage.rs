@@ -53,8 +53,8 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ),
     (
         "A14_training",
-        "epochs = 20, seed = 1 }\nlet c",
-        "epochs = 20, seed = 4 }\nlet c",
+        "seed      = 1\n}\nlet c",
+        "seed      = 4\n}\nlet c",
     ),
     ("C1_gaussian_noise", "noise.gaussian(x, sigma)))", "x))"),
     ("C2_zeroing", "noise.zero(x, p)))", "x))"),
