@@ -52,6 +52,20 @@ impl Elaborator {
     /// Traces a loop. `round` is traced once, or twice if numbers of the state become real.
     pub(crate) fn run_rounds(&mut self, rounds: &Rounds<'_>, round: Round<'_>) -> Result<Ran> {
         let state = self.stack(&rounds.state.0, rounds.state.1)?;
+        if let Some(part) = fixed_part(&state) {
+            return Err(Box::new(
+                Diagnostic::error(
+                    "E0317",
+                    rounds.state.1,
+                    format!(
+                        "the state of `{}` holds {}, which compiled rounds cannot change",
+                        rounds.name,
+                        part.describe()
+                    ),
+                )
+                .help("over a list, `reduce` and `scan` go entry by entry in the script"),
+            ));
+        }
         let snapshot: Snapshot = self.snapshot();
         let first = self.attempt(rounds, &state, round);
         let misfit = match first {
@@ -370,6 +384,28 @@ impl Elaborator {
             true => Ok(()),
             false => Err(Misfit::Widens(wider)),
         }
+    }
+}
+
+/// A part of a state that is no tensor, nor made of tensors.
+fn fixed_part(state: &Value) -> Option<&Value> {
+    match state {
+        Value::Tensor(_)
+        | Value::Token(_)
+        | Value::Maybe(_)
+        | Value::Tree(_)
+        | Value::Model(_)
+        | Value::Unknown => None,
+        Value::Tuple(parts) | Value::List(parts) => parts.iter().find_map(fixed_part),
+        Value::Record(fields) => fields.iter().find_map(|(_, part)| fixed_part(part)),
+        Value::Unit
+        | Value::Str(_)
+        | Value::Fn(_)
+        | Value::Builtin(_)
+        | Value::Template(_)
+        | Value::Module(_)
+        | Value::Distribution(_)
+        | Value::Vocab(_) => Some(state),
     }
 }
 
