@@ -29,7 +29,7 @@ pub fn needed_by_tests(script: &Script) -> Vec<bool> {
     }
     for (at, item) in script.items.iter().enumerate() {
         needed[at] |= match &item.kind {
-            ItemKind::Use { .. } | ItemKind::Model(_) => true,
+            ItemKind::Use { .. } | ItemKind::Precision(_) | ItemKind::Model(_) => true,
             ItemKind::Stmt(stmt) => matches!(stmt.kind, StmtKind::Fn(_)),
             ItemKind::Test { .. } => false,
         };
@@ -44,7 +44,7 @@ fn defines_any(item: &Item, wanted: &HashSet<Name>) -> bool {
             .or(path.last())
             .is_some_and(|ident| wanted.contains(&ident.name)),
         ItemKind::Model(def) => wanted.contains(&def.name.name),
-        ItemKind::Test { .. } => false,
+        ItemKind::Precision(_) | ItemKind::Test { .. } => false,
         ItemKind::Stmt(stmt) => stmt_defines(stmt, wanted),
     }
 }
@@ -94,7 +94,7 @@ fn binds(pattern: &Pattern, wanted: &HashSet<Name>) -> bool {
 /// `let` run in vain.
 fn of_item(item: &Item, out: &mut HashSet<Name>) {
     match &item.kind {
-        ItemKind::Use { .. } => {}
+        ItemKind::Use { .. } | ItemKind::Precision(_) => {}
         ItemKind::Model(def) => {
             of_params(&def.params, out);
             for item in &def.items {

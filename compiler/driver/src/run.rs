@@ -4,6 +4,7 @@
 use crate::format;
 use crate::names::needed_by_tests;
 use crate::session::{Session, Stop};
+use aec_runtime::Elem;
 use aec_syntax::ast::{ItemKind, Script, StmtKind};
 use aec_syntax::{Diagnostic, ReplInput, Severity, parse_repl, parse_script};
 use aec_types::Value;
@@ -54,6 +55,13 @@ impl Session {
             .iter()
             .all(|diagnostic| diagnostic.severity != Severity::Error)
         {
+            if let Some(ItemKind::Precision(elem)) = script.items.first().map(|item| &item.kind)
+                && let Some(elem) = [Elem::F32, Elem::F64]
+                    .into_iter()
+                    .find(|known| known.name() == elem.name.as_ref())
+            {
+                self.set_float(elem);
+            }
             let elaborator = &mut self.elaborator;
             diagnostics.extend(
                 self.world

@@ -237,8 +237,28 @@ impl Session {
             training_interrupted: Cell::new(false),
             sources: OnceCell::new(),
         });
-        let mut elaborator = Elaborator::new(world.clone(), aec_types::Options { float, seed });
+        let elaborator = Elaborator::new(world.clone(), aec_types::Options { float, seed });
         let _ = world.sources.set(elaborator.sources());
+        let mut session = Session {
+            world,
+            elaborator,
+            faults: Vec::new(),
+        };
+        session.load_library();
+        session
+    }
+
+    /// Makes `float` the float in force; what the session defined so far is forgotten if it was
+    /// another.
+    pub(crate) fn set_float(&mut self, float: Elem) {
+        if float != self.elaborator.float() {
+            self.elaborator.set_float(float);
+            self.load_library();
+        }
+    }
+
+    /// Binds what the driver needs of the library, and notes the library's faults.
+    fn load_library(&mut self) {
         let ident = |name: &str| Ident {
             name: name.into(),
             span: Span::NONE,
@@ -247,20 +267,14 @@ impl Session {
             path: vec![ident("optim")],
             alias: Some(ident(OPTIMIZERS)),
         };
-        let faults = elaborator.library_faults().to_vec();
-        let faults = match elaborator.run_item(&Item {
+        let item = Item {
             kind,
             span: Span::NONE,
             doc: None,
-        }) {
-            Ok(_) => faults,
-            Err(fault) => faults.into_iter().chain([*fault]).collect(),
         };
-        Session {
-            world,
-            elaborator,
-            faults,
-        }
+        self.faults = self.elaborator.library_faults().to_vec();
+        self.faults
+            .extend(self.elaborator.run_item(&item).err().map(|fault| *fault));
     }
 
     /// All source text of the session.

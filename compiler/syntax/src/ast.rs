@@ -46,6 +46,8 @@ pub enum ItemKind {
         /// `as name`.
         alias: Option<Ident>,
     },
+    /// `precision f64`, which stands first: what `real` and `[n]` mean in this script.
+    Precision(Ident),
     /// `model M(D, H) { … }`.
     Model(Rc<ModelDef>),
     /// `test "name" { … }`.

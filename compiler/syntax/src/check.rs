@@ -8,7 +8,7 @@ use crate::span::Span;
 pub fn item(item: &Item, out: &mut Vec<Diagnostic>) {
     let mut check = Check { out };
     match &item.kind {
-        ItemKind::Use { .. } => {}
+        ItemKind::Use { .. } | ItemKind::Precision(_) => {}
         ItemKind::Model(model) => {
             check.params(&model.params);
             for item in &model.items {

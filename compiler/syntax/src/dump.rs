@@ -65,6 +65,7 @@ impl Dump {
                     .map_or(String::new(), |a| format!(" as {}", a.name));
                 self.line(format!("use {}{alias}", dotted(path)));
             }
+            ItemKind::Precision(elem) => self.line(format!("precision {}", elem.name)),
             ItemKind::Model(model) => self.model(model),
             ItemKind::Test { name, body } => {
                 self.doc(item.doc.as_ref());

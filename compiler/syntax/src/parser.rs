@@ -119,10 +119,50 @@ fn script_of(
         if file_rules && let ItemKind::Stmt(stmt) = item.kind {
             item.kind = ItemKind::Stmt(builder::valueless_stmt(stmt));
         }
+        if let ItemKind::Precision(elem) = &item.kind {
+            diagnostics.extend(misplaced_precision(elem, item.span, script.items.is_empty()));
+        }
         script.items.push(item);
     }
     diagnostics.sort_by_key(|d| d.span().start);
     (script, diagnostics)
+}
+
+/// `precision` is no reserved word: only a line of two names is read so, which nothing else is.
+fn precision(file: FileId, tokens: &[Spanned]) -> Option<Item> {
+    let [word, elem] = tokens else { return None };
+    let (Token::Ident(said), Token::Ident(name)) = (&word.token, &elem.token) else {
+        return None;
+    };
+    (said.as_ref() == "precision").then(|| Item {
+        kind: ItemKind::Precision(Ident {
+            name: name.clone(),
+            span: Span::new(file, elem.start, elem.end),
+        }),
+        span: Span::new(file, word.start, elem.end),
+        doc: None,
+    })
+}
+
+fn misplaced_precision(elem: &Ident, span: Span, first: bool) -> Option<Diagnostic> {
+    if !matches!(elem.name.as_ref(), "f32" | "f64") {
+        return Some(
+            Diagnostic::error(
+                "E0129",
+                elem.span,
+                format!("there is no precision `{}`", elem.name),
+            )
+            .help_edit("`f64` has 16 digits, `f32` has 7", elem.span, "f64"),
+        );
+    }
+    (!first).then(|| {
+        Diagnostic::error(
+            "E0129",
+            span,
+            "`precision` stands at the top of a script, before everything else",
+        )
+        .note("it says what every real of the script is")
+    })
 }
 
 fn item_of(
@@ -132,6 +172,9 @@ fn item_of(
     docs: &HashMap<usize, Name>,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Item {
+    if let Some(item) = precision(file, tokens) {
+        return item;
+    }
     let ctx = context(file, text, tokens, docs, 0);
     let entry = run(&ctx, Token::StartItem);
     let mut found = ctx.diagnostics.into_inner();

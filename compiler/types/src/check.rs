@@ -67,7 +67,10 @@ impl Elaborator {
                     kind: StmtKind::Fn(def),
                     ..
                 }) => self.check_fn(def, &scope),
-                ItemKind::Stmt(_) | ItemKind::Use { .. } | ItemKind::Test { .. } => {}
+                ItemKind::Stmt(_)
+                | ItemKind::Use { .. }
+                | ItemKind::Precision(_)
+                | ItemKind::Test { .. } => {}
             }
         }
         self.below.clear();
@@ -103,7 +106,10 @@ impl Elaborator {
                 }
                 Ok(())
             }
-            ItemKind::Use { .. } | ItemKind::Model(_) | ItemKind::Stmt(_) => {
+            ItemKind::Use { .. }
+            | ItemKind::Precision(_)
+            | ItemKind::Model(_)
+            | ItemKind::Stmt(_) => {
                 self.run_item(item).map(|_| ())
             }
         };

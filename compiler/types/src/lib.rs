@@ -119,13 +119,21 @@ pub struct Elaborator {
 impl Elaborator {
     /// A session with the prelude in scope.
     pub fn new(host: Rc<dyn Host>, options: Options) -> Elaborator {
+        Elaborator::with_sources(host, options, Rc::default())
+    }
+
+    fn with_sources(
+        host: Rc<dyn Host>,
+        options: Options,
+        sources: Rc<RefCell<SourceMap>>,
+    ) -> Elaborator {
         let prelude = scope::Scope::root();
         builtins::define_all(&prelude);
         let library = prelude.module();
         let mut elaborator = Elaborator {
             host,
             options,
-            sources: Rc::default(),
+            sources,
             phase: Phase::Run,
             frames: Vec::new(),
             next_frame: 0,
@@ -190,6 +198,38 @@ impl Elaborator {
     /// A REPL shows the values of expressions and lets names be defined again.
     pub fn set_interactive(&mut self, interactive: bool) {
         self.interactive = interactive;
+    }
+
+    /// Makes `elem` the float in force, of the library too. What the session defined is
+    /// forgotten, as it was made for the other one.
+    pub fn set_float(&mut self, elem: Elem) {
+        if elem != self.options.float {
+            let options = Options {
+                float: elem,
+                ..self.options
+            };
+            let new = Elaborator::with_sources(self.host.clone(), options, self.sources.clone());
+            let interactive = self.interactive;
+            *self = new;
+            self.interactive = interactive;
+        }
+    }
+
+    /// `precision f64` where it stands: whoever runs a script has set the float before, so only
+    /// a module or a line of the REPL can contradict.
+    pub(crate) fn check_precision(&self, said: &aec_syntax::ast::Ident) -> Result<()> {
+        if said.name.as_ref() == self.options.float.name() {
+            return Ok(());
+        }
+        let other = self.options.float.name();
+        Err(Box::new(
+            Diagnostic::error(
+                "E0129",
+                said.span,
+                format!("everything here is in {other} already"),
+            )
+            .help("say it at the top of the script that is run, or start `aec` with `--f64`"),
+        ))
     }
 
     /// The float type in force.

@@ -59,6 +59,7 @@ impl Elaborator {
                     self.frames = frames;
                     result?;
                 }
+                ItemKind::Precision(elem) => self.check_precision(elem)?,
                 ItemKind::Model(_) | ItemKind::Test { .. } => {}
             }
         }

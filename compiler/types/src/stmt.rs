@@ -28,7 +28,10 @@ impl Elaborator {
                     kind: StmtKind::Fn(def),
                     ..
                 }) => define_fn(def, scope),
-                ItemKind::Stmt(_) | ItemKind::Use { .. } | ItemKind::Test { .. } => {}
+                ItemKind::Stmt(_)
+                | ItemKind::Use { .. }
+                | ItemKind::Precision(_)
+                | ItemKind::Test { .. } => {}
             }
         }
     }
@@ -63,6 +66,7 @@ impl Elaborator {
                 self.define_model(def, scope, "");
                 Ok(Value::Unit)
             }
+            ItemKind::Precision(elem) => self.check_precision(elem).map(|()| Value::Unit),
             ItemKind::Test { .. } => Ok(Value::Unit),
             ItemKind::Stmt(stmt) => {
                 if !self.checking() {
