@@ -425,7 +425,7 @@ impl Elaborator {
                 && param
                     .ty
                     .as_ref()
-                    .is_some_and(crate::typing::is_plain_scalar)
+                    .is_some_and(crate::declared::is_plain_scalar)
         };
         if callee.params.iter().zip(&values).any(missing) {
             let lifted: Vec<bool> = callee.params.iter().zip(&values).map(missing).collect();

@@ -109,9 +109,7 @@ impl Elaborator {
             ItemKind::Use { .. }
             | ItemKind::Precision(_)
             | ItemKind::Model(_)
-            | ItemKind::Stmt(_) => {
-                self.run_item(item).map(|_| ())
-            }
+            | ItemKind::Stmt(_) => self.run_item(item).map(|_| ()),
         };
         if let Err(diagnostic) = result {
             self.found.push(*diagnostic);

@@ -12,6 +12,8 @@
 pub mod builtins;
 mod call;
 mod check;
+mod choice;
+mod declared;
 mod error;
 mod expr;
 mod grad;
@@ -25,6 +27,7 @@ mod modules;
 mod ops;
 mod random;
 pub mod scope;
+mod sequence;
 pub mod size;
 mod slips;
 mod stmt;

@@ -1,10 +1,10 @@
 //! Models: templates to models, weights to start from, members.
 
 use crate::call::{Args, site_hash};
+use crate::declared::Declared;
 use crate::error::{fail, wanted};
-use crate::expr::Walk;
 use crate::scope::{Scope, member};
-use crate::typing::Declared;
+use crate::sequence::Walk;
 use crate::value::{Closure, Code, Model, ModelTemplate, Repr, Tensor, TensorType, Value};
 use crate::{Activation, Elaborator, Result};
 use aec_syntax::ast::{

@@ -44,7 +44,7 @@ impl Elaborator {
         };
         let inner = self.annotation_scope(ty, scope);
         let want = match self.declared(ty)? {
-            crate::typing::Declared::Tensor { elem, shape, .. } => {
+            crate::declared::Declared::Tensor { elem, shape, .. } => {
                 match self.tensor_type(elem, &shape, &inner) {
                     Ok(want) => Some(want),
                     // A size name that is new takes the size of the distribution's parameters.

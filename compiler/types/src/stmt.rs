@@ -1,8 +1,8 @@
 //! Statements, blocks and top-level items.
 
 use crate::error::{fail, wanted};
-use crate::expr::Walk;
 use crate::scope::Scope;
+use crate::sequence::Walk;
 use crate::value::{Closure, Code, Maybe, ModelTemplate, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
 use aec_syntax::ast::{

@@ -1,0 +1,431 @@
+//! Values in a row: ranges, list literals and what becomes a tensor of them, comprehensions, and
+//! what a `for` walks.
+
+use crate::error::{fail, size_mismatch, wanted};
+use crate::scope::Scope;
+use crate::value::{Dim, Repr, Tensor, TensorType, Value};
+use crate::{Elaborator, Result};
+use aec_ir::Op;
+use aec_runtime::{Elem, Tensor as HostTensor};
+use aec_syntax::Span;
+use aec_syntax::ast::{BinaryOp, Expr, ExprKind, Pattern};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Comprehensions over compile-time sequences up to this length may be unrolled.
+const MAX_UNROLL: usize = 4096;
+
+/// What a comprehension or `for` walks.
+pub(crate) enum Walk {
+    /// Values known one by one.
+    Items(Vec<Value>),
+    /// The first axis of a tensor, of words or of a `?`.
+    Axis(Value),
+    /// The ints from a size to another, while they are symbolic.
+    Sizes(crate::size::Size, crate::size::Size),
+}
+
+impl Elaborator {
+    /// `a..b` as a tensor of ints.
+    pub(crate) fn range(&mut self, a: &Value, b: &Value, span: Span) -> Result<Value> {
+        if matches!(a, Value::Unknown) || matches!(b, Value::Unknown) {
+            return Ok(Value::Unknown);
+        }
+        let (Some(start), Some(end)) = (a.as_size(), b.as_size()) else {
+            let unknown = |value: &Value| {
+                self.checking()
+                    && matches!(value, Value::Tensor(t) if t.ty.elem.is_int() && t.is_scalar())
+            };
+            if unknown(a) || unknown(b) {
+                let size = self.fresh_size("_");
+                let ty = TensorType {
+                    elem: Elem::I64,
+                    shape: vec![Dim::of(size)],
+                };
+                return Ok(Value::Tensor(Tensor {
+                    ty,
+                    repr: Repr::Unknown,
+                }));
+            }
+            return fail(
+                "E0305",
+                span,
+                "the ends of a range must be ints that are known before anything runs",
+            );
+        };
+        let size = end.minus(&start);
+        if let (Some(start), Some(end)) = (start.as_constant(), end.as_constant()) {
+            let values: Vec<i64> = (start..end.max(start)).collect();
+            let ty = TensorType {
+                elem: Elem::I64,
+                shape: vec![Dim::known(values.len())],
+            };
+            if values.len() > MAX_UNROLL {
+                let iota = self.emit(Op::Iota { axis: 0 }, &[], ty, span)?;
+                return if start == 0 {
+                    Ok(Value::Tensor(iota))
+                } else {
+                    self.binary(
+                        BinaryOp::Add,
+                        (&Value::Tensor(iota), span),
+                        (&Value::int(start), span),
+                        span,
+                    )
+                };
+            }
+            let host = HostTensor::i64(&[values.len()], values);
+            return Ok(Value::Tensor(Tensor {
+                ty,
+                repr: Repr::Static(Arc::new(host)),
+            }));
+        }
+        let ty = TensorType {
+            elem: Elem::I64,
+            shape: vec![Dim::of(size)],
+        };
+        Ok(Value::Tensor(Tensor {
+            ty,
+            repr: Repr::Unknown,
+        }))
+    }
+
+    /// What a list literal is: a tensor if its items stack, else a list (F6).
+    pub(crate) fn literal(
+        &mut self,
+        values: Vec<Value>,
+        items: &[Expr],
+        span: Span,
+    ) -> Result<Value> {
+        let list = Value::List(Rc::new(values.clone()));
+        let tensors: Vec<&Tensor> = values.iter().filter_map(Value::tensor).collect();
+        if values.is_empty() || tensors.len() != values.len() {
+            return Ok(list);
+        }
+        // Sizes that are symbolic while checking stay readable one by one.
+        if tensors
+            .iter()
+            .any(|tensor| matches!(tensor.repr, Repr::Symbolic(_)))
+        {
+            return Ok(list);
+        }
+        let rank = tensors[0].ty.rank();
+        if tensors.iter().any(|tensor| tensor.ty.rank() != rank) {
+            return Ok(list);
+        }
+        // Rows of different length next to each other are a slip in a literal of numbers.
+        let nested = items
+            .iter()
+            .all(|item| matches!(item.kind, ExprKind::List(_)));
+        for (tensor, item) in tensors.iter().zip(items) {
+            let same = tensor
+                .ty
+                .shape
+                .iter()
+                .zip(&tensors[0].ty.shape)
+                .all(|(a, b)| a.size == b.size);
+            if !same && nested {
+                return Err(Box::new(size_mismatch(
+                    span,
+                    &self.text(span),
+                    (tensors[0], items[0].span),
+                    (tensor, item.span),
+                    None,
+                )));
+            }
+            if !same {
+                return Ok(list);
+            }
+        }
+        self.stack(&list, span)
+    }
+
+    /// A list of tensors of one type as a tensor with a new leading axis; the list itself if
+    /// they differ.
+    pub(crate) fn stack(&mut self, value: &Value, span: Span) -> Result<Value> {
+        let Value::List(values) = value else {
+            return Ok(value.clone());
+        };
+        if values.iter().any(|item| matches!(item, Value::Maybe(_))) {
+            return self.stack_missing(values, span);
+        }
+        let words = values.iter().any(|item| matches!(item, Value::Token(_)));
+        let mut tensors = Vec::new();
+        for item in values.iter() {
+            match item {
+                Value::Tensor(tensor) if !words || tensor.ty.elem.is_int() => {
+                    tensors.push(tensor.clone());
+                }
+                Value::Token(tensor) => tensors.push(tensor.clone()),
+                _ => return Ok(value.clone()),
+            }
+        }
+        let stacked = self.stack_tensors(tensors, value, span)?;
+        Ok(match stacked {
+            Value::Tensor(tensor) if words => Value::Token(tensor),
+            other => other,
+        })
+    }
+
+    /// Tensors of one type with a new leading axis, else `list` itself.
+    pub(crate) fn stack_tensors(
+        &mut self,
+        mut tensors: Vec<Tensor>,
+        list: &Value,
+        span: Span,
+    ) -> Result<Value> {
+        let value = list;
+        let Some(first) = tensors.first() else {
+            return Ok(value.clone());
+        };
+        let same_shape = tensors.iter().all(|tensor| {
+            tensor.ty.rank() == first.ty.rank()
+                && tensor
+                    .ty
+                    .shape
+                    .iter()
+                    .zip(&first.ty.shape)
+                    .all(|(a, b)| a.size == b.size)
+        });
+        if !same_shape {
+            return Ok(value.clone());
+        }
+        let elem = tensors
+            .iter()
+            .find(|tensor| !tensor.is_static_int())
+            .or_else(|| tensors.iter().find(|tensor| tensor.ty.elem.is_float()))
+            .map_or(first.ty.elem, |tensor| tensor.ty.elem);
+        for tensor in &mut tensors {
+            if tensor.ty.elem != elem {
+                if !tensor.is_static_int() || elem == Elem::Bool {
+                    return Ok(value.clone());
+                }
+                *tensor = self.convert(&tensor.clone(), elem, span)?;
+            }
+        }
+        let shape: Vec<Dim> = std::iter::once(Dim::known(tensors.len()))
+            .chain(tensors[0].ty.shape.iter().cloned())
+            .collect();
+        let ty = TensorType { elem, shape };
+        let statics: Option<Vec<&Arc<HostTensor>>> = tensors
+            .iter()
+            .map(|tensor| match &tensor.repr {
+                Repr::Static(host) => Some(host),
+                _ => None,
+            })
+            .collect();
+        if let (Some(parts), Some(dims)) = (statics, ty.dims()) {
+            let held = if elem.is_float() { Elem::F64 } else { elem };
+            let values = parts.iter().flat_map(|part| part.to_f64_vec());
+            let host = HostTensor::from_f64(held, &dims, values);
+            return Ok(Value::Tensor(Tensor {
+                ty,
+                repr: Repr::Static(Arc::new(host)),
+            }));
+        }
+        let operands: Vec<&Tensor> = tensors.iter().collect();
+        let tensor = self.build(&operands, ty, span, |f, v, ty, span| {
+            let row: Vec<usize> = std::iter::once(1)
+                .chain(ty.dims[1..].iter().copied())
+                .collect();
+            let rows: Vec<_> = v
+                .iter()
+                .map(|&value| f.reshape(value, &row, span))
+                .collect();
+            f.push1(Op::Concat { axis: 0 }, &rows, ty, span)
+        })?;
+        Ok(Value::Tensor(tensor))
+    }
+
+    /// What `for p in e` walks.
+    pub(crate) fn walk(&mut self, iter: &Expr, scope: &Scope) -> Result<Walk> {
+        if let ExprKind::Range { start, end } = &iter.kind {
+            let a = self.eval(start, scope)?;
+            let a = self.materialize_if_allowed(a, start.span)?;
+            let b = self.eval(end, scope)?;
+            let b = self.materialize_if_allowed(b, end.span)?;
+            if let (Some(from), Some(to)) = (a.as_int(), b.as_int()) {
+                return Ok(Walk::Items((from..to.max(from)).map(Value::int).collect()));
+            }
+            if let (Some(from), Some(to)) = (a.as_size(), b.as_size()) {
+                return Ok(Walk::Sizes(from, to));
+            }
+        }
+        let value = self.eval(iter, scope)?;
+        match &value {
+            Value::List(values) | Value::Tuple(values) => Ok(Walk::Items(values.to_vec())),
+            Value::Token(_) | Value::Maybe(_)
+                if value.tensor().is_some_and(|tensor| tensor.ty.rank() > 0) =>
+            {
+                Ok(Walk::Axis(value))
+            }
+            Value::Tensor(tensor) if tensor.ty.rank() > 0 => match &tensor.repr {
+                Repr::Static(host) if host.rank() == 1 && host.len() <= MAX_UNROLL => {
+                    let items = (0..host.len())
+                        .map(|at| {
+                            if host.elem().is_int() {
+                                Value::int(host.get_i64(at))
+                            } else if host.elem() == Elem::Bool {
+                                Value::bool(host.get_f64(at) != 0.0)
+                            } else {
+                                Value::real(host.get_f64(at), tensor.ty.elem)
+                            }
+                        })
+                        .collect();
+                    Ok(Walk::Items(items))
+                }
+                Repr::Unknown
+                | Repr::Choice(_)
+                | Repr::Static(_)
+                | Repr::Concrete(_)
+                | Repr::Traced(..)
+                | Repr::Symbolic(_) => Ok(Walk::Axis(value.clone())),
+            },
+            Value::Unknown => Ok(Walk::Items(vec![Value::Unknown])),
+            other => wanted(
+                iter.span,
+                "something to walk (a range, a list, a tensor's first axis)",
+                other,
+            ),
+        }
+    }
+
+    pub(crate) fn materialize_if_allowed(&mut self, value: Value, span: Span) -> Result<Value> {
+        if self.effects_allowed() {
+            self.materialize_one(value, span)
+        } else {
+            Ok(value)
+        }
+    }
+
+    /// `[e for p in xs if c]`: a map over the walked axis where the elements are tensors, else a
+    /// list, element by element.
+    pub(crate) fn comprehension(
+        &mut self,
+        element: &Expr,
+        pattern: &Pattern,
+        iter: &Expr,
+        condition: Option<&Expr>,
+        span: Span,
+        scope: &Scope,
+    ) -> Result<Value> {
+        let walk = self.walk(iter, scope)?;
+        let round = |elaborator: &mut Elaborator, item: &Value| {
+            let scope = scope.child();
+            elaborator.bind_pattern(pattern, item.clone(), iter.span, &scope)?;
+            elaborator.eval(element, &scope)
+        };
+        let (dim, over) = match &walk {
+            // A sequence of which nothing is known while the script is checked.
+            Walk::Items(items) if matches!(items.as_slice(), [Value::Unknown]) => {
+                round(self, &Value::Unknown)?;
+                return Ok(Value::Unknown);
+            }
+            Walk::Axis(value) => match value.tensor().and_then(|tensor| tensor.ty.shape.first()) {
+                Some(dim) => (dim.clone(), value.clone()),
+                None => return wanted(iter.span, "something to walk", value),
+            },
+            Walk::Sizes(from, to) => {
+                let dim = Dim::of(to.minus(from));
+                let ty = TensorType {
+                    elem: Elem::I64,
+                    shape: vec![dim.clone()],
+                };
+                (
+                    dim,
+                    Value::Tensor(Tensor {
+                        ty,
+                        repr: Repr::Unknown,
+                    }),
+                )
+            }
+            Walk::Items(items) => {
+                let ints: Option<Vec<i64>> = items.iter().map(Value::as_int).collect();
+                match ints.filter(|ints| condition.is_none() && ints.len() > 1) {
+                    Some(ints) => {
+                        let dim = Dim::known(ints.len());
+                        let ty = TensorType {
+                            elem: Elem::I64,
+                            shape: vec![dim.clone()],
+                        };
+                        let host = Arc::new(HostTensor::i64(&[ints.len()], ints));
+                        (
+                            dim,
+                            Value::Tensor(Tensor {
+                                ty,
+                                repr: Repr::Static(host),
+                            }),
+                        )
+                    }
+                    None => {
+                        return self
+                            .unrolled(items, condition, pattern, iter.span, scope, span, &round);
+                    }
+                }
+            }
+        };
+        if condition.is_some() {
+            return fail(
+                "E0305",
+                span,
+                "`if` in a comprehension needs a sequence that is known before anything runs",
+            );
+        }
+        // The body may use the index as a size or to pick from a list; then it is unrolled.
+        let before = self.snapshot();
+        let mapped = self.map_over(&dim, &[(over, true)], false, span, |elaborator, peeled| {
+            let value = round(elaborator, &peeled[0])?;
+            // Tensors stack; tuples and the like make a list where the items are known.
+            let stacks = match &walk {
+                Walk::Items(_) => value.tensor().is_some(),
+                Walk::Axis(_) | Walk::Sizes(..) => crate::leaves::is_only_tensors(&value),
+            };
+            if stacks {
+                Ok(value)
+            } else {
+                fail("E0305", span, "the elements are not tensors")
+            }
+        });
+        match (mapped, &walk) {
+            (Ok(value), _) => Ok(value),
+            (Err(_), Walk::Items(items)) => {
+                self.restore(before);
+                self.unrolled(items, None, pattern, iter.span, scope, span, &round)
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn unrolled(
+        &mut self,
+        items: &[Value],
+        condition: Option<&Expr>,
+        pattern: &Pattern,
+        at: Span,
+        scope: &Scope,
+        span: Span,
+        round: &dyn Fn(&mut Elaborator, &Value) -> Result<Value>,
+    ) -> Result<Value> {
+        let mut values = Vec::new();
+        for item in items {
+            if let Some(condition) = condition {
+                let inner = scope.child();
+                self.bind_pattern(pattern, item.clone(), at, &inner)?;
+                let test = self.eval(condition, &inner)?;
+                match self.decide(&test, condition.span)? {
+                    Some(true) => {}
+                    Some(false) => continue,
+                    None => {
+                        return fail(
+                            "E0305",
+                            condition.span,
+                            "this condition is not known before anything runs",
+                        );
+                    }
+                }
+            }
+            values.push(round(self, item)?);
+        }
+        self.stack(&Value::List(Rc::new(values)), span)
+    }
+}
