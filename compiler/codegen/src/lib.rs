@@ -10,6 +10,7 @@ mod execute;
 mod isa;
 mod jit;
 mod memory;
+mod resolve;
 mod sort;
 mod widen;
 

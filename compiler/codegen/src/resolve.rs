@@ -1,0 +1,309 @@
+//! Steps of a plan made into actions: functions, shares of work and places in the table of
+//! pointers, worked out once when an instance is made.
+
+use crate::cost;
+use crate::execute::{Executable, bytes};
+use crate::jit::{KernelFn, kernel_index};
+use aec_kernels::plan::{
+    BufferRef, Gemm, LoopStep, Matrix, MatrixCall, Place, Plan, Step, StepKind,
+};
+use aec_runtime::Elem;
+use aec_runtime::gemm::{Batch, EpilogueCall, GemmCall, MatRef};
+use aec_syntax::Span;
+use std::cell::Cell;
+
+/// Kernels with less work than this (in estimated nanoseconds) for each part are not shared out.
+pub(crate) const PART_NANOSECONDS: f64 = 3000.0;
+/// Parts for each thread, so that a thread that lost its core does not hold up the others.
+pub(crate) const PARTS_PER_THREAD: usize = 4;
+
+/// A step with everything resolved.
+pub(crate) enum Action {
+    Kernel {
+        func: KernelFn,
+        /// Start of its pointers in the table.
+        at: usize,
+    },
+    SharedKernel {
+        func: KernelFn,
+        at: usize,
+        extent: usize,
+        grain: usize,
+        parts: usize,
+    },
+    Gemm32(Product<f32>),
+    Gemm64(Product<f64>),
+    Copy {
+        at: usize,
+        bytes: usize,
+    },
+    ArgSort {
+        elem: Elem,
+        at: usize,
+        rows: usize,
+        len: usize,
+    },
+    Matrix {
+        call: MatrixCall,
+        elem: Elem,
+        /// Place in the table of the matrices, the right sides and the results.
+        at: usize,
+        span: Span,
+    },
+    Guard {
+        elem: Elem,
+        at: usize,
+        span: Span,
+    },
+    Loop(Rounds),
+}
+
+/// A product whose matrices begin where the table's entries `at..at + 3` lead.
+pub(crate) struct Product<T> {
+    pub(crate) call: GemmCall<T>,
+    pub(crate) batch: Batch,
+    pub(crate) at: usize,
+    /// Elements from there to the first one, of A, B and C.
+    pub(crate) offsets: [usize; 3],
+}
+
+impl<T: Copy> Product<T> {
+    /// The product with where its matrices begin now.
+    pub(crate) fn call(&self, table: &[Cell<*mut u8>]) -> GemmCall<T> {
+        let side = |nth: usize| {
+            table[self.at + nth]
+                .get()
+                .cast::<T>()
+                .wrapping_add(self.offsets[nth])
+        };
+        let mut call = self.call;
+        call.a.ptr = side(0).cast_const();
+        call.b.ptr = side(1).cast_const();
+        call.c = side(2);
+        call
+    }
+}
+
+/// A loop, resolved.
+pub(crate) struct Rounds {
+    pub(crate) count: usize,
+    pub(crate) reverse: bool,
+    /// Place in the table of the index; the exit's flags follow it if there is one.
+    pub(crate) at: usize,
+    /// Number of the exit's flags.
+    pub(crate) exit: Option<usize>,
+    pub(crate) actions: Vec<Action>,
+    /// Entries of the table that move with each round, and by how many bytes.
+    pub(crate) moves: Vec<(usize, isize)>,
+}
+
+/// All loops, outer ones first.
+pub(crate) fn all_loops<'p>(steps: &'p [Step], out: &mut Vec<&'p LoopStep>) {
+    for step in steps {
+        if let StepKind::Loop(looped) = &step.kind {
+            out.push(looped);
+            all_loops(&looped.steps, out);
+        }
+    }
+}
+
+/// The buffers of the table's entries, step by step; none for a tile.
+pub(crate) fn list_buffers(plan: &Plan, steps: &[Step], out: &mut Vec<Option<BufferRef>>) {
+    for step in steps {
+        match &step.kind {
+            StepKind::Kernel { buffers, .. } => out.extend(buffers.iter().copied().map(Some)),
+            StepKind::Gemm(gemm) => {
+                out.extend([gemm.a.buffer, gemm.b.buffer, gemm.c.buffer].map(Some));
+                if let Some((kernel, buffers)) = &gemm.epilogue {
+                    // Buffer 0 is the tile, whether or not the plan lists it.
+                    if buffers.len() < plan.kernels[*kernel].buffers.len() {
+                        out.push(None);
+                    }
+                    out.extend(buffers.iter().copied().map(Some));
+                }
+            }
+            StepKind::Copy { from, to } | StepKind::ArgSort { from, to, .. } => {
+                out.extend([Some(*from), Some(*to)]);
+            }
+            StepKind::Matrix(call) => {
+                out.extend([Some(call.a), Some(call.b.unwrap_or(call.a)), Some(call.to)]);
+            }
+            StepKind::Guard { buffer } => out.push(Some(*buffer)),
+            StepKind::Loop(looped) => {
+                out.push(Some(looped.index));
+                if let Some(exit) = looped.exit {
+                    out.push(Some(exit));
+                }
+                list_buffers(plan, &looped.steps, out);
+            }
+        }
+    }
+}
+
+pub(crate) struct Resolver<'a> {
+    pub(crate) exe: &'a Executable,
+    pub(crate) listed: &'a [Option<BufferRef>],
+    pub(crate) table: &'a [Cell<*mut u8>],
+    pub(crate) threads: usize,
+}
+
+impl Resolver<'_> {
+    /// The actions of steps whose table entries begin at `at`, which moves behind them.
+    pub(crate) fn actions(&self, steps: &[Step], at: &mut usize) -> Vec<Action> {
+        steps
+            .iter()
+            .map(|step| {
+                let start = *at;
+                match &step.kind {
+                    StepKind::Loop(looped) => self.rounds(looped, at),
+                    kind => {
+                        let mut entries = Vec::new();
+                        list_buffers(&self.exe.plan, std::slice::from_ref(step), &mut entries);
+                        *at += entries.len();
+                        self.action(kind, step.span, start)
+                    }
+                }
+            })
+            .collect()
+    }
+
+    fn rounds(&self, looped: &LoopStep, at: &mut usize) -> Action {
+        let start = *at;
+        *at += 1 + usize::from(looped.exit.is_some());
+        let actions = self.actions(&looped.steps, at);
+        let buffers = &self.exe.plan.buffers;
+        let mut moves = Vec::new();
+        for entry in start..*at {
+            // A slot moves with its own loop and with those of the stacks that it lies in.
+            let mut next = self.listed[entry];
+            let mut by = 0;
+            while let Some(id) = next {
+                next = match buffers[id].place {
+                    Place::Slot { of, stride } => {
+                        if looped.slots.contains(&id) {
+                            by += stride as isize;
+                        }
+                        Some(of)
+                    }
+                    _ => None,
+                };
+            }
+            if by != 0 {
+                moves.push((entry, if looped.reverse { -by } else { by }));
+            }
+        }
+        Action::Loop(Rounds {
+            count: looped.count,
+            reverse: looped.reverse,
+            at: start,
+            exit: looped.exit.map(|exit| buffers[exit].ty.len()),
+            actions,
+            moves,
+        })
+    }
+
+    fn action(&self, kind: &StepKind, span: Span, at: usize) -> Action {
+        let plan = &self.exe.plan;
+        match kind {
+            StepKind::Kernel {
+                kernel, parallel, ..
+            } => {
+                let func = self.exe.code.function(kernel_index(*kernel));
+                match *parallel {
+                    None => Action::Kernel { func, at },
+                    Some((extent, grain)) => {
+                        let work =
+                            cost::nanoseconds_per_unit(&plan.kernels[*kernel]) * extent as f64;
+                        Action::SharedKernel {
+                            func,
+                            at,
+                            extent,
+                            grain: grain.max(1),
+                            parts: self.parts(work, extent.div_ceil(grain.max(1))),
+                        }
+                    }
+                }
+            }
+            StepKind::Gemm(gemm) => match plan.buffers[gemm.a.buffer].ty.elem {
+                Elem::F64 => Action::Gemm64(self.product(gemm, at)),
+                Elem::F32 => Action::Gemm32(self.product(gemm, at)),
+                elem => panic!("a matrix product of {elem}"),
+            },
+            StepKind::Copy { from, .. } => Action::Copy {
+                at,
+                bytes: bytes(&plan.buffers[*from].ty),
+            },
+            StepKind::ArgSort { from, len, .. } => Action::ArgSort {
+                elem: plan.buffers[*from].ty.elem,
+                at,
+                rows: plan.buffers[*from].ty.len().checked_div(*len).unwrap_or(0),
+                len: *len,
+            },
+            StepKind::Matrix(call) => Action::Matrix {
+                call: call.clone(),
+                elem: plan.buffers[call.to].ty.elem,
+                at,
+                span,
+            },
+            StepKind::Guard { buffer } => Action::Guard {
+                elem: plan.buffers[*buffer].ty.elem,
+                at,
+                span,
+            },
+            StepKind::Loop(looped) => self.rounds(looped, &mut { at }),
+        }
+    }
+
+    /// How many parts a kernel's range is cut into. Only speed depends on it.
+    fn parts(&self, work: f64, units: usize) -> usize {
+        if self.threads == 1 {
+            return 1;
+        }
+        let wanted = (work / PART_NANOSECONDS) as usize;
+        wanted
+            .min(self.threads * PARTS_PER_THREAD)
+            .min(units)
+            .max(1)
+    }
+
+    fn product<T>(&self, gemm: &Gemm, at: usize) -> Product<T> {
+        let side = |matrix: &Matrix| MatRef {
+            ptr: std::ptr::null(),
+            row_stride: matrix.row_stride,
+            col_stride: matrix.col_stride,
+        };
+        let epilogue = gemm.epilogue.as_ref().map(|(kernel, _)| {
+            let count = self.exe.plan.kernels[*kernel].buffers.len();
+            EpilogueCall {
+                func: self.exe.code.function(kernel_index(*kernel)),
+                buffers: self.table[at + 3..at + 3 + count].as_ptr().cast(),
+                buffer_count: count,
+            }
+        });
+        Product {
+            call: GemmCall {
+                m: gemm.m,
+                n: gemm.n,
+                k: gemm.k,
+                a: side(&gemm.a),
+                b: side(&gemm.b),
+                c: std::ptr::null_mut(),
+                c_row_stride: gemm.c.row_stride,
+                accumulate: gemm.accumulate,
+                epilogue,
+            },
+            batch: batch(gemm),
+            at,
+            offsets: [gemm.a.offset, gemm.b.offset, gemm.c.offset],
+        }
+    }
+}
+
+pub(crate) fn batch(gemm: &Gemm) -> Batch {
+    Batch {
+        count: gemm.batch,
+        a_stride: gemm.a.batch_stride,
+        b_stride: gemm.b.batch_stride,
+        c_stride: gemm.c.batch_stride,
+    }
+}
