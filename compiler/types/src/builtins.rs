@@ -273,15 +273,7 @@ fn simple(elaborator: &mut Elaborator, row: &Row, args: &Args, span: Span) -> Re
                     Value::Tensor(tensor) => tensor,
                     _ => return wanted(span, "a number", x),
                 },
-                None => {
-                    let tensor = as_tensor(x, *at, "a number")?;
-                    if tensor.is_static_int() {
-                        let float = elaborator.float();
-                        elaborator.convert(&tensor, float, *at)?
-                    } else {
-                        tensor
-                    }
-                }
+                None => as_tensor(x, *at, "a number")?,
             };
             let (sizes, sizes_span) = if constant.is_some() {
                 (x, *at)

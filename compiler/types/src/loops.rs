@@ -88,11 +88,19 @@ impl Elaborator {
         if let (true, Err(error)) = (places.is_empty(), &misfit) {
             return Err(error.clone());
         }
-        self.restore(snapshot);
+        let found = self.found_since(&snapshot);
+        self.restore(snapshot.clone());
         let state = self.widened(&state, &places, rounds.span)?;
         match (self.attempt(rounds, &state, round), misfit) {
-            (Ok(Ok(ran)), _) => Ok(ran),
-            (_, Err(error)) | (Err(error) | Ok(Err(Misfit::Error(error))), Ok(_)) => Err(error),
+            (Ok(Ok(ran)), Ok(_)) => Ok(ran),
+            (Ok(Ok(ran)), Err(_)) if self.found_since(&snapshot).is_empty() => Ok(ran),
+            (_, Err(error)) => {
+                // What the first attempt met is what the script says.
+                self.restore(snapshot);
+                self.found.extend(found);
+                Err(error)
+            }
+            (Err(error) | Ok(Err(Misfit::Error(error))), Ok(_)) => Err(error),
             (Ok(Err(Misfit::Widens(_))), Ok(_)) => fail(
                 "E0317",
                 rounds.state.1,

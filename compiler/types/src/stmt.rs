@@ -355,6 +355,18 @@ impl Elaborator {
         Ok(())
     }
 
+    /// A number that a loop counts with, as a size: what is made of it twice has one size.
+    fn counted(&mut self, item: Value) -> Value {
+        match &item {
+            Value::Tensor(tensor)
+                if tensor.is_scalar() && tensor.ty.elem == aec_runtime::Elem::I64 =>
+            {
+                Value::size(self.fresh_size("_"))
+            }
+            _ => item,
+        }
+    }
+
     fn for_loop(
         &mut self,
         pattern: &Pattern,
@@ -377,7 +389,8 @@ impl Elaborator {
             })],
         };
         let rounds = if self.checking() {
-            rounds.into_iter().take(1).map(forget).collect()
+            let first = rounds.into_iter().take(1).map(forget);
+            first.map(|item| self.counted(item)).collect()
         } else {
             rounds
         };

@@ -87,6 +87,7 @@ pub(crate) fn converted(tensor: &Arc<HostTensor>, elem: Elem) -> Arc<HostTensor>
 }
 
 /// What a failed attempt at tracing is undone to.
+#[derive(Clone)]
 pub(crate) struct Snapshot {
     frames: usize,
     pure_depth: u32,
@@ -148,6 +149,11 @@ impl Elaborator {
                 .map(|activation| activation.calls.clone())
                 .unwrap_or_default(),
         }
+    }
+
+    /// The mistakes that were found since.
+    pub(crate) fn found_since(&self, state: &Snapshot) -> Vec<aec_syntax::Diagnostic> {
+        self.found.get(state.found..).unwrap_or_default().to_vec()
     }
 
     /// Forgets frames that a failed attempt left open. Instructions that it emitted in outer

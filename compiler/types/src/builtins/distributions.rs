@@ -8,6 +8,7 @@ use crate::ops::as_tensor;
 use crate::value::{Distribution, Family, Value};
 use crate::{Elaborator, Result};
 use aec_ir::Unary;
+use aec_runtime::Elem;
 use aec_syntax::Span;
 use std::rc::Rc;
 
@@ -23,6 +24,11 @@ pub(super) fn distribution(
         && &*name.name == "weights"
     {
         let weights = as_tensor(weights, span, "weights (a vector)")?;
+        let float = match weights.ty.elem {
+            Elem::F64 => Elem::F64,
+            _ => elaborator.float(),
+        };
+        let weights = elaborator.convert(&weights, float, span)?;
         let logits = elaborator.unary(Unary::Log, &weights, span)?;
         let params = vec![Value::Tensor(logits)];
         return Ok(Value::Distribution(Rc::new(Distribution {

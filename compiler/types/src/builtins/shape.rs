@@ -16,7 +16,19 @@ pub(super) fn sizes(elaborator: &mut Elaborator, value: &Value, span: Span) -> R
     let items: Vec<Value> = match value {
         Value::List(items) | Value::Tuple(items) => items.to_vec(),
         Value::Tensor(tensor) if tensor.is_scalar() => vec![value.clone()],
-        Value::Tensor(_) => crate::stmt::split_rows(value),
+        Value::Tensor(tensor) if elaborator.checking() && value.host().is_none() => {
+            return unknown_sizes(elaborator, tensor, span);
+        }
+        Value::Tensor(_) => {
+            let known = match elaborator.effects_allowed() {
+                true => elaborator.materialize_one(value.clone(), span)?,
+                false => value.clone(),
+            };
+            if known.host().is_none() {
+                return wanted(span, "a shape that is known here", value);
+            }
+            crate::stmt::split_rows(&known)
+        }
         other => return wanted(span, "a shape (a list of sizes)", other),
     };
     let mut dims = Vec::new();
@@ -39,6 +51,24 @@ pub(super) fn sizes(elaborator: &mut Elaborator, value: &Value, span: Span) -> R
         }
     }
     Ok(dims)
+}
+
+/// Sizes of which only the number is known.
+fn unknown_sizes(elaborator: &mut Elaborator, shape: &Tensor, span: Span) -> Result<Vec<Dim>> {
+    let count = match shape.ty.shape.as_slice() {
+        [axes] => axes.size.as_constant(),
+        _ => None,
+    };
+    match count {
+        Some(count) => Ok((0..count)
+            .map(|_| Dim::of(elaborator.fresh_size("_")))
+            .collect()),
+        None => wanted(
+            span,
+            "a shape (a list of sizes)",
+            &Value::Tensor(shape.clone()),
+        ),
+    }
 }
 
 /// The tensors of a builtin's arguments, lists being stacked; none if anything is unknown.
