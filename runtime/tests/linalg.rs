@@ -273,7 +273,7 @@ fn what_is_not_finite_gives_nan() {
 }
 
 #[test]
-fn threads_do_not_change_bits() {
+fn threads_and_neighbours_do_not_change_bits() {
     let mut numbers = Numbers(4);
     let (batch, n) = (37, 24);
     let shape = Shape {
@@ -282,19 +282,29 @@ fn threads_do_not_change_bits() {
         cols: n,
         rhs: 2,
     };
-    let a = numbers.matrix(batch * n, n);
+    let general = numbers.matrix(batch * n, n);
+    let definite: Vec<f64> = (0..batch).flat_map(|_| positive(&mut numbers, n)).collect();
     let b = numbers.matrix(batch * n, 2);
-    let op = MatrixOp::Solve(System::General { transposed: false });
-    let one = run(op, shape, &a, &b).unwrap();
-    let mut out = vec![0.0; one.len()];
-    apply(op, shape, &a, &b, &mut out, &Pool::new(3)).unwrap();
-    assert_eq!(one, out);
-    // Alone as in the batch.
-    let alone = run(
-        op,
-        single(n, n, 2),
-        &a[5 * n * n..][..n * n],
-        &b[5 * n * 2..][..n * 2],
-    );
-    assert_eq!(alone.unwrap(), one[5 * n * 2..][..n * 2]);
+    for (system, a) in [
+        (System::General { transposed: false }, general),
+        (System::Positive, definite),
+    ] {
+        let op = MatrixOp::Solve(system);
+        let one = run(op, shape, &a, &b).unwrap();
+        let mut out = vec![0.0; one.len()];
+        apply(op, shape, &a, &b, &mut out, &Pool::new(3)).unwrap();
+        assert_eq!(one, out);
+        // Alone as in the batch, beside one that is not finite as well.
+        let alone = |a: &[f64], at: usize| {
+            let (a, b) = (&a[at * n * n..][..n * n], &b[at * n * 2..][..n * 2]);
+            run(op, single(n, n, 2), a, b).unwrap()
+        };
+        assert_eq!(alone(&a, 5), one[5 * n * 2..][..n * 2]);
+        let mut odd = a.clone();
+        odd[4 * n * n] = f64::NAN;
+        let out = run(op, shape, &odd, &b).unwrap();
+        assert!(out[4 * n * 2..][..n * 2].iter().all(|x| x.is_nan()));
+        assert_eq!(out[5 * n * 2..], one[5 * n * 2..]);
+        assert_eq!(out[..4 * n * 2], one[..4 * n * 2]);
+    }
 }

@@ -9,6 +9,7 @@
 //! [`MatrixOp`]), so that every operation has one result.
 
 mod eigh;
+mod lanes;
 mod qr;
 mod solve;
 mod svd;
@@ -369,38 +370,49 @@ pub fn apply<T: Element>(
             return;
         };
         let (results, verdict) = &mut *share;
-        for (at, result) in results.chunks_mut(each).enumerate() {
-            let system = part * per_part + at;
-            let a: Vec<f64> = a[system * a_len..][..a_len]
-                .iter()
-                .map(|x| x.wide())
-                .collect();
-            let b: Vec<f64> = match op {
-                MatrixOp::Solve(_) => b[system * b_len..][..b_len]
-                    .iter()
-                    .map(|x| x.wide())
-                    .collect(),
-                MatrixOp::Cholesky
-                | MatrixOp::LogDet
-                | MatrixOp::Qr
-                | MatrixOp::Svd
-                | MatrixOp::Eigh => Vec::new(),
+        let together = if lanes::suits(op, shape) {
+            lanes::LANES
+        } else {
+            1
+        };
+        for (group, results) in results.chunks_mut(together * each).enumerate() {
+            let first = part * per_part + group * together;
+            let solved = if together > 1 {
+                let (a, b) = (&a[first * a_len..], &b[first * b_len..]);
+                lanes::solve(shape.rows, shape.rhs, a, b, results)
+            } else {
+                [false; lanes::LANES]
             };
-            match one(op, shape, T::EPSILON, a, b) {
-                Ok(values) => {
-                    for (to, from) in result.iter_mut().zip(values) {
-                        *to = T::narrow(from);
-                    }
+            for (at, result) in results.chunks_mut(each).enumerate() {
+                if solved[at] {
+                    continue;
                 }
-                Err(fault) => {
-                    *verdict = Err(BadMatrix {
-                        op,
-                        system,
-                        batch: shape.batch,
-                        size: shape.cols,
-                        fault,
-                    });
-                    return;
+                let system = first + at;
+                let a = wide(&a[system * a_len..][..a_len]);
+                let b = match op {
+                    MatrixOp::Solve(_) => wide(&b[system * b_len..][..b_len]),
+                    MatrixOp::Cholesky
+                    | MatrixOp::LogDet
+                    | MatrixOp::Qr
+                    | MatrixOp::Svd
+                    | MatrixOp::Eigh => Vec::new(),
+                };
+                match one(op, shape, T::EPSILON, a, b) {
+                    Ok(values) => {
+                        for (to, from) in result.iter_mut().zip(values) {
+                            *to = T::narrow(from);
+                        }
+                    }
+                    Err(fault) => {
+                        *verdict = Err(BadMatrix {
+                            op,
+                            system,
+                            batch: shape.batch,
+                            size: shape.cols,
+                            fault,
+                        });
+                        return;
+                    }
                 }
             }
         }
@@ -416,6 +428,10 @@ pub fn apply<T: Element>(
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .1
     })
+}
+
+fn wide<T: Element>(x: &[T]) -> Vec<f64> {
+    x.iter().map(|x| x.wide()).collect()
 }
 
 /// One system.
