@@ -192,6 +192,21 @@ pub enum StepKind {
     },
 }
 
+impl StepKind {
+    /// What it is, in a word or two.
+    pub fn name(&self) -> &'static str {
+        match self {
+            StepKind::Kernel { .. } => "kernel",
+            StepKind::Gemm(_) => "product",
+            StepKind::Copy { .. } => "copy",
+            StepKind::ArgSort { .. } => "sort",
+            StepKind::Matrix(_) => "linear algebra",
+            StepKind::Loop(_) => "loop",
+            StepKind::Guard { .. } => "guard",
+        }
+    }
+}
+
 /// A step, the script text behind it, and why it is a step of its own.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Step {
