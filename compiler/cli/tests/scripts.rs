@@ -37,3 +37,8 @@ fn tests() {
 fn stdlib() {
     passes("stdlib");
 }
+
+#[test]
+fn examples() {
+    passes("examples");
+}
