@@ -271,16 +271,21 @@ fn rule(op: &Op, operands: &[Type]) -> Result<Rule, String> {
             one(ty)
         }
         Op::ScatterAdd { batch } => {
-            let [at, updates] = fixed(operands)?;
-            index(at)?;
-            number(updates)?;
-            ensure(*batch <= at.rank(), || {
-                format!("{batch} batch axes are too many for {at}")
+            ensure(operands.len() >= 2, || {
+                "an index and updates are missing".to_string()
             })?;
-            ensure(
-                updates.rank() >= at.rank() && updates.dims[..at.rank()] == at.dims[..],
-                || format!("updates {updates} do not start with the dims of {at}"),
-            )?;
+            for pair in operands.chunks_exact(2) {
+                let (at, updates) = (&pair[0], &pair[1]);
+                index(at)?;
+                number(updates)?;
+                ensure(*batch <= at.rank(), || {
+                    format!("{batch} batch axes are too many for {at}")
+                })?;
+                ensure(
+                    updates.rank() >= at.rank() && updates.dims[..at.rank()] == at.dims[..],
+                    || format!("updates {updates} do not start with the dims of {at}"),
+                )?;
+            }
             Ok(Rule::Given)
         }
         Op::CumSum { axis, .. } => {
@@ -395,15 +400,22 @@ fn check_given(op: &Op, operands: &[Type], result: &Type) -> Result<(), String> 
             })
         }
         Op::ScatterAdd { batch } => {
-            let (at, updates) = (&operands[0], &operands[1]);
-            let slices = &updates.dims[at.rank()..];
-            let fits = result.elem == updates.elem
-                && result.rank() == batch + 1 + slices.len()
-                && result.dims[..*batch] == at.dims[..*batch]
-                && result.dims[batch + 1..] == *slices;
-            ensure(fits, || {
-                format!("{updates} at {at} with {batch} batch axes does not add up to {result}")
-            })
+            let pairs = operands.chunks_exact(2);
+            if let [base] = pairs.remainder() {
+                ensure(base == result, || format!("{base} is not {result}"))?;
+            }
+            for pair in pairs {
+                let (at, updates) = (&pair[0], &pair[1]);
+                let slices = &updates.dims[at.rank()..];
+                let fits = result.elem == updates.elem
+                    && result.rank() == batch + 1 + slices.len()
+                    && result.dims[..*batch] == at.dims[..*batch]
+                    && result.dims[batch + 1..] == *slices;
+                ensure(fits, || {
+                    format!("{updates} at {at} with {batch} batch axes does not add up to {result}")
+                })?;
+            }
+            Ok(())
         }
         Op::Draw { batch, .. } => {
             float(result)?;

@@ -297,7 +297,9 @@ pub enum Op {
         batch: usize,
     },
     /// `[index, updates]`: zeros of `[..batch, n, ..s]` plus every update added at its index;
-    /// updates `[..batch, ..t, ..s]`. Additions in the order of the updates.
+    /// updates `[..batch, ..t, ..s]`. Additions in the order of the updates. More pairs of an
+    /// index and its updates may follow, and then one operand of the result's type that stands
+    /// in place of the zeros.
     ScatterAdd {
         /// Number of leading axes that all share.
         batch: usize,

@@ -601,12 +601,18 @@ impl Preparer {
         for at in 0..self.out.f.order.len() {
             let inst = self.out.f.order[at];
             let data = &self.out.f.insts[inst];
-            let (size, index) = match &data.op {
-                Op::Gather { batch } => (self.out.f.dims(data.operands[0])[*batch], 1),
-                Op::ScatterAdd { batch } => (self.out.f.dims(data.results[0])[*batch], 0),
+            let (size, indices): (usize, Vec<Value>) = match &data.op {
+                Op::Gather { batch } => (
+                    self.out.f.dims(data.operands[0])[*batch],
+                    vec![data.operands[1]],
+                ),
+                Op::ScatterAdd { batch } => (
+                    self.out.f.dims(data.results[0])[*batch],
+                    data.operands.chunks_exact(2).map(|pair| pair[0]).collect(),
+                ),
                 _ => continue,
             };
-            if in_range(&self.out.f, data.operands[index], size) {
+            if indices.iter().all(|&at| in_range(&self.out.f, at, size)) {
                 continue;
             }
             self.out.check_infos.push(CheckInfo {

@@ -390,7 +390,7 @@ impl<'a> Graph<'a> {
                     Action::Root { value, .. } => self.needs_memory(*value, &[a, b]),
                     Action::Place { .. }
                     | Action::Fill { .. }
-                    | Action::Scatter(_)
+                    | Action::Scatter { .. }
                     | Action::CumSum(_) => true,
                 })
                 && small
@@ -465,7 +465,7 @@ impl<'a> Graph<'a> {
                 Action::Root { value, .. } => Some(self.op_name(*value)),
                 Action::Place { .. }
                 | Action::Fill { .. }
-                | Action::Scatter(_)
+                | Action::Scatter { .. }
                 | Action::CumSum(_) => None,
             })
             .collect();
@@ -568,7 +568,7 @@ impl<'a> Graph<'a> {
                     Action::Root { value, .. } => Some(*value),
                     Action::Place { .. }
                     | Action::Fill { .. }
-                    | Action::Scatter(_)
+                    | Action::Scatter { .. }
                     | Action::CumSum(_) => None,
                 })
                 .collect();
@@ -797,16 +797,27 @@ fn special_specs(f: &Function, inst: Inst) -> Vec<Spec> {
                 ),
             ]
         }
-        Op::ScatterAdd { .. } => vec![
-            spec(
-                &dims,
-                Action::Fill {
+        Op::ScatterAdd { .. } => {
+            let pairs = data.operands.chunks_exact(2);
+            let start = match pairs.remainder() {
+                &[value] => Action::Place {
+                    value,
+                    into: result,
+                    at: vec![(0, 1); dims.len()],
+                },
+                _ => Action::Fill {
                     scalar: None,
                     into: result,
                 },
-            ),
-            spec(f.dims(data.operands[1]), Action::Scatter(inst)),
-        ],
+            };
+            let mut specs = vec![spec(&dims, start)];
+            specs.extend(
+                pairs.enumerate().map(|(pair, operands)| {
+                    spec(f.dims(operands[1]), Action::Scatter { inst, pair })
+                }),
+            );
+            specs
+        }
         Op::CumSum { .. } => vec![spec(&dims, Action::CumSum(inst))],
         _ => Vec::new(),
     }

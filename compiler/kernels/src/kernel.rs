@@ -41,7 +41,12 @@ pub enum Action {
         into: Value,
     },
     /// Adds scattered updates to what stands in the result's buffer.
-    Scatter(Inst),
+    Scatter {
+        /// The op.
+        inst: Inst,
+        /// Which of its pairs of an index and updates.
+        pair: usize,
+    },
     /// Running sums.
     CumSum(Inst),
 }
@@ -75,7 +80,7 @@ impl Spec {
                 Action::Root { value, .. } => Some(*value),
                 Action::Place { .. }
                 | Action::Fill { .. }
-                | Action::Scatter(_)
+                | Action::Scatter { .. }
                 | Action::CumSum(_) => None,
             })
             .collect()
@@ -91,6 +96,8 @@ pub struct Built {
     pub binds: Vec<Bind>,
     /// Estimated cycles.
     pub cost: f64,
+    /// From and to, if all it does is copy a value's memory.
+    pub copies: Option<(Value, Value)>,
     /// `(extent, grain)` if its outermost loop takes its range from args 0 and 1.
     pub parallel: Option<(usize, usize)>,
 }
@@ -204,7 +211,7 @@ pub fn build(
     let full_roots = spec.actions.iter().all(|action| match action {
         Action::Root { value, .. } => prepared.f.dims(*value).len() == spec.space.len(),
         Action::Place { .. } | Action::Fill { .. } => true,
-        Action::Scatter(_) | Action::CumSum(_) => false,
+        Action::Scatter { .. } | Action::CumSum(_) => false,
     });
     if (strided || short) && full_roots && !failed {
         for axis in (0..spec.space.len()).rev() {
@@ -298,7 +305,7 @@ fn emit_once(
     e.own = spec.roots();
     let own_buffers = matches!(
         spec.actions.as_slice(),
-        [Action::Scatter(_) | Action::CumSum(_)]
+        [Action::Scatter { .. } | Action::CumSum(_)]
     );
     if let Some((product, _)) = spec.tile {
         // The tile is buffer 0.
@@ -320,7 +327,9 @@ fn emit_once(
     let mut actions: Vec<&Action> = spec.actions.iter().collect();
     actions.sort_by_key(|action| match action {
         Action::Root { value, .. } => f.dims(*value).len(),
-        Action::Place { .. } | Action::Fill { .. } | Action::Scatter(_) | Action::CumSum(_) => 0,
+        Action::Place { .. } | Action::Fill { .. } | Action::Scatter { .. } | Action::CumSum(_) => {
+            0
+        }
     });
     for action in actions {
         match action {
@@ -349,11 +358,11 @@ fn emit_once(
                 };
                 stores.push((*into, e.space.clone(), val));
             }
-            Action::Scatter(inst) => {
+            Action::Scatter { inst, pair } => {
                 let Op::ScatterAdd { batch } = f.insts[*inst].op else {
                     return Err(Fail::Illegal("not a scatter"));
                 };
-                e.scatter(*inst, batch)?;
+                e.scatter(*inst, *pair, batch)?;
             }
             Action::CumSum(inst) => {
                 let Op::CumSum { axis, reverse } = f.insts[*inst].op else {
@@ -414,9 +423,17 @@ fn emit_once(
         kernel,
         binds,
         cost,
+        copies: None,
         parallel,
     };
     drop_unused_buffers(&mut built, spec.tile.is_some());
+    if let [Action::Place { value, into, at }] = spec.actions.as_slice()
+        && at.iter().all(|&place| place == (0, 1))
+        && f.ty(*value) == f.ty(*into)
+        && built.loads().eq([*value])
+    {
+        built.copies = Some((*value, *into));
+    }
     Ok(built)
 }
 
@@ -596,7 +613,7 @@ fn describe(prepared: &Prepared, spec: &Spec) -> (String, Vec<Span>) {
         let inst = match action {
             Action::Root { value, .. } => f.def_inst(*value),
             Action::Place { into, .. } | Action::Fill { into, .. } => f.def_inst(*into),
-            Action::Scatter(inst) | Action::CumSum(inst) => Some(*inst),
+            Action::Scatter { inst, .. } | Action::CumSum(inst) => Some(*inst),
         };
         let Some(inst) = inst else { continue };
         let data = &f.insts[inst];

@@ -53,11 +53,12 @@ impl<'a> Emitter<'a> {
         })
     }
 
-    /// The sums of updates scattered over zeros (which stand there already).
-    pub fn scatter(&mut self, inst: Inst, batch: usize) -> Result<(), Fail> {
+    /// Adds one pair's updates to the sums that stand in the result's buffer.
+    pub fn scatter(&mut self, inst: Inst, pair: usize, batch: usize) -> Result<(), Fail> {
         let f = self.f;
         let data = &f.insts[inst];
-        let (index, updates, result) = (data.operands[0], data.operands[1], data.results[0]);
+        let (index, updates) = (data.operands[2 * pair], data.operands[2 * pair + 1]);
+        let result = data.results[0];
         let index_rank = f.dims(index).len();
         let dims = f.dims(updates);
         let mut coords = Vec::new();

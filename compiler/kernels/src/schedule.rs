@@ -144,9 +144,12 @@ impl Scheduler<'_> {
             return true;
         }
         match &node.work {
+            // Only the first may read what the others change.
             Work::Kernels(built) => match built.as_slice() {
-                [one] => in_place(one, p, v),
-                _ => false,
+                [first, rest @ ..] => {
+                    in_place(first, p, v) && rest.iter().all(|built| built.loads().all(|l| l != p))
+                }
+                [] => false,
             },
             Work::Product {
                 product, epilogue, ..
@@ -343,6 +346,12 @@ impl Scheduler<'_> {
         match &node.work {
             Work::Kernels(kernels) => {
                 for built in kernels {
+                    if let Some((from, to)) = built.copies
+                        && b.plan.buffers[b.get(from)?].place == b.plan.buffers[b.get(to)?].place
+                        && matches!(b.plan.buffers[b.get(to)?].place, Place::Input(_))
+                    {
+                        continue;
+                    }
                     let buffers = self.bind(b, built, None)?;
                     let kernel = b.kernel(&built.kernel);
                     b.step(

@@ -49,7 +49,13 @@ pub fn arithmetic(f: &Function) -> Arithmetic {
                 results.sum::<usize>() as f64
             }
             Op::Reduce { .. } | Op::ArgReduce { .. } | Op::CumSum { .. } | Op::BatchMean => input,
-            Op::ScatterAdd { .. } => data.operands.get(1).map_or(0, |&v| f.ty(v).len()) as f64,
+            Op::ScatterAdd { .. } => {
+                let updates = data
+                    .operands
+                    .chunks_exact(2)
+                    .map(|pair| f.ty(pair[1]).len());
+                updates.sum::<usize>() as f64
+            }
             Op::Matrix(op) => {
                 let right = data.operands.get(1).map(|&b| f.dims(b));
                 let shape = Shape::new(f.dims(data.operands[0]), right);

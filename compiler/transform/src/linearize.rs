@@ -43,7 +43,7 @@ pub fn differentiable_operands(op: &Op, count: usize) -> std::ops::Range<usize> 
         Op::Compare(_) | Op::ArgReduce { .. } | Op::ArgSort | Op::Draw { .. } | Op::Stop => 0..0,
         Op::Select => 1..3,
         Op::Gather { .. } => 0..1,
-        Op::ScatterAdd { .. } => 1..2,
+        Op::ScatterAdd { .. } => 1..count,
         Op::Unary(unary) => match unary {
             Unary::Sign | Unary::Floor | Unary::Not => 0..0,
             Unary::Neg
@@ -343,8 +343,17 @@ impl Rule<'_> {
                 tangent.map(|tangent| self.push(data.op.clone(), &[tangent, operands[1]], result))
             }
             Op::ScatterAdd { .. } => {
-                let tangent = self.tangent(operands[1]);
-                tangent.map(|tangent| self.push(data.op.clone(), &[operands[0], tangent], result))
+                let indices = |at: usize| at.is_multiple_of(2) && at + 1 < operands.len();
+                let mut tangents = operands.to_vec();
+                let mut any = false;
+                for (at, operand) in tangents.iter_mut().enumerate() {
+                    if !indices(at) {
+                        let tangent = self.tangent(*operand);
+                        any |= tangent.is_some();
+                        *operand = tangent.unwrap_or_else(|| self.zeros(*operand));
+                    }
+                }
+                any.then(|| self.push(data.op.clone(), &tangents, result))
             }
             Op::BatchMean => {
                 return Err(Diagnostic::error(
@@ -393,7 +402,17 @@ pub fn verify_linear(f: &Function, linear: &Linear) -> Result<(), String> {
             Op::Convert | Op::Reshape | Op::Slice { .. } | Op::Reverse { .. } => count == 1,
             Op::CumSum { .. } => count == 1,
             Op::Gather { .. } => is_linear(operands[0]) && !is_linear(operands[1]),
-            Op::ScatterAdd { .. } => is_linear(operands[1]) && !is_linear(operands[0]),
+            Op::ScatterAdd { .. } => {
+                let pairs = operands.chunks_exact(2);
+                pairs
+                    .remainder()
+                    .iter()
+                    .all(|&v| is_linear(v) || is_zero(v))
+                    && pairs
+                        .clone()
+                        .all(|pair| is_linear(pair[1]) || is_zero(pair[1]))
+                    && count >= 1
+            }
             Op::Loop(_) => count >= 1,
             Op::Matrix(MatrixOp::Solve(_)) => is_linear(operands[1]) && !is_linear(operands[0]),
             Op::Binary(

@@ -5,6 +5,7 @@ use crate::derivative::expand_derivatives;
 use crate::factorise::{Factored, Goal, factorise};
 use crate::loops::fission::fission;
 use crate::rebuild::tidy;
+use crate::scatter::merge_scatters;
 use crate::simplify::{Products, drop_stops, simplify};
 use aec_ir::{Function, Op, verify};
 use aec_syntax::{Diagnostic, Span};
@@ -106,6 +107,13 @@ const PASSES: &[Pass] = &[
             summary: "small rules, common subexpressions, dead code; products stay",
         },
         run: |f, _| Ok(simplify(f, Products::Keep)),
+    },
+    Pass {
+        info: PassInfo {
+            name: "scatters",
+            summary: "scattered updates are added to what their sum is added to",
+        },
+        run: |f, _| Ok(merge_scatters(f)),
     },
 ];
 

@@ -165,7 +165,8 @@ pub fn simplify_movement(
             whole.then_some(x)
         }
         Op::ScatterAdd { .. } => {
-            (splat(f, operands[1]) == Some(0.0)).then(|| f.number(0.0, ty.clone(), span))
+            let nothing = operands.len() == 2 && splat(f, operands[1]) == Some(0.0);
+            nothing.then(|| f.number(0.0, ty.clone(), span))
         }
         Op::CumSum { axis, .. } => {
             if ty.dims[*axis] <= 1 || splat(f, x) == Some(0.0) {

@@ -207,11 +207,20 @@ impl Transpose<'_> {
                 };
                 self.accumulate(x, back);
             }
-            (Op::ScatterAdd { batch }, Some(index)) => {
-                let op = Op::Gather { batch: *batch };
-                let updates = data.operands[1];
-                let back = self.push(op, &[ct, index], updates);
-                self.accumulate(updates, back);
+            (Op::ScatterAdd { batch }, _) => {
+                let pairs = data.operands.chunks_exact(2);
+                for &base in pairs.remainder() {
+                    if self.is_linear(base) {
+                        self.accumulate(base, ct);
+                    }
+                }
+                for pair in pairs {
+                    if self.is_linear(pair[1]) {
+                        let op = Op::Gather { batch: *batch };
+                        let back = self.push(op, &[ct, pair[0]], pair[1]);
+                        self.accumulate(pair[1], back);
+                    }
+                }
             }
             (
                 Op::Constant(_)
@@ -237,8 +246,7 @@ impl Transpose<'_> {
                 | Op::CumSum { .. }
                 | Op::Slice { .. }
                 | Op::Pad { .. }
-                | Op::Gather { .. }
-                | Op::ScatterAdd { .. },
+                | Op::Gather { .. },
                 _,
             ) => {
                 return Err(crate::pipeline::internal(

@@ -360,7 +360,16 @@ fn plain(
             movement::gather(x(0), x(1), *batch, &ty.dims).map_err(|bad| bad.at(data.span))?
         }
         Op::ScatterAdd { batch } => {
-            movement::scatter_add(x(0), x(1), *batch, ty).map_err(|bad| bad.at(data.span))?
+            let pairs = operands.chunks_exact(2);
+            let mut sums = match pairs.remainder() {
+                [base] => Array::clone(base),
+                _ => movement::zeros(ty),
+            };
+            for pair in pairs {
+                movement::scatter_add(&mut sums, &pair[0], &pair[1], *batch)
+                    .map_err(|bad| bad.at(data.span))?;
+            }
+            sums
         }
         Op::CumSum { axis, reverse } => reduce::cumsum(x(0), *axis, *reverse),
         Op::ArgSort => reduce::argsort(x(0)),

@@ -139,32 +139,33 @@ pub(super) fn gather(
     Ok(x.pick(dims, &places))
 }
 
+/// Zeros of a type of numbers.
+pub(super) fn zeros(ty: &Type) -> Array {
+    let zero = match ty.elem.is_float() {
+        true => Literal::Float(0.0),
+        false => Literal::Int(0),
+    };
+    Array::constant(zero, ty)
+}
+
+/// Adds updates to the sums at their places.
 pub(super) fn scatter_add(
+    sums: &mut Array,
     at: &Array,
     updates: &Array,
     batch: usize,
-    ty: &Type,
-) -> Result<Array, BadIndex> {
-    let block: usize = ty.dims[batch + 1..].iter().product();
-    let starts = slices(at, batch, ty.dims[batch], block)?;
+) -> Result<(), BadIndex> {
+    let block: usize = sums.dims[batch + 1..].iter().product();
+    let starts = slices(at, batch, sums.dims[batch], block)?;
     let places = starts.into_iter().flat_map(|start| start..start + block);
-    match &updates.items {
-        Items::Float(v) => {
-            let mut out = Array::constant(Literal::Float(0.0), ty);
-            if let Items::Float(out) = &mut out.items {
-                places.zip(v).for_each(|(place, x)| out[place] += x);
-            }
-            Ok(out)
+    match (&mut sums.items, &updates.items) {
+        (Items::Float(out), Items::Float(v)) => {
+            places.zip(v).for_each(|(place, x)| out[place] += x)
         }
-        Items::Int(v) => {
-            let mut out = Array::constant(Literal::Int(0), ty);
-            if let Items::Int(out) = &mut out.items {
-                places
-                    .zip(v)
-                    .for_each(|(place, &x)| out[place] = out[place].wrapping_add(x));
-            }
-            Ok(out)
-        }
-        Items::Bool(_) => unreachable!("the verifier saw numbers"),
+        (Items::Int(out), Items::Int(v)) => places
+            .zip(v)
+            .for_each(|(place, &x)| out[place] = out[place].wrapping_add(x)),
+        _ => unreachable!("the verifier saw numbers of one type"),
     }
+    Ok(())
 }
