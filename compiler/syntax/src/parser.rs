@@ -120,7 +120,11 @@ fn script_of(
             item.kind = ItemKind::Stmt(builder::valueless_stmt(stmt));
         }
         if let ItemKind::Precision(elem) = &item.kind {
-            diagnostics.extend(misplaced_precision(elem, item.span, script.items.is_empty()));
+            diagnostics.extend(misplaced_precision(
+                elem,
+                item.span,
+                script.items.is_empty(),
+            ));
         }
         script.items.push(item);
     }

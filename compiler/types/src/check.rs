@@ -109,9 +109,7 @@ impl Elaborator {
             ItemKind::Use { .. }
             | ItemKind::Precision(_)
             | ItemKind::Model(_)
-            | ItemKind::Stmt(_) => {
-                self.run_item(item).map(|_| ())
-            }
+            | ItemKind::Stmt(_) => self.run_item(item).map(|_| ()),
         };
         if let Err(diagnostic) = result {
             self.found.push(*diagnostic);
@@ -197,6 +195,7 @@ impl Elaborator {
             params: Vec::new(),
             frozen: false,
             made: span,
+            history: None,
         };
         self.pure_depth += 1;
         match self.with_params(model, 0) {

@@ -829,11 +829,9 @@ impl Elaborator {
                 span,
                 format!("int({text})"),
             ),
-            Elem::F32 if tensor.ty.elem == Elem::F64 => {
-                diagnostic
-                    .help_edit("`f32(…)` converts", span, format!("f32({text})"))
-                    .help("or `precision f64` at the script's top makes all its reals f64")
-            }
+            Elem::F32 if tensor.ty.elem == Elem::F64 => diagnostic
+                .help_edit("`f32(…)` converts", span, format!("f32({text})"))
+                .help("or `precision f64` at the script's top makes all its reals f64"),
             Elem::F64 if tensor.ty.elem == Elem::F32 => {
                 diagnostic.help_edit("`f64(…)` converts", span, format!("f64({text})"))
             }
