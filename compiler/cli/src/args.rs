@@ -112,8 +112,76 @@ pub enum Command {
         #[command(flatten)]
         options: RunOptions,
     },
+    /// Train by a script's function `fit` on data from a file, and save the model
+    Train {
+        /// The script
+        file: PathBuf,
+        /// The data, as CSV or NPY; once for each parameter of `fit`
+        #[arg(long, value_name = "FILE", required = true)]
+        data: Vec<String>,
+        /// Where to save the model
+        #[arg(long, value_name = "FILE")]
+        out: String,
+        #[command(flatten)]
+        options: RunOptions,
+    },
+    /// The codes of examples, by a saved model
+    Encode(Apply),
+    /// What codes mean, by a saved model
+    Decode(Apply),
+    /// How well a saved model reconstructs each example
+    Reconstruct {
+        #[command(flatten)]
+        apply: Apply,
+        /// Error above which an example is an anomaly [default: what the model's file says]
+        #[arg(long, value_name = "E")]
+        threshold: Option<f64>,
+        /// Store the error that this share of the examples stays below as the model's threshold
+        #[arg(long, value_name = "SHARE", conflicts_with = "threshold")]
+        keep_threshold: Option<f64>,
+    },
+    /// Fill the empty cells of a table, by a saved model
+    Complete(Apply),
+    /// New examples: codes drawn from the standard normal distribution, decoded by a saved model
+    Sample {
+        /// The model's file
+        model: String,
+        /// How many
+        #[arg(long, short = 'n', value_name = "N", default_value_t = 10)]
+        count: usize,
+        #[command(flatten)]
+        output: Output,
+        #[command(flatten)]
+        options: RunOptions,
+    },
+    /// What a saved model is, how it was trained, and its source
+    Inspect {
+        /// The model's file
+        model: String,
+    },
     /// Print the version
     Version,
+}
+
+/// A saved model on data.
+#[derive(Args, Debug)]
+pub struct Apply {
+    /// The model's file
+    pub model: String,
+    /// The data: CSV, or NPY by its name
+    pub data: String,
+    #[command(flatten)]
+    pub output: Output,
+    #[command(flatten)]
+    pub options: RunOptions,
+}
+
+/// Where results go.
+#[derive(Args, Debug)]
+pub struct Output {
+    /// A file for the results, CSV or by its name NPY [default: CSV on standard output]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<String>,
 }
 
 /// Choices of a run.

@@ -1,7 +1,8 @@
 //! The commands: each turns arguments into a session and gives an exit code.
 
 use crate::args::{ChildOptions, Cli, Command, Factorise, RunOptions};
-use crate::{bench, fmt, repl, terminal};
+use crate::{bench, fmt, model, repl, terminal};
+use aec_driver::saved::Act;
 use aec_driver::testing::{Invocation, Outcome as Ran, TestOptions, report_line, run_tests};
 use aec_driver::{Ended, Options, Session, has_errors, show};
 use aec_runtime::{Elem, interrupt};
@@ -70,6 +71,27 @@ pub fn run() -> u8 {
             by_step,
             options,
         } => bench::run(&file, steps, budget, by_step, &options),
+        Command::Train {
+            file,
+            data,
+            out,
+            options,
+        } => model::train(&file, &data, &out, &options),
+        Command::Encode(args) => model::apply(Act::Encode, &args),
+        Command::Decode(args) => model::apply(Act::Decode, &args),
+        Command::Reconstruct {
+            apply,
+            threshold,
+            keep_threshold,
+        } => model::reconstruct(&apply, threshold, keep_threshold),
+        Command::Complete(args) => model::apply(Act::Complete, &args),
+        Command::Sample {
+            model,
+            count,
+            output,
+            options,
+        } => model::sample(&model, count, &output, &options),
+        Command::Inspect { model } => model::inspect(&model),
         Command::Version => print(&format!("aec {}\n", env!("CARGO_PKG_VERSION"))),
     }
 }
@@ -131,7 +153,7 @@ pub(crate) fn read(file: &Path) -> Result<String, u8> {
 }
 
 /// A session, unless the library that we carry is broken.
-fn open(options: Options, out: Box<dyn Write>) -> Result<Session, u8> {
+pub(crate) fn open(options: Options, out: Box<dyn Write>) -> Result<Session, u8> {
     let session = Session::new(options, out);
     if session.faults.is_empty() {
         return Ok(session);

@@ -7,6 +7,7 @@ mod args;
 mod bench;
 mod commands;
 mod fmt;
+mod model;
 mod repl;
 mod terminal;
 

@@ -17,6 +17,7 @@ mod names;
 pub mod pipeline;
 mod progress;
 mod run;
+pub mod saved;
 pub mod session;
 mod settings;
 pub mod show;

@@ -13,20 +13,7 @@ pub fn needed_by_tests(script: &Script) -> Vec<bool> {
             body.iter().for_each(|stmt| of_stmt(stmt, &mut wanted));
         }
     }
-    let mut needed = vec![false; script.items.len()];
-    loop {
-        let mut changed = false;
-        for (at, item) in script.items.iter().enumerate() {
-            if !needed[at] && defines_any(item, &wanted) {
-                needed[at] = true;
-                changed = true;
-                of_item(item, &mut wanted);
-            }
-        }
-        if !changed {
-            break;
-        }
-    }
+    let mut needed = closure(script, wanted, &|_| true);
     for (at, item) in script.items.iter().enumerate() {
         needed[at] |= match &item.kind {
             ItemKind::Use { .. } | ItemKind::Precision(_) | ItemKind::Model(_) => true,
@@ -35,6 +22,30 @@ pub fn needed_by_tests(script: &Script) -> Vec<bool> {
         };
     }
     needed
+}
+
+/// For each item, whether the definition of a name needs it. Of the script's `let`s only those
+/// count that `keep`: a name that is mentioned may be a local one.
+pub fn needed_by(script: &Script, name: &Name, keep: &dyn Fn(&Item) -> bool) -> Vec<bool> {
+    closure(script, HashSet::from([name.clone()]), keep)
+}
+
+/// The items that define what is wanted, and what those want in turn.
+fn closure(script: &Script, mut wanted: HashSet<Name>, keep: &dyn Fn(&Item) -> bool) -> Vec<bool> {
+    let mut needed = vec![false; script.items.len()];
+    loop {
+        let mut changed = false;
+        for (at, item) in script.items.iter().enumerate() {
+            if !needed[at] && defines_any(item, &wanted) && keep(item) {
+                needed[at] = true;
+                changed = true;
+                of_item(item, &mut wanted);
+            }
+        }
+        if !changed {
+            return needed;
+        }
+    }
 }
 
 fn defines_any(item: &Item, wanted: &HashSet<Name>) -> bool {

@@ -53,6 +53,21 @@ impl Report<'_> {
         all
     }
 
+    /// In words, for the model's file: how far the training came and its last figures.
+    pub fn history(&self, seed: u64) -> String {
+        let figures: Vec<String> = self
+            .figures()
+            .into_iter()
+            .map(|(name, value)| format!("{name} {value:.6}"))
+            .collect();
+        format!(
+            "{} epochs, {} steps, seed {seed}; {}",
+            self.epoch + 1,
+            self.steps,
+            figures.join(", ")
+        )
+    }
+
     /// As the record that `on_epoch` gets; epochs count from 1.
     pub fn record(&self, float: Elem) -> Value {
         let mut fields = vec![

@@ -14,6 +14,7 @@ use aec_runtime::{Tensor, shuffle};
 use aec_syntax::ast::Name;
 use aec_syntax::{Diagnostic, Span};
 use aec_types::{Elaborator, TrainRequest, Value, leaves, train_sets, with_leaves};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -148,6 +149,18 @@ impl Steps<'_> {
     }
 }
 
+/// The model, knowing how it was trained.
+fn remember(model: Value, history: &str) -> Value {
+    match model {
+        Value::Model(model) => {
+            let mut model = (*model).clone();
+            model.history = Some(history.into());
+            Value::Model(Rc::new(model))
+        }
+        other => other,
+    }
+}
+
 fn rebuild(model: &Value, weights: Vec<Arc<Tensor>>) -> Value {
     with_leaves(model, &mut weights.into_iter().map(Value::shared), true)
 }
@@ -251,6 +264,7 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
         }
     }
     let mut interrupted = false;
+    let mut history = String::new();
     'epochs: for epoch in first_epoch..epochs {
         let mut means = Means::default();
         for turn in 0..per_epoch.min(total - done) {
@@ -325,6 +339,7 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
             metrics,
         };
         progress.epoch(&report);
+        history = report.history(settings.seed);
         if let Some(log) = &mut log {
             log.write(&report)?;
         }
@@ -375,9 +390,13 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
     if interrupted {
         world.note_interrupted_training();
     }
-    Ok(match best {
+    let model = match best {
         Some((_, weights)) if !interrupted => rebuild(&request.model, weights),
         _ => steps.model(),
+    };
+    Ok(match history.as_str() {
+        "" => model,
+        history => remember(model, history),
     })
 }
 

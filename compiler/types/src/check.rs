@@ -195,6 +195,7 @@ impl Elaborator {
             params: Vec::new(),
             frozen: false,
             made: span,
+            history: None,
         };
         self.pure_depth += 1;
         match self.with_params(model, 0) {

@@ -187,6 +187,29 @@ impl Elaborator {
         self.script.lookup(name)
     }
 
+    /// Binds a script-level name.
+    pub fn define(&mut self, name: &str, value: Value) {
+        self.script.define(name.into(), value);
+    }
+
+    /// What a member of a model declares its first parameter to be: a shape whose sizes the model
+    /// fixes, and whether entries may be missing.
+    pub fn takes(&mut self, model: &Value, member: &str) -> Option<(Vec<usize>, bool)> {
+        let Value::Model(model) = model else {
+            return None;
+        };
+        let def = scope::member(model, member)?;
+        let ty = def.params.first()?.ty.as_ref()?;
+        let scope = self.model_scope(model).ok()?;
+        match self.declared(ty).ok()? {
+            typing::Declared::Tensor { elem, shape, maybe } => {
+                let ty = self.tensor_type(elem, &shape, &scope).ok()?;
+                Some((ty.dims()?, maybe))
+            }
+            _ => None,
+        }
+    }
+
     /// All names in scope at script level.
     pub fn names(&self) -> Vec<Name> {
         self.script.names()

@@ -109,6 +109,7 @@ impl Elaborator {
             params: Vec::new(),
             frozen: false,
             made: span,
+            history: None,
         };
         self.with_params(model, path)
     }

@@ -193,6 +193,8 @@ pub struct Model {
     pub frozen: bool,
     /// The call that made it, for the origin of sizes.
     pub made: Span,
+    /// How it was trained, in words, for saved files; none for an untrained one.
+    pub history: Option<Rc<str>>,
 }
 
 /// Families of distributions.

@@ -6,9 +6,11 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+mod arrays;
 mod grid;
 mod weights;
 
+pub use arrays::{csv_text, write_npy, write_text};
 pub use grid::{Image, write_grid};
 pub(crate) use weights::half_to_f32;
 pub use weights::{Weights, load_weights, save_weights};

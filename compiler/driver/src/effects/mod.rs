@@ -4,7 +4,7 @@ pub mod eval;
 mod files;
 mod pictures;
 mod rows;
-mod weights;
+pub(crate) mod weights;
 
 use crate::progress::say;
 use crate::session::{Result, World};

@@ -3,11 +3,14 @@
 use super::{cannot_read, cannot_write, wrong};
 use crate::exec::elements;
 use crate::format;
+use crate::names::needed_by;
 use crate::session::{Result, World};
 use aec_runtime::Tensor;
 use aec_runtime::read::ReadError;
 use aec_runtime::write::{Weights, load_weights, save_weights};
-use aec_syntax::{Diagnostic, Span};
+use aec_syntax::ast::{Item, ItemKind, Pattern, Stmt, StmtKind};
+use aec_syntax::{Diagnostic, Span, parse_script};
+use aec_types::value::{ModelTemplate, Repr};
 use aec_types::{Elaborator, Value, leaves, with_leaves};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -55,14 +58,54 @@ fn metadata(elaborator: &Elaborator, model: &Value) -> BTreeMap<String, String> 
             .iter()
             .map(|(name, value)| format!("{name} = {}", format::inspect(value)))
             .collect();
-        let sources = elaborator.sources();
-        let source = sources.borrow().text(model.template.def.span).to_string();
+        let source = source(elaborator, &model.template);
+        if let Some(history) = &model.history {
+            metadata.insert("aec.training".into(), history.to_string());
+        }
         metadata.insert("aec.model".into(), model.template.def.name.name.to_string());
         metadata.insert("aec.module".into(), model.template.module.to_string());
         metadata.insert("aec.sizes".into(), statics.join(", "));
         metadata.insert("aec.source".into(), source);
     }
     metadata
+}
+
+/// The text of a model's definition and of all in its script that it needs: functions, other
+/// models, modules, and the `let`s that hold no data.
+fn source(elaborator: &Elaborator, template: &ModelTemplate) -> String {
+    let sources = elaborator.sources();
+    let sources = sources.borrow();
+    let span = template.def.span;
+    let Some(file) = sources.get(span.file) else {
+        return String::new();
+    };
+    let (script, _) = parse_script(span.file, &file.text);
+    let keep = |item: &Item| match &item.kind {
+        ItemKind::Stmt(Stmt {
+            kind:
+                StmtKind::Let {
+                    pattern: Pattern::Name(name),
+                    ..
+                },
+            ..
+        }) => match template.scope.lookup(&name.name) {
+            Some(Value::Tensor(tensor)) => matches!(tensor.repr, Repr::Static(_)),
+            Some(Value::Str(_) | Value::Fn(_) | Value::Builtin(_) | Value::Template(_)) => true,
+            _ => false,
+        },
+        ItemKind::Stmt(stmt) => matches!(stmt.kind, StmtKind::Fn(_)),
+        ItemKind::Use { .. } | ItemKind::Model(_) => true,
+        ItemKind::Precision(_) | ItemKind::Test { .. } => false,
+    };
+    let needed = needed_by(&script, &template.def.name.name, &keep);
+    let texts: Vec<&str> = script
+        .items
+        .iter()
+        .zip(needed)
+        .filter(|(_, needed)| *needed)
+        .map(|(item, _)| sources.text(item.span))
+        .collect();
+    texts.join("\n\n")
 }
 
 /// Fills `model` with the weights of a file.
