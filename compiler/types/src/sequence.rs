@@ -363,6 +363,9 @@ impl Elaborator {
                 }
             }
         };
+        if let (Some(_), Walk::Axis(value), true) = (condition, &walk, self.effects_allowed()) {
+            return self.listed(value, condition, pattern, iter.span, scope, span, &round);
+        }
         if condition.is_some() {
             return fail(
                 "E0305",
@@ -391,8 +394,33 @@ impl Elaborator {
                 self.restore(before);
                 self.unrolled(items, None, pattern, iter.span, scope, span, &round)
             }
+            (Err(_), Walk::Axis(value)) if self.effects_allowed() => {
+                self.restore(before);
+                self.listed(value, None, pattern, iter.span, scope, span, &round)
+            }
             (Err(error), _) => Err(error),
         }
+    }
+
+    /// A script's comprehension over the rows of a tensor, row by row: their values are known.
+    #[allow(clippy::too_many_arguments)]
+    fn listed(
+        &mut self,
+        rows: &Value,
+        condition: Option<&Expr>,
+        pattern: &Pattern,
+        at: Span,
+        scope: &Scope,
+        span: Span,
+        round: &dyn Fn(&mut Elaborator, &Value) -> Result<Value>,
+    ) -> Result<Value> {
+        if self.checking() {
+            round(self, &crate::call::peel_type(rows))?;
+            return Ok(Value::Unknown);
+        }
+        let rows = self.materialize_one(rows.clone(), at)?;
+        let items = crate::stmt::split_rows(&rows);
+        self.unrolled(&items, condition, pattern, at, scope, span, round)
     }
 
     #[allow(clippy::too_many_arguments)]

@@ -665,7 +665,10 @@ pub(crate) fn from_parts(elaborator: &mut Elaborator, args: &Args, span: Span) -
         elaborator.convert(&tensor, Elem::I64, span)
     };
     let (left, right) = (places(elaborator, left)?, places(elaborator, right)?);
-    let Some(size) = leaf.tensor().and_then(|tensor| tensor.ty.shape.first()) else {
+    // A leaf may be of several tensors, each with the leaves in front.
+    let tables = leaves(leaf);
+    let first = tables.first().and_then(|leaf| leaf.tensor.tensor());
+    let Some(size) = first.and_then(|tensor| tensor.ty.shape.first()) else {
         return wanted(*leaf_span, "the values of the leaves", leaf);
     };
     let count = match size.size.as_constant() {
