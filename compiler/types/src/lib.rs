@@ -202,7 +202,7 @@ impl Elaborator {
         let ty = def.params.first()?.ty.as_ref()?;
         let scope = self.model_scope(model).ok()?;
         match self.declared(ty).ok()? {
-            typing::Declared::Tensor { elem, shape, maybe } => {
+            declared::Declared::Tensor { elem, shape, maybe } => {
                 let ty = self.tensor_type(elem, &shape, &scope).ok()?;
                 Some((ty.dims()?, maybe))
             }
