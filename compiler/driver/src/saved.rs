@@ -316,7 +316,7 @@ fn call(act: Act) -> &'static str {
 
 /// Evaluates one line.
 fn run(session: &mut Session, text: &str) -> std::result::Result<Value, Vec<Diagnostic>> {
-    let (outcome, value) = session.evaluate("aec", &text);
+    let (outcome, value) = session.evaluate("aec", text);
     match value {
         Some(value) if !has_errors(&outcome.diagnostics) => Ok(value),
         _ => Err(outcome.diagnostics),

@@ -1,6 +1,7 @@
 //! What a script does to the world: the table of effects, and how their arguments are read.
 
 pub mod eval;
+mod export;
 mod files;
 mod pictures;
 mod rows;
@@ -19,7 +20,7 @@ pub fn perform(
     args: &EffectArgs,
     span: Span,
 ) -> Result<Value> {
-    if world.options.dry && matches!(name, "core.plot_grid" | "save") {
+    if world.options.dry && matches!(name, "core.plot_grid" | "save" | "export") {
         return Ok(Value::Unit);
     }
     match name {
@@ -53,6 +54,11 @@ pub fn perform(
         "save" => weights::save(
             elaborator,
             value(args, 0, "m", span)?,
+            text(args, 1, "path", span)?,
+            span,
+        ),
+        "export" => export::export(
+            value(args, 0, "x", span)?,
             text(args, 1, "path", span)?,
             span,
         ),

@@ -492,6 +492,12 @@ pub(super) static TABLE: &[Row] = &[
         "writes weights to a file",
     ),
     row(
+        "export",
+        &["x", "path"],
+        Action::Effect(Checked::Unit),
+        "writes a tensor for other programs: .csv or .npy",
+    ),
+    row(
         "load",
         &["m", "path"],
         Action::Effect(Checked::First),
