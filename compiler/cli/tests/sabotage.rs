@@ -119,6 +119,126 @@ const FAULTS: &[(&str, &str, &str)] = &[
         "kl = kl_normal(q.mu, q.logvar))",
         "kl = 0 * kl_normal(q.mu, q.logvar))",
     ),
+    (
+        "E1_l1",
+        "trained(0.0, s), trained(0.1, s)",
+        "trained(0.0, s), trained(0.001, s)",
+    ),
+    ("E2_l2", "lambda * sum(h^2)", "0 * lambda * sum(h^2)"),
+    (
+        "E3_kl",
+        "beta * kl_bernoulli(rho, batch_mean(h))",
+        "beta * kl_bernoulli(rho, batch_mean(stop(h)))",
+    ),
+    (
+        "E7_deep_penalty",
+        "kl_bernoulli(0.1, batch_mean(h1)) + ",
+        "",
+    ),
+    ("F1_stacked", "epochs = 60", "epochs = 1"),
+    (
+        "F2_layerwise",
+        "let two = autoencoders.stack(train_x, [32, 16], fn n, m -> autoencoders.Tied(n, m), seed = s)",
+        "let two = autoencoders.stack(train_x, [32, 16], fn n, m -> autoencoders.Tied(n, m), epochs = 0, seed = s)",
+    ),
+    ("F3_finetune", "epochs = 100", "epochs = 0"),
+    (
+        "F7_l2_pooling",
+        "sqrt(1e-6 + sum(h^2))",
+        "sqrt(1e-6 + sum(abs(h)))",
+    ),
+    ("F8_contrast", "?)\n", "0)\n"),
+    (
+        "F11_best_unit",
+        "m.encoder(test_x)",
+        "m.encoder(0 * test_x)",
+    ),
+    ("F12_top_images", "== 0), h')", "== 1), h')"),
+    ("F13_stimulus", "normalize(x + 0.5", "normalize(x - 0.5"),
+    (
+        "F15_transposed",
+        "windows(x, k, stride) @ w",
+        "windows(x, k, stride) @ reverse(w)",
+    ),
+    (
+        "G1_frozen",
+        "train_y[0..100], 10, epochs = 300",
+        "data.shuffle(train_y[0..100]), 10, epochs = 300",
+    ),
+    ("G2_finetune", "frozen = false", "frozen = true"),
+    (
+        "G3_unlabelled",
+        "accuracy(concat(labelled, unlabelled), 50, s)",
+        "accuracy(0 * concat(labelled, unlabelled), 50, s)",
+    ),
+    (
+        "G4_surrogates",
+        "l2(s, one_hot(y, 10))",
+        "l2(s, one_hot(9 - y, 10))",
+    ),
+    (
+        "G5_new_head",
+        "Net(freeze(first.body), 2)",
+        "Net(nn.Mlp([64, 64, 32], last = relu), 2)",
+    ),
+    ("G6_joint", "10, lambda) on", "10, 0 * lambda) on"),
+    (
+        "G7_regressor",
+        "train Regressor(freeze(ae), 10) on (train_x, ink(train_x))",
+        "train Regressor(freeze(ae), 10) on (train_x, data.shuffle(ink(train_x)))",
+    ),
+    (
+        "G8_traversal",
+        "autoencoders.traverse(m, code, 3, values)",
+        "autoencoders.traverse(m, code, 4, values)",
+    ),
+    ("G9_clusters", "epochs = 150", "epochs = 0"),
+    (
+        "G10_storage",
+        "code = code, B = m.B",
+        "code = 0.99 * code, B = m.B",
+    ),
+    ("G11_generation", "epochs = 100", "epochs = 0"),
+    ("G12_representation", "epochs = 300", "epochs = 1"),
+    (
+        "I1_graphical",
+        "normal(B @ z + m, 0.5)",
+        "normal(B @ z + m, 0.7)",
+    ),
+    ("I4_as_printed", "l2(px(z), x)", "l2(px(z), x) / 64"),
+    (
+        "I6_bounds",
+        "log_prob(normal(0, 1), z)",
+        "log_prob(normal(0, 2), z)",
+    ),
+    (
+        "I9_sampling",
+        "let z: [2000, 10] ~ normal(0, 1)",
+        "let z: [2000, 10] ~ normal(0, 0.2)",
+    ),
+    ("I10_walk", "epochs = 100", "epochs = 0"),
+    (
+        "I12_conditional",
+        "on (train.x, train.y)",
+        "on (train.x, data.shuffle(train.y))",
+    ),
+    ("I13_semi_model", "m.decoder(z, y)))", "m.decoder(z, 0)))"),
+    ("I14_labelled", "log(1.0 / 10) + ", ""),
+    (
+        "I15_unlabelled",
+        "q @ bounds + sum(q * log(q))",
+        "q @ bounds - sum(q * log(q))",
+    ),
+    (
+        "I16_m2",
+        "(x100, y100), unlabelled",
+        "(x100, data.shuffle(y100)), unlabelled",
+    ),
+    (
+        "I17_controlled",
+        "(train_x, train_y), unlabelled",
+        "(train_x, data.shuffle(train_y)), unlabelled",
+    ),
 ];
 
 fn judge(row: &str, text: &str, fault: &str, folder: &Path) -> Option<String> {
