@@ -7,6 +7,7 @@ use crate::error::{fail, show_type};
 use crate::leaves::{Leaf, leaves, map_tensors, with_leaves};
 use crate::ops::as_tensor;
 use crate::trace::{FrameKind, Snapshot};
+use crate::train::holds_unknown;
 use crate::value::{Dim, Repr, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
 use aec_ir::{Loop, Op, Type, Value as IrValue};
@@ -161,7 +162,7 @@ impl Elaborator {
         let result = round(self, &entry, &slices);
         self.pure_depth -= 1;
         let (next, given) = result?;
-        if matches!(next, Value::Unknown) || matches!(state, Value::Unknown) {
+        if holds_unknown(&next) || holds_unknown(state) {
             return Ok(Ok(Ran {
                 state: Value::Unknown,
                 given: Value::Unknown,

@@ -777,11 +777,12 @@ impl Elaborator {
     }
 }
 
-/// Whether a part of a data set is not known before the script runs.
-fn holds_unknown(data: &Value) -> bool {
+/// Whether a part of a value is not known before the script runs.
+pub(crate) fn holds_unknown(data: &Value) -> bool {
     match data {
         Value::Unknown => true,
         Value::Tuple(parts) | Value::List(parts) => parts.iter().any(holds_unknown),
+        Value::Record(fields) => fields.iter().any(|(_, value)| holds_unknown(value)),
         _ => false,
     }
 }

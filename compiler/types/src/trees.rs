@@ -705,7 +705,11 @@ pub(crate) fn parse(elaborator: &mut Elaborator, args: &Args, span: Span) -> Res
         if !many {
             return Ok(tree);
         }
-        let trees = Dim::of(elaborator.fresh_size("trees"));
+        let written = |line: &Value| matches!(line, Value::Str(line) if !line.trim().is_empty());
+        let trees = match text {
+            Value::List(lines) if lines.iter().all(written) => Dim::known(lines.len()),
+            _ => Dim::of(elaborator.fresh_size("trees")),
+        };
         return Ok(map_tensors(&tree, &mut |tensor| Tensor {
             ty: with_axis(&tensor.ty, &trees),
             repr: Repr::Unknown,

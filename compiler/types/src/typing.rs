@@ -45,6 +45,20 @@ impl Elaborator {
             });
         }
         self.solve(equations, scope)?;
+        // Sizes of arguments of which nothing is known while the script is checked.
+        for (param, (value, _)) in params.iter().zip(args) {
+            let (Some(ty), Value::Unknown) = (&param.ty, value) else {
+                continue;
+            };
+            let mut names = Vec::new();
+            size_names(ty, &mut names);
+            for name in names {
+                if scope.lookup_local(&name).is_none() {
+                    let size = self.fresh_size(&name);
+                    scope.define(name, Value::size(size));
+                }
+            }
+        }
         Ok(out)
     }
 
