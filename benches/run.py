@@ -27,7 +27,8 @@ import sys
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
 CASES = ["ae_mlp_b32", "ae_mlp_b128", "ae_mlp_b1024", "vae", "dae_deep_b128", "dae_deep_b512", "contractive",
-         "contractive_jac"]
+         "contractive_jac", "masked_ls", "unrolled_gd", "conv_ae", "gru_lm", "skipgram_ns", "transformer_mlm", "tiny",
+         "elementwise_b10000", "elementwise_b1000000"]
 
 
 def run(command, threads, env=None):

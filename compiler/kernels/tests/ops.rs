@@ -9,7 +9,7 @@ use aec_ir::{
 use aec_kernels::eval::{Stopped, run_plan};
 use aec_runtime::{Elem, Tensor};
 use aec_syntax::Span;
-use common::{check, check_with, planned, sample};
+use common::{check, check_with, counts, planned, sample};
 use smallvec::smallvec;
 
 const S: Span = Span::NONE;
@@ -465,6 +465,47 @@ fn gather_and_scatter() {
     assert!(detail == 9 || detail == -4, "{detail}");
     let message = &plan.checks[code as usize - 1].message;
     assert!(message.contains("axis of size"), "{message}");
+}
+
+#[test]
+fn scatters_onto_a_param() {
+    // Whether the updates read the table, and the copies that take.
+    for (reads, copies) in [(false, 0), (true, 1)] {
+        let mut f = Function::new("rows");
+        let table = f.param(ty(Elem::F32, &[9, 20]), "table");
+        let rows = f.param(ty(Elem::I64, &[6]), "rows");
+        let more = f.param(ty(Elem::I64, &[2, 2]), "more");
+        let x = f.param(ty(Elem::F32, &[6, 20]), "x");
+        let y = f.param(ty(Elem::F32, &[2, 2, 20]), "y");
+        let e = match reads {
+            false => f.unary(Unary::Neg, x, S),
+            true => f.push1(
+                Op::Gather { batch: 0 },
+                &[table, rows],
+                ty(Elem::F32, &[6, 20]),
+                S,
+            ),
+        };
+        let next = f.push1(
+            Op::ScatterAdd { batch: 0 },
+            &[rows, e, more, y, table],
+            ty(Elem::F32, &[9, 20]),
+            S,
+        );
+        let both = f.push1(
+            Op::ScatterAdd { batch: 0 },
+            &[rows, x, more, y],
+            ty(Elem::F32, &[9, 20]),
+            S,
+        );
+        f.results = vec![next, both];
+        f.aliases = vec![(0, 0)];
+        let plan = check(&f);
+        assert_eq!(counts(&plan).2, copies, "{plan:?}");
+        // Zeros and two scatters; the two onto the table, and a kernel that copies it beforehand
+        // where they read it.
+        assert_eq!(counts(&plan).0, 5 + copies, "{plan:?}");
+    }
 }
 
 #[test]
