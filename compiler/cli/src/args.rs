@@ -112,6 +112,13 @@ pub enum Command {
         #[command(flatten)]
         options: RunOptions,
     },
+    /// The weights of a script's models, and what a step of each training costs; nothing is trained
+    Summary {
+        /// The script
+        file: PathBuf,
+        #[command(flatten)]
+        options: RunOptions,
+    },
     /// Train by a script's function `fit` on data from a file, and save the model
     Train {
         /// The script

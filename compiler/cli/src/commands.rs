@@ -4,7 +4,7 @@ use crate::args::{ChildOptions, Cli, Command, Factorise, RunOptions};
 use crate::{bench, fmt, model, repl, terminal};
 use aec_driver::saved::Act;
 use aec_driver::testing::{Invocation, Outcome as Ran, TestOptions, report_line, run_tests};
-use aec_driver::{Ended, Options, Session, has_errors, show};
+use aec_driver::{Ended, Options, Outcome, Session, has_errors, show, summary};
 use aec_runtime::{Elem, interrupt};
 use aec_syntax::{Style, codes, render, render_json};
 use clap::Parser;
@@ -71,6 +71,7 @@ pub fn run() -> u8 {
             by_step,
             options,
         } => bench::run(&file, steps, budget, by_step, &options),
+        Command::Summary { file, options } => summarize(&file, &options),
         Command::Train {
             file,
             data,
@@ -342,14 +343,13 @@ fn start(exe: &Path, invocation: &Invocation) -> io::Result<Ran> {
     })
 }
 
-fn show_stage(stage: &str, file: &Path, options: &RunOptions) -> u8 {
-    let stage = match show::Wanted::parse(stage) {
-        Ok(stage) => stage,
-        Err(message) => {
-            terminal::say(&message);
-            return FAULT;
-        }
-    };
+/// Runs a script dry, trainings only compiled and its output left out, and prints what `text_of`
+/// makes of it.
+fn dry(
+    file: &Path,
+    options: &RunOptions,
+    text_of: impl FnOnce(&mut Session, &str, &str) -> (String, Outcome),
+) -> u8 {
     let text = match read(file) {
         Ok(text) => text,
         Err(code) => return code,
@@ -361,12 +361,28 @@ fn show_stage(stage: &str, file: &Path, options: &RunOptions) -> u8 {
         Ok(session) => session,
         Err(code) => return code,
     };
-    let (shown, outcome) = show::show(&mut session, &stage, &file.display().to_string(), &text);
+    let (shown, outcome) = text_of(&mut session, &file.display().to_string(), &text);
     let code = print(&shown);
     terminal::report(&session, &outcome.diagnostics);
     if code != 0 {
         code
     } else {
         outcome.ended.exit_code()
+    }
+}
+
+fn summarize(file: &Path, options: &RunOptions) -> u8 {
+    dry(file, options, summary::summary)
+}
+
+fn show_stage(stage: &str, file: &Path, options: &RunOptions) -> u8 {
+    match show::Wanted::parse(stage) {
+        Ok(stage) => dry(file, options, |session, name, text| {
+            show::show(session, &stage, name, text)
+        }),
+        Err(message) => {
+            terminal::say(&message);
+            FAULT
+        }
     }
 }

@@ -209,3 +209,17 @@ fn double_precision_stays_double() {
     let code = folder.aec(&["encode", "m.safetensors", "d.csv"]).well().out;
     assert!(code.lines().all(|line| line.len() > 30), "{code}");
 }
+
+#[test]
+fn a_summary_trains_nothing() {
+    let folder = Folder::new("summary");
+    folder.write(
+        "s.ae",
+        format!("{SCRIPT}let m = fit([[1.0, 2.0, 3.0, 4.0]])\nsave(m, \"w.safetensors\")\n"),
+    );
+    let run = folder.aec(&["summary", "s.ae"]).well();
+    for text in ["m: Lin(D = 4, H = 2), 12 parameters", "f32[2, 4]", "MFLOP"] {
+        assert!(run.out.contains(text), "no {text:?} in\n{}", run.out);
+    }
+    assert_eq!(folder.names(), ["s.ae"]);
+}

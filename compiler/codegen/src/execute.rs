@@ -15,6 +15,7 @@ use aec_ir::Type;
 use aec_kernels::lir::Kernel;
 use aec_kernels::plan::{BufferRef, MatrixCall, Place, Plan};
 use aec_runtime::gemm::Isa;
+use aec_runtime::interrupt;
 use aec_runtime::linalg::{self, BadMatrix};
 use aec_runtime::pool::{Pool, flush_denormals};
 use aec_runtime::{Elem, Tensor, gemm};
@@ -97,6 +98,8 @@ pub enum RunError {
         /// Which, and why.
         bad: BadMatrix,
     },
+    /// Ctrl-C came while a loop went round; only where [`Instance::stop_on_interrupt`] says so.
+    Interrupted,
     /// The plan could not be compiled; only from [`run_once`]'s callers that compile too.
     Codegen(CodegenError),
 }
@@ -104,6 +107,7 @@ pub enum RunError {
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            RunError::Interrupted => f.write_str("interrupted"),
             RunError::NotFinite { value, .. } => write!(f, "the value is {value}"),
             RunError::Check { message, .. } => f.write_str(message),
             RunError::Matrix { bad, .. } => bad.fmt(f),
@@ -130,6 +134,8 @@ pub struct Instance {
     /// Pointers of all steps' buffers; actions hold places in it, epilogues point into it.
     table: Box<[Cell<*mut u8>]>,
     actions: Vec<Action>,
+    /// Whether loops end early when Ctrl-C comes.
+    stops: bool,
 }
 
 // SAFETY: the pointers lead into `block`, into bound tensors and into the plan's constants, all
@@ -179,6 +185,7 @@ impl Instance {
             arena: block.at(arena),
             block,
             table: Box::default(),
+            stops: false,
             actions: Vec::new(),
             exe,
             pool,
@@ -397,11 +404,21 @@ impl Instance {
         Ok(())
     }
 
+    /// Lets Ctrl-C end the loops of further runs, between two rounds. What such a run leaves in
+    /// inputs that it updates is neither old nor new, so a training does not want this.
+    pub fn stop_on_interrupt(&mut self) {
+        self.stops = true;
+    }
+
     /// Goes round; afterwards the entries that moved are where they were.
     fn rounds(&self, rounds: &Rounds) -> Result<(), RunError> {
         let mut done = 0;
         let mut outcome = Ok(());
         while done < rounds.count && outcome.is_ok() {
+            if self.stops && interrupt::requested() {
+                outcome = Err(RunError::Interrupted);
+                break;
+            }
             if let Some(len) = rounds.exit {
                 let flags = self.table[rounds.at + 1].get().cast_const();
                 // SAFETY: the buffer has so many bools, of one byte each.

@@ -41,6 +41,8 @@ pub enum Failure {
         /// Which, and why.
         bad: BadMatrix,
     },
+    /// Ctrl-C.
+    Interrupted,
     /// A rule of our own was broken.
     Internal(String),
 }
@@ -65,12 +67,16 @@ impl Failure {
                 };
                 error.help(bad.help())
             }
+            Failure::Interrupted => Diagnostic::error(INTERRUPTED, span, "interrupted"),
             Failure::Internal(message) => {
                 Diagnostic::error("E0999", span, format!("this is a bug in aec: {message}"))
             }
         })
     }
 }
+
+/// The code of what is nobody's error: the run was stopped.
+pub(crate) const INTERRUPTED: &str = "E0891";
 
 /// A program: what one TIR function became.
 pub struct Program {
@@ -160,6 +166,7 @@ impl Program {
                 span: place(span),
                 bad,
             },
+            Failure::Interrupted => Failure::Interrupted,
             Failure::Internal(message) => Failure::Internal(message),
         }
     }
@@ -198,6 +205,7 @@ impl Program {
                 instance.bind_input(at, tensor.clone());
             }
         }
+        instance.stop_on_interrupt();
         instance.run().map_err(failure)?;
         let outputs = (0..executable.plan().outputs.len())
             .map(|at| instance.output(at))
@@ -403,6 +411,7 @@ fn failure(error: RunError) -> Failure {
         RunError::NotFinite { span, .. } => Failure::NotFinite { span },
         RunError::Check { span, message } => Failure::Check { span, message },
         RunError::Matrix { span, bad } => Failure::Matrix { span, bad },
+        RunError::Interrupted => Failure::Interrupted,
         RunError::Codegen(error) => Failure::Internal(error.to_string()),
     }
 }

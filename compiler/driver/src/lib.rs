@@ -22,6 +22,7 @@ pub mod session;
 mod settings;
 pub mod show;
 pub mod stdlib;
+pub mod summary;
 pub mod testhead;
 pub mod testing;
 mod train;

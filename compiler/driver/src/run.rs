@@ -1,6 +1,7 @@
 //! Running scripts: parse, check everything, then item by item. And the REPL's turn, and a
 //! script's `test` blocks.
 
+use crate::exec::INTERRUPTED;
 use crate::format;
 use crate::names::needed_by_tests;
 use crate::session::{Session, Stop};
@@ -76,6 +77,13 @@ impl Session {
     /// happens.
     pub fn run(&mut self, name: &str, text: &str) -> Outcome {
         let (script, mut diagnostics) = self.check(name, text);
+        if self.world.stopped() == Some(Stop::Interrupted) {
+            diagnostics.retain(|diagnostic| diagnostic.code != INTERRUPTED);
+            return Outcome {
+                ended: Ended::Interrupted,
+                diagnostics,
+            };
+        }
         if has_errors(&diagnostics) {
             return Outcome {
                 ended: Ended::Failed,

@@ -1,6 +1,7 @@
 //! A session: one elaborator, and the world that answers it. The world owns what outlives a
 //! statement: compiled programs, the output, and whether the user wants to stop.
 
+use crate::exec::INTERRUPTED;
 use crate::pipeline::Compiler;
 use crate::{effects, format, stdlib, train};
 use aec_runtime::{Elem, Tensor, interrupt};
@@ -93,7 +94,7 @@ impl World {
             Stop::Interrupted => "interrupted",
             Stop::ClosedPipe => "nobody reads the output any more",
         };
-        Box::new(Diagnostic::error("E0891", span, message))
+        Box::new(Diagnostic::error(INTERRUPTED, span, message))
     }
 
     /// Takes the user's wish to stop, if there is one.
@@ -164,7 +165,15 @@ impl Host for World {
         span: Span,
     ) -> Result<Vec<Arc<Tensor>>> {
         let program = self.compiler.compile(function, span)?;
-        program.run(&inputs, span)
+        let result = program.run(&inputs, span);
+        if result
+            .as_ref()
+            .is_err_and(|error| error.code == INTERRUPTED)
+        {
+            self.take_interrupt();
+            return Err(self.stop(Stop::Interrupted, span));
+        }
+        result
     }
 
     fn effect(

@@ -536,8 +536,9 @@ fn blame(
             }
             Box::new(diagnostic)
         }
-        Failure::Check { .. } | Failure::Matrix { .. } | Failure::Internal(_) => {
-            failure.diagnostic(request.span)
-        }
+        Failure::Check { .. }
+        | Failure::Matrix { .. }
+        | Failure::Interrupted
+        | Failure::Internal(_) => failure.diagnostic(request.span),
     }
 }

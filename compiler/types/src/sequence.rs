@@ -310,6 +310,7 @@ impl Elaborator {
     ) -> Result<Value> {
         let walk = self.walk(iter, scope)?;
         let round = |elaborator: &mut Elaborator, item: &Value| {
+            elaborator.host.check_interrupt()?;
             let scope = scope.child();
             elaborator.bind_pattern(pattern, item.clone(), iter.span, &scope)?;
             elaborator.eval(element, &scope)
