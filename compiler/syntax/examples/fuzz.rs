@@ -1,7 +1,7 @@
 //! Mutates scripts and looks for panics, hangs and formats that do not keep the meaning:
 //! `cargo run --release -p aec-syntax --example fuzz -- SEED SECONDS FOLDER…`. Everything follows
-//! from the seed. An input that finds something is written beside, as `fuzz-SEED-ROUND.ae`; it
-//! belongs into `compiler/syntax/tests/hostile/`, which the tests read.
+//! from the seed. An input that finds something is written beside, as `fuzz-SEED-ROUND.ae`: make it
+//! a case of `tests/robust.rs`.
 
 use aec_syntax::{FileId, parse_repl, parse_script};
 use std::panic::{AssertUnwindSafe, catch_unwind};
