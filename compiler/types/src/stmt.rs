@@ -397,6 +397,9 @@ impl Elaborator {
         let mut assigned = Vec::new();
         if self.checking() {
             assigned_names(body, &mut assigned);
+            // Names that the body itself binds, and those of the library, are not assigned here.
+            let prelude = self.prelude.clone();
+            assigned.retain(|name| scope.lookup_below(name, &prelude).is_some());
         }
         let before: Vec<Option<Value>> = assigned.iter().map(|name| scope.lookup(name)).collect();
         for (index, item) in rounds.into_iter().enumerate() {
