@@ -112,7 +112,7 @@ fn tokenize(file: FileId, text: &str, range: Range<usize>, lexed: &mut Lexed) ->
                 line_begin = end;
                 if newlines == 2 && !doc.is_empty() {
                     let block = doc_text(&mut doc);
-                    if raw.is_empty() && lexed.script_doc.is_none() {
+                    if nothing_yet(&raw) && lexed.script_doc.is_none() {
                         lexed.script_doc = Some(block);
                     }
                 }
@@ -208,9 +208,10 @@ fn tokenize(file: FileId, text: &str, range: Range<usize>, lexed: &mut Lexed) ->
                 }
             }
         };
-        if !doc.is_empty() {
+        // A `;` with nothing before it separates nothing: the doc is of what follows it.
+        if !doc.is_empty() && token != Token::Semicolon {
             let block = doc_text(&mut doc);
-            if token == Token::Use && raw.is_empty() && lexed.script_doc.is_none() {
+            if token == Token::Use && nothing_yet(&raw) && lexed.script_doc.is_none() {
                 lexed.script_doc = Some(block);
             } else {
                 lexed.docs.insert(start, block);
@@ -225,10 +226,15 @@ fn tokenize(file: FileId, text: &str, range: Range<usize>, lexed: &mut Lexed) ->
         });
         newlines = 0;
     }
-    if raw.is_empty() && lexed.script_doc.is_none() && !doc.is_empty() {
+    if nothing_yet(&raw) && lexed.script_doc.is_none() && !doc.is_empty() {
         lexed.script_doc = Some(doc_text(&mut doc));
     }
     raw
+}
+
+/// No token but separators.
+fn nothing_yet(raw: &[Raw]) -> bool {
+    raw.iter().all(|r| r.token == Token::Semicolon)
 }
 
 fn doc_text(lines: &mut Vec<&str>) -> Name {
