@@ -2,6 +2,7 @@
 //! file may train for an hour and still have quick tests (SEMANTICS.md N4).
 
 use aec_syntax::ast::*;
+use aec_syntax::free;
 use std::collections::HashSet;
 
 /// For each item, whether the tests of the script need it. Definitions are always kept; tests
@@ -9,8 +10,8 @@ use std::collections::HashSet;
 pub fn needed_by_tests(script: &Script) -> Vec<bool> {
     let mut wanted = HashSet::new();
     for item in &script.items {
-        if let ItemKind::Test { body, .. } = &item.kind {
-            body.iter().for_each(|stmt| of_stmt(stmt, &mut wanted));
+        if let ItemKind::Test { .. } = item.kind {
+            wanted.extend(mentioned(item));
         }
     }
     let mut needed = closure(script, wanted, &|_| true);
@@ -39,7 +40,7 @@ fn closure(script: &Script, mut wanted: HashSet<Name>, keep: &dyn Fn(&Item) -> b
             if !needed[at] && defines_any(item, &wanted) && keep(item) {
                 needed[at] = true;
                 changed = true;
-                of_item(item, &mut wanted);
+                wanted.extend(mentioned(item));
             }
         }
         if !changed {
@@ -101,231 +102,9 @@ fn binds(pattern: &Pattern, wanted: &HashSet<Name>) -> bool {
     }
 }
 
-/// Adds every name that an item mentions; a local name that hides another costs no more than a
-/// `let` run in vain.
-fn of_item(item: &Item, out: &mut HashSet<Name>) {
-    match &item.kind {
-        ItemKind::Use { .. } | ItemKind::Precision(_) => {}
-        ItemKind::Model(def) => {
-            of_params(&def.params, out);
-            for item in &def.items {
-                match item {
-                    ModelItem::Param { ty, init, .. } => {
-                        of_option(ty, out);
-                        init.iter().for_each(|init| of_init(init, out));
-                    }
-                    ModelItem::Let { ty, value, .. } => {
-                        of_option(ty, out);
-                        of_expr(value, out);
-                    }
-                    ModelItem::Fn(def) => of_fn(def, out),
-                    ModelItem::Error(_) => {}
-                }
-            }
-        }
-        ItemKind::Test { body, .. } => body.iter().for_each(|stmt| of_stmt(stmt, out)),
-        ItemKind::Stmt(stmt) => of_stmt(stmt, out),
-    }
-}
-
-fn of_fn(def: &FnDef, out: &mut HashSet<Name>) {
-    of_params(&def.params, out);
-    of_option(&def.result, out);
-    of_expr(&def.body, out);
-}
-
-fn of_params(params: &[Param], out: &mut HashSet<Name>) {
-    for param in params {
-        of_option(&param.ty, out);
-        param
-            .default
-            .iter()
-            .for_each(|default| of_expr(default, out));
-    }
-}
-
-fn of_init(init: &Init, out: &mut HashSet<Name>) {
-    match init {
-        Init::Value(e) | Init::Draw(e) => of_expr(e, out),
-    }
-}
-
-fn of_stmt(stmt: &Stmt, out: &mut HashSet<Name>) {
-    match &stmt.kind {
-        StmtKind::Let { ty, init, .. } => {
-            of_option(ty, out);
-            of_init(init, out);
-        }
-        StmtKind::Fn(def) => of_fn(def, out),
-        StmtKind::For { iter, body, .. } => {
-            of_expr(iter, out);
-            body.iter().for_each(|stmt| of_stmt(stmt, out));
-        }
-        StmtKind::Print(values) => values.iter().for_each(|e| of_expr(e, out)),
-        StmtKind::Assert { condition, message } => {
-            of_expr(condition, out);
-            message.iter().for_each(|e| of_expr(e, out));
-        }
-        StmtKind::If {
-            condition,
-            then,
-            otherwise,
-        } => {
-            of_expr(condition, out);
-            then.iter().for_each(|stmt| of_stmt(stmt, out));
-            otherwise
-                .iter()
-                .flat_map(|body| body.iter())
-                .for_each(|stmt| of_stmt(stmt, out));
-        }
-        StmtKind::Expr(e) => of_expr(e, out),
-        StmtKind::Assign { value, .. } => of_expr(value, out),
-        StmtKind::Error => {}
-    }
-}
-
-fn of_expr(e: &Expr, out: &mut HashSet<Name>) {
-    match &e.kind {
-        ExprKind::Name(name) => {
-            out.insert(name.clone());
-        }
-        ExprKind::Int(_)
-        | ExprKind::Float(_)
-        | ExprKind::Bool(_)
-        | ExprKind::Hidden
-        | ExprKind::Placeholder
-        | ExprKind::Error => {}
-        ExprKind::Str(parts) => {
-            for part in parts {
-                match part {
-                    StrPart::Text(_) => {}
-                    StrPart::Value { expr, .. } => of_expr(expr, out),
-                }
-            }
-        }
-        ExprKind::Block(stmts) => stmts.iter().for_each(|stmt| of_stmt(stmt, out)),
-        ExprKind::Paren(inner)
-        | ExprKind::Transpose(inner)
-        | ExprKind::Neg(inner)
-        | ExprKind::Not(inner) => {
-            of_expr(inner, out);
-        }
-        ExprKind::Tuple(parts) | ExprKind::List(parts) => {
-            parts.iter().for_each(|part| of_expr(part, out))
-        }
-        ExprKind::Record(fields) => fields.iter().for_each(|(_, value)| of_expr(value, out)),
-        ExprKind::Comprehension {
-            element,
-            iter,
-            condition,
-            ..
-        } => {
-            of_expr(element, out);
-            of_expr(iter, out);
-            condition
-                .iter()
-                .for_each(|condition| of_expr(condition, out));
-        }
-        ExprKind::Call { callee, args } => {
-            of_expr(callee, out);
-            args.iter().for_each(|arg| of_expr(&arg.value, out));
-        }
-        ExprKind::Index { base, indices } => {
-            of_expr(base, out);
-            for index in indices {
-                match index {
-                    Index::At(at) => of_expr(at, out),
-                    Index::Slice { start, end, .. } => {
-                        start
-                            .iter()
-                            .chain(end)
-                            .for_each(|bound| of_expr(bound, out));
-                    }
-                    Index::All(_) => {}
-                }
-            }
-        }
-        ExprKind::Field { base, .. } | ExprKind::TupleField { base, .. } => of_expr(base, out),
-        ExprKind::Binary { left, right, .. } => {
-            of_expr(left, out);
-            of_expr(right, out);
-        }
-        ExprKind::Range { start, end } => {
-            of_expr(start, out);
-            of_expr(end, out);
-        }
-        ExprKind::Pipe { value, into } => {
-            of_expr(value, out);
-            of_expr(into, out);
-        }
-        ExprKind::Lambda(lambda) => {
-            of_params(&lambda.params, out);
-            of_expr(&lambda.body, out);
-        }
-        ExprKind::If {
-            condition,
-            then,
-            otherwise,
-        } => {
-            of_expr(condition, out);
-            of_expr(then, out);
-            of_expr(otherwise, out);
-        }
-        ExprKind::Train {
-            model,
-            data,
-            settings,
-        } => {
-            of_expr(model, out);
-            of_expr(data, out);
-            settings.iter().for_each(|(_, value)| of_expr(value, out));
-        }
-    }
-}
-
-fn of_option(ty: &Option<TypeExpr>, out: &mut HashSet<Name>) {
-    if let Some(ty) = ty {
-        of_type(ty, out);
-    }
-}
-
-fn of_type(ty: &TypeExpr, out: &mut HashSet<Name>) {
-    let path = |path: &[Ident], out: &mut HashSet<Name>| {
-        if let Some(first) = path.first() {
-            out.insert(first.name.clone());
-        }
-    };
-    match &ty.kind {
-        TypeKind::Int(_) | TypeKind::Error => {}
-        TypeKind::Path(names) => path(names, out),
-        TypeKind::Index { path: names, args } => {
-            path(names, out);
-            of_type_args(args, out);
-        }
-        TypeKind::Call { path: names, args } => {
-            path(names, out);
-            args.iter().for_each(|arg| of_expr(&arg.value, out));
-        }
-        TypeKind::Shape(args) | TypeKind::Group(args) => of_type_args(args, out),
-        TypeKind::Maybe(inner) => of_type(inner, out),
-        TypeKind::Comprehension { element, iter, .. } => {
-            of_type(element, out);
-            of_expr(iter, out);
-        }
-        TypeKind::Binary { left, right, .. } | TypeKind::Arrow(left, right) => {
-            of_type(left, out);
-            of_type(right, out);
-        }
-    }
-}
-
-fn of_type_args(args: &[TypeArg], out: &mut HashSet<Name>) {
-    for arg in args {
-        match arg {
-            TypeArg::Type(ty) | TypeArg::Named(_, ty) => of_type(ty, out),
-            TypeArg::Rest(_) => {}
-        }
-    }
+/// What an item mentions of other items.
+fn mentioned(item: &Item) -> impl Iterator<Item = Name> {
+    free::of_item(item).into_iter().map(|free| free.name)
 }
 
 #[cfg(test)]

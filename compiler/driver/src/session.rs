@@ -212,6 +212,10 @@ impl Host for World {
         stdlib::find(path, self.options.look_in.first().map(PathBuf::as_path))
     }
 
+    fn library(&self) -> Vec<String> {
+        stdlib::modules().map(str::to_string).collect()
+    }
+
     fn check_interrupt(&self) -> Result<()> {
         if self.take_interrupt() {
             return Err(self.stop(Stop::Interrupted, Span::NONE));

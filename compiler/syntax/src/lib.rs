@@ -11,6 +11,7 @@ pub mod diagnostic;
 pub mod dump;
 mod explain;
 pub mod format;
+pub mod free;
 pub mod lexer;
 pub mod parser;
 pub mod render;

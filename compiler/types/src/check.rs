@@ -73,6 +73,7 @@ impl Elaborator {
                 | ItemKind::Test { .. } => {}
             }
         }
+        self.check_names(script, &scope);
         self.below.clear();
         let mut found = std::mem::take(&mut self.found);
         (self.phase, self.script, self.modules, self.found) = outer;
@@ -113,8 +114,14 @@ impl Elaborator {
         };
         if let Err(diagnostic) = result {
             self.found.push(*diagnostic);
-            if let ItemKind::Stmt(stmt) = &item.kind {
-                self.poison(stmt, scope);
+            match &item.kind {
+                ItemKind::Stmt(stmt) => self.poison(stmt, scope),
+                ItemKind::Use { path, alias } => {
+                    if let Some(name) = alias.as_ref().or(path.last()) {
+                        scope.define(name.name.clone(), Value::Unknown);
+                    }
+                }
+                ItemKind::Precision(_) | ItemKind::Model(_) | ItemKind::Test { .. } => {}
             }
         }
     }

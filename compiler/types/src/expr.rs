@@ -200,39 +200,12 @@ impl Elaborator {
         if let Some(value) = scope.lookup(name) {
             return Ok(value);
         }
-        let mut diagnostic = Diagnostic::error(
-            "E0201",
+        Err(Box::new(self.unknown_name(
+            name,
             span,
-            format!("there is nothing called `{name}` here"),
-        );
-        if let Some(&below) = self.below.get(name) {
-            return Err(Box::new(
-                diagnostic
-                    .label(below, "it is defined here, below")
-                    .help("statements run in order: move the `let` above this"),
-            ));
-        }
-        let names = scope.names();
-        let known: Vec<&str> = names.iter().map(|name| &**name).collect();
-        let text = self.line_from(span);
-        if let Some(explained) = crate::slips::name(diagnostic.clone(), name, span, &text, &known) {
-            return Err(Box::new(explained));
-        }
-        if let Some(near) = aec_syntax::suggest::nearest(name, known.into_iter()) {
-            diagnostic = diagnostic.help_edit(format!("did you mean `{near}`?"), span, near);
-        } else if self.host.module(name).is_some() {
-            let top = Span {
-                start: 0,
-                end: 0,
-                ..span
-            };
-            diagnostic = diagnostic.help_edit(
-                format!("`use {name}` at the top brings the module into scope"),
-                top,
-                format!("use {name}\n"),
-            );
-        }
-        Err(Box::new(diagnostic))
+            scope,
+            &scope.names(),
+        )))
     }
 
     /// A string with its interpolated values.
@@ -379,7 +352,11 @@ impl Elaborator {
             aec_syntax::suggest::nearest(&name.name, names.iter().map(|name| &**name))
         {
             diagnostic = diagnostic.help_edit(format!("did you mean `{near}`?"), name.span, near);
-        } else if !names.is_empty() && names.len() <= 12 {
+        } else if let Some(ours) = crate::slips::of_module(&name.name)
+            && names.iter().any(|name| **name == *ours)
+        {
+            diagnostic = diagnostic.help_edit(format!("write `{ours}`"), name.span, ours);
+        } else if !names.is_empty() && names.len() <= 24 {
             let list: Vec<&str> = names.iter().map(|name| &**name).collect();
             diagnostic = diagnostic.note(format!("it has {}", list.join(", ")));
         }

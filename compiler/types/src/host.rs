@@ -60,6 +60,9 @@ pub trait Host {
     /// The text of a module (`data`, `nn`, or a file beside the script), with a name for messages.
     fn module(&self, path: &str) -> Option<(String, String)>;
 
+    /// The names of the library's modules, sorted.
+    fn library(&self) -> Vec<String>;
+
     /// An error if the user asked to stop (Ctrl-C); asked between statements and loop rounds.
     fn check_interrupt(&self) -> Result<()>;
 }

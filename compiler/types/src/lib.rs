@@ -36,6 +36,7 @@ mod trace;
 pub mod train;
 mod trees;
 mod typing;
+mod unbound;
 pub mod value;
 
 pub use host::{EffectArgs, Host};

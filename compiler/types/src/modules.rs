@@ -104,10 +104,11 @@ impl Elaborator {
             );
         }
         if self.host.module(path).is_none() {
-            let known = ["data", "optim", "plot", "nn", "losses", "noise", "rows"];
+            let known = self.host.library();
             let mut diagnostic =
                 Diagnostic::error("E0207", span, format!("there is no module `{path}`"));
-            diagnostic = match aec_syntax::suggest::nearest(path, known.into_iter()) {
+            diagnostic = match aec_syntax::suggest::nearest(path, known.iter().map(String::as_str))
+            {
                 Some(near) => diagnostic.help_edit(format!("did you mean `{near}`?"), span, near),
                 None => diagnostic.note(
                     "a module is part of the library, or a file of that name beside the script",

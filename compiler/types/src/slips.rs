@@ -116,6 +116,32 @@ const TYPES: [(&str, &str); 12] = [
     ("String", "str"),
 ];
 
+/// Models and functions of the library's modules by their names elsewhere.
+const OF_MODULES: [(&str, &str); 16] = [
+    ("Dense", "Linear"),
+    ("Sequential", "Mlp"),
+    ("MLP", "Mlp"),
+    ("GRU", "Gru"),
+    ("GRUCell", "Gru"),
+    ("LSTM", "Lstm"),
+    ("LSTMCell", "Lstm"),
+    ("RNN", "Rnn"),
+    ("Embed", "Embedding"),
+    ("MultiheadAttention", "MultiHeadAttention"),
+    ("TransformerEncoderLayer", "TransformerBlock"),
+    ("Dropout", "dropout"),
+    ("SGD", "sgd"),
+    ("Adam", "adam"),
+    ("AdamW", "adamw"),
+    ("RMSprop", "rmsprop"),
+];
+
+/// What a model or function of the library's modules is called here.
+pub(crate) fn of_module(name: &str) -> Option<&'static str> {
+    let row = OF_MODULES.iter().find(|(theirs, _)| *theirs == name);
+    row.map(|(_, ours)| *ours)
+}
+
 /// Explains a name that nothing has. `text` is the script's text from the name on.
 pub(crate) fn name(
     diagnostic: Diagnostic,

@@ -100,6 +100,9 @@ impl Host for Bench {
         };
         Some((format!("{path}.ae"), text.into()))
     }
+    fn library(&self) -> Vec<String> {
+        vec!["prelude".into(), "small".into()]
+    }
     fn check_interrupt(&self) -> Result<()> {
         Ok(())
     }

@@ -11,6 +11,7 @@ pub(super) fn explain(site: &Site<'_, '_>) -> Option<Diagnostic> {
     comment(site)
         .or_else(|| lambda(site))
         .or_else(|| prefixed_string(site))
+        .or_else(|| weight(site))
         .or_else(|| colon(site))
         .or_else(|| conditional(site))
         .or_else(|| body(site))
@@ -156,6 +157,44 @@ fn prefixed_string(site: &Site<'_, '_>) -> Option<Diagnostic> {
         )
         .help_edit("leave it out", span, "")
     })
+}
+
+/// `W: [H, D] ~ glorot` and `let W: [H, D] ~ glorot` among the members of a model.
+fn weight(site: &Site<'_, '_>) -> Option<Diagnostic> {
+    let is_model = |open: usize| {
+        let end = |token: &Token| matches!(token, Token::Newline | Token::LBrace);
+        let mut before = (0..open).rev().map_while(|i| site.token(i));
+        before.by_ref().take_while(|token| !end(token)).last() == Some(&Token::Model)
+    };
+    if !site.open.is_some_and(is_model) {
+        return None;
+    }
+    let first = site.first_of_statement();
+    let error = site.error(
+        site.token_span(first),
+        "what is trained is declared with `param`",
+    );
+    let help = "a member of a model begins with `param`, `let` or `fn`";
+    match (site.token(first)?, site.found?) {
+        (Token::Ident(_), Token::Colon) if first + 1 == site.at => {
+            let start = site.token_span(first).start as usize;
+            let before = site.ctx.span(start, start);
+            Some(
+                error
+                    .note(help)
+                    .help_edit("write `param` before it", before, "param "),
+            )
+        }
+        (Token::Let, Token::Tilde) => {
+            let word = site.token_span(first);
+            Some(
+                error
+                    .note(help)
+                    .help_edit("write `param` for `let`", word, "param"),
+            )
+        }
+        _ => None,
+    }
 }
 
 /// A `:` where other languages have one.
