@@ -135,8 +135,10 @@ pub(crate) fn call(
             };
             if op == Binary::Mod
                 && let (Some(a), Some(b)) = (a.as_int(), b.as_int())
-                && b != 0
             {
+                if b == 0 {
+                    return crate::error::division_by_zero(*b_span);
+                }
                 return Ok(Value::int(
                     a - b * a.div_euclid(b) - if b < 0 && a.rem_euclid(b) != 0 { -b } else { 0 },
                 ));

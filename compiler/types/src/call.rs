@@ -151,13 +151,16 @@ impl Elaborator {
             path,
             calls: HashMap::new(),
         });
-        let before = self.caller;
+        let (before, found) = (self.caller, self.found.len());
         if !span.is_none() && !self.in_library(span) {
             self.caller = span;
         }
         let result = self.bind_and_call(callee, args, span);
         self.caller = before;
         self.activations.pop();
+        for at in found..self.found.len() {
+            self.found[at] = *self.blame_caller(self.found[at].clone().into(), callee.name, span);
+        }
         result.map_err(|diagnostic| self.blame_caller(diagnostic, callee.name, span))
     }
 

@@ -9,6 +9,11 @@ pub(crate) fn fail<T>(code: &'static str, span: Span, message: impl Into<String>
     Err(Box::new(Diagnostic::error(code, span, message)))
 }
 
+/// `a // 0`, `mod(a, 0)` of ints, where the 0 is known: no int is right.
+pub(crate) fn division_by_zero<T>(divisor: Span) -> Result<T> {
+    fail("E0319", divisor, "an int is not divided by 0")
+}
+
 /// A value of the wrong kind.
 pub(crate) fn wanted<T>(span: Span, what: &str, got: &Value) -> Result<T> {
     match got {

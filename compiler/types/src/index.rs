@@ -445,7 +445,8 @@ impl Elaborator {
             elem: x.ty.elem,
             shape,
         };
-        self.build(&[x, &index], ty, span, |f, v, ty, span| {
+        let blamed = self.blamed(span);
+        self.build(&[x, &index], ty, blamed, |f, v, ty, span| {
             if axis == 0 {
                 return f.push1(Op::Gather { batch: 0 }, v, ty, span);
             }

@@ -467,6 +467,11 @@ impl Elaborator {
             }
             return Err(Box::new(diagnostic));
         }
+        if let (BinaryOp::FloorDiv, Repr::Static(divisor)) = (op, &y.repr)
+            && (0..divisor.len()).any(|at| divisor.get_i64(at) == 0)
+        {
+            return crate::error::division_by_zero(spans.1);
+        }
         let shape = self.joint_shape(&x, &y, spans, &text, span)?;
         if let (Repr::Static(p), Repr::Static(q)) = (&x.repr, &y.repr)
             && let Some(folded) = fold(op, p, q, elem, &shape)
