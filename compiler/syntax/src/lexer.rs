@@ -474,6 +474,10 @@ fn layout(text: &str, raw: &[Raw], cut: bool, lexed: &mut Lexed) -> bool {
         if r.token == Token::Semicolon {
             continue;
         }
+        // What stands before a `}` ends without a `;`, as the last of a file does.
+        if r.token == Token::RBrace && layout.tokens.len() > layout.item_start {
+            layout.tokens.pop_if(|last| last.token == Token::Newline);
+        }
         layout.brackets(&r.token);
         layout.tokens.push(Spanned {
             token: r.token.clone(),
@@ -515,11 +519,7 @@ impl Layout<'_> {
             }
             begun
         } else if r.token == Token::Semicolon {
-            begun
-                && !matches!(
-                    self.raw.get(i + 1).map(|n| &n.token),
-                    None | Some(Token::RBrace)
-                )
+            begun && i + 1 < self.raw.len()
         } else {
             let spaced_minus =
                 r.token == Token::Minus && self.text[r.end..].starts_with([' ', '\t', '\n', '\r']);

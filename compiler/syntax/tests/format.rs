@@ -51,6 +51,16 @@ fn lines_are_the_authors() {
         "fn f(x){\n\nlet y=x;\nlet z = y; z\n\n}\n",
         "fn f(x) {\n  let y = x\n  let z = y; z\n}\n",
     );
+    // Void statements go, and do not mark what follows them.
+    formats(
+        "for i in 0..3 { print i; ; }\n",
+        "for i in 0..3 { print i }\n",
+    );
+    let long = format!("let lp = [{} for i in n]", "w + ".repeat(19) + "w_and_more");
+    formats(
+        &format!("fn f() {{\n  g(); # c\n  {long}\n}}\n"),
+        &format!("fn f() {{\n  g()  # c\n  {long}\n}}\n"),
+    );
     formats("let a = b\n+ c\n- d\n", "let a = b\n  + c\n  - d\n");
     formats("let a = b\n-c\n", "let a = b\n-c\n");
     formats(
