@@ -205,13 +205,14 @@ fn sources<'t>(
             .get(next_comment)
             .map_or(usize::MAX, |comment| comment.span.start as usize);
         let start = piece.min(comment);
-        let newlines = text[end..start].bytes().filter(|&b| b == b'\n').count();
+        let between = &text[end..start];
+        let newlines = between.bytes().filter(|&b| b == b'\n').count();
         let inside = |lines: &[Source<'t>]| {
             matches!(lines.last(), Some(Source::Code(range, _))
                 if opens(&pieces[range.end - 1].token))
         };
         let closes = piece < comment && closes(&pieces[at].token);
-        if newlines > 1 && !lines.is_empty() && !inside(&lines) && !closes {
+        if has_blank_line(between) && !lines.is_empty() && !inside(&lines) && !closes {
             lines.push(Source::Blank);
         }
         if comment < piece {
@@ -237,6 +238,13 @@ fn sources<'t>(
         at += 1;
     }
     lines
+}
+
+/// Whether there is an empty line; one of `;` is none.
+fn has_blank_line(text: &str) -> bool {
+    let mut lines = text.split('\n').skip(1).peekable();
+    std::iter::from_fn(|| lines.next().filter(|_| lines.peek().is_some()))
+        .any(|line| line.trim().is_empty())
 }
 
 /// Prints the pieces of one of the author's lines, in as many lines as it takes.

@@ -35,7 +35,7 @@ pub struct Comment {
     pub text: Name,
     /// `##`.
     pub doc: bool,
-    /// Nothing but blanks stands before it on its line.
+    /// Nothing but blanks and `;` stands before it on its line.
     pub own_line: bool,
 }
 
@@ -101,6 +101,8 @@ fn tokenize(file: FileId, text: &str, range: Range<usize>, lexed: &mut Lexed) ->
     };
     lexer.bump(range.start + bom);
     let mut newlines = 1;
+    // Nothing but blanks and `;` stands before on the line.
+    let mut fresh = true;
     let mut doc: Vec<&str> = Vec::new();
     let mut line_begin = range.start + bom;
     while let Some(result) = lexer.next() {
@@ -109,6 +111,7 @@ fn tokenize(file: FileId, text: &str, range: Range<usize>, lexed: &mut Lexed) ->
         let token = match result {
             Ok(Token::Newline) => {
                 newlines += 1;
+                fresh = true;
                 line_begin = end;
                 if newlines == 2 && !doc.is_empty() {
                     let block = doc_text(&mut doc);
@@ -120,7 +123,7 @@ fn tokenize(file: FileId, text: &str, range: Range<usize>, lexed: &mut Lexed) ->
             }
             Ok(Token::Comment) => {
                 let comment = text[start..end].trim_end();
-                let (is_doc, own_line) = (comment.starts_with("##"), newlines > 0);
+                let (is_doc, own_line) = (comment.starts_with("##"), fresh);
                 if is_doc && own_line {
                     doc.push(comment);
                 }
@@ -217,6 +220,7 @@ fn tokenize(file: FileId, text: &str, range: Range<usize>, lexed: &mut Lexed) ->
                 lexed.docs.insert(start, block);
             }
         }
+        fresh &= token == Token::Semicolon;
         raw.push(Raw {
             token,
             start,
@@ -474,6 +478,10 @@ fn layout(text: &str, raw: &[Raw], cut: bool, lexed: &mut Lexed) -> bool {
         if r.token == Token::Semicolon {
             continue;
         }
+        // What stands before a `}` ends without a `;`, as the last of a file does.
+        if r.token == Token::RBrace && layout.tokens.len() > layout.item_start {
+            layout.tokens.pop_if(|last| last.token == Token::Newline);
+        }
         layout.brackets(&r.token);
         layout.tokens.push(Spanned {
             token: r.token.clone(),
@@ -515,11 +523,7 @@ impl Layout<'_> {
             }
             begun
         } else if r.token == Token::Semicolon {
-            begun
-                && !matches!(
-                    self.raw.get(i + 1).map(|n| &n.token),
-                    None | Some(Token::RBrace)
-                )
+            begun && i + 1 < self.raw.len()
         } else {
             let spaced_minus =
                 r.token == Token::Minus && self.text[r.end..].starts_with([' ', '\t', '\n', '\r']);

@@ -51,6 +51,16 @@ fn lines_are_the_authors() {
         "fn f(x){\n\nlet y=x;\nlet z = y; z\n\n}\n",
         "fn f(x) {\n  let y = x\n  let z = y; z\n}\n",
     );
+    // Void statements go, and do not mark what follows them.
+    formats(
+        "for i in 0..3 { print i; ; }\n",
+        "for i in 0..3 { print i }\n",
+    );
+    let long = "w + ".repeat(21) + "w_and_more";
+    formats(
+        &format!("fn f() {{\n  g(); # c\n  let lp = [{long} for i in n]\n}}\n"),
+        &format!("fn f() {{\n  g()  # c\n  let lp = [\n    {long}\n    for i in n\n  ]\n}}\n"),
+    );
     formats("let a = b\n+ c\n- d\n", "let a = b\n  + c\n  - d\n");
     formats("let a = b\n-c\n", "let a = b\n-c\n");
     formats(
@@ -77,6 +87,11 @@ fn comments_stay_where_they_are() {
     // A `;` that separates nothing does not take the doc from what follows it.
     formats("## Head.\n;use data\n", "## Head.\nuse data\n");
     formats("## Of f.\n;fn f(x) = x\n", "## Of f.\nfn f(x) = x\n");
+    formats(";; ## Head.\nuse data\n", "## Head.\nuse data\n");
+    formats(
+        "s\n## Of f.\n;\nfn f(x) = x\n",
+        "s\n## Of f.\nfn f(x) = x\n",
+    );
 }
 
 #[test]

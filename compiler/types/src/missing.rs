@@ -557,7 +557,7 @@ fn known(shape: &[Dim]) -> Option<Vec<usize>> {
         shape: shape.to_vec(),
     };
     ty.dims()
-        .filter(|dims| dims.iter().product::<usize>() <= 4096)
+        .filter(|dims| dims.iter().fold(1, |n: usize, &dim| n.saturating_mul(dim)) <= 4096)
 }
 
 /// Whether a function is 0 at 0, and its slope there finite.

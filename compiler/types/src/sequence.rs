@@ -15,10 +15,15 @@ use std::sync::Arc;
 /// Comprehensions over compile-time sequences up to this length may be unrolled.
 const MAX_UNROLL: usize = 4096;
 
+/// Ranges up to this length are taken apart; longer ones are walked, not kept.
+const MAX_ITEMS: i64 = 1 << 20;
+
 /// What a comprehension or `for` walks.
 pub(crate) enum Walk {
     /// Values known one by one.
     Items(Vec<Value>),
+    /// The ints from one to another, more than anyone would keep as values.
+    Ints(i64, i64),
     /// The first axis of a tensor, of words or of a `?`.
     Axis(Value),
     /// The ints from a size to another, while they are symbolic.
@@ -55,12 +60,12 @@ impl Elaborator {
         };
         let size = end.minus(&start);
         if let (Some(start), Some(end)) = (start.as_constant(), end.as_constant()) {
-            let values: Vec<i64> = (start..end.max(start)).collect();
+            let count = end.saturating_sub(start).max(0);
             let ty = TensorType {
                 elem: Elem::I64,
-                shape: vec![Dim::known(values.len())],
+                shape: vec![Dim::of(crate::size::Size::constant(count))],
             };
-            if values.len() > MAX_UNROLL {
+            if count > MAX_UNROLL as i64 {
                 let iota = self.emit(Op::Iota { axis: 0 }, &[], ty, span)?;
                 return if start == 0 {
                     Ok(Value::Tensor(iota))
@@ -73,6 +78,7 @@ impl Elaborator {
                     )
                 };
             }
+            let values: Vec<i64> = (start..end.max(start)).collect();
             let host = HostTensor::i64(&[values.len()], values);
             return Ok(Value::Tensor(Tensor {
                 ty,
@@ -244,6 +250,9 @@ impl Elaborator {
             let b = self.eval(end, scope)?;
             let b = self.materialize_if_allowed(b, end.span)?;
             if let (Some(from), Some(to)) = (a.as_int(), b.as_int()) {
+                if to.saturating_sub(from) > MAX_ITEMS {
+                    return Ok(Walk::Ints(from, to));
+                }
                 return Ok(Walk::Items((from..to.max(from)).map(Value::int).collect()));
             }
             if let (Some(from), Some(to)) = (a.as_size(), b.as_size()) {
@@ -308,7 +317,12 @@ impl Elaborator {
         span: Span,
         scope: &Scope,
     ) -> Result<Value> {
-        let walk = self.walk(iter, scope)?;
+        let walk = match self.walk(iter, scope)? {
+            Walk::Ints(from, to) => {
+                Walk::Axis(self.range(&Value::int(from), &Value::int(to), iter.span)?)
+            }
+            walk => walk,
+        };
         let round = |elaborator: &mut Elaborator, item: &Value| {
             elaborator.host.check_interrupt()?;
             let scope = scope.child();
@@ -325,6 +339,9 @@ impl Elaborator {
                 Some(dim) => (dim.clone(), value.clone()),
                 None => return wanted(iter.span, "something to walk", value),
             },
+            Walk::Ints(from, to) => {
+                return wanted(iter.span, "a shorter range", &Value::int(to - from));
+            }
             Walk::Sizes(from, to) => {
                 let dim = Dim::of(to.minus(from));
                 let ty = TensorType {
@@ -381,7 +398,9 @@ impl Elaborator {
             // Tensors stack; tuples and the like make a list where the items are known.
             let stacks = match &walk {
                 Walk::Items(_) => value.tensor().is_some(),
-                Walk::Axis(_) | Walk::Sizes(..) => crate::leaves::is_only_tensors(&value),
+                Walk::Axis(_) | Walk::Ints(..) | Walk::Sizes(..) => {
+                    crate::leaves::is_only_tensors(&value)
+                }
             };
             if stacks {
                 Ok(value)

@@ -376,21 +376,24 @@ impl Elaborator {
     ) -> Result<()> {
         let walk = self.walk(iter, scope)?;
         let outer = self.round;
-        let rounds: Vec<Value> = match walk {
-            Walk::Items(items) => items,
-            Walk::Axis(value) if self.checking() => vec![crate::call::peel_type(&value)],
+        let several =
+            |items: Vec<Value>| -> Box<dyn Iterator<Item = Value>> { Box::new(items.into_iter()) };
+        let rounds = match walk {
+            Walk::Items(items) => several(items),
+            Walk::Ints(from, to) => Box::new((from..to).map(Value::int)),
+            Walk::Axis(value) if self.checking() => several(vec![crate::call::peel_type(&value)]),
             Walk::Axis(value) => {
                 let value = self.materialize_one(value, iter.span)?;
-                split_rows(&value)
+                several(split_rows(&value))
             }
-            Walk::Sizes(..) => vec![Value::Tensor(Tensor {
+            Walk::Sizes(..) => several(vec![Value::Tensor(Tensor {
                 ty: TensorType::scalar(aec_runtime::Elem::I64),
                 repr: crate::value::Repr::Unknown,
-            })],
+            })]),
         };
         let rounds = if self.checking() {
-            let first = rounds.into_iter().take(1).map(forget);
-            first.map(|item| self.counted(item)).collect()
+            let first = rounds.take(1).map(forget);
+            several(first.map(|item| self.counted(item)).collect())
         } else {
             rounds
         };
@@ -402,7 +405,7 @@ impl Elaborator {
             assigned.retain(|name| scope.lookup_below(name, &prelude).is_some());
         }
         let before: Vec<Option<Value>> = assigned.iter().map(|name| scope.lookup(name)).collect();
-        for (index, item) in rounds.into_iter().enumerate() {
+        for (index, item) in rounds.enumerate() {
             let inner = scope.child();
             // A loop's counter is an input of what is compiled, so that rounds share it.
             self.bind_pattern(pattern, as_input(item), iter.span, &inner)?;

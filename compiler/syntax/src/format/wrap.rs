@@ -3,7 +3,7 @@
 //! `;` of a block.
 
 use super::space;
-use super::{INDENT, Open, Piece, WIDTH, closes, columns, is_settings, opens};
+use super::{INDENT, Open, Piece, WIDTH, closes, is_settings, opens};
 use crate::token::Token;
 use std::ops::Range;
 
@@ -18,19 +18,15 @@ pub(super) fn breaks(
     let line = Structure::of(pieces, range, indent);
     let braced = stack.last().is_some_and(|open| open.brace);
     let settings = stack.last().is_some_and(|open| open.settings);
-    let found = line
-        .statements(braced)
-        .or_else(|| line.commas(settings))
-        .or_else(|| line.before_value())
-        .or_else(|| line.last_group())
-        .or_else(|| line.unclosed())
-        .or_else(|| line.after_definition())
-        .or_else(|| line.operators())
-        .or_else(|| line.widest_group());
-    let mut found = found.unwrap_or_default();
-    found.retain(|&at| at > line.range.start && at < line.range.end);
-    found.dedup();
-    found
+    line.places(line.statements(braced))
+        .or_else(|| line.places(line.commas(settings)))
+        .or_else(|| line.places(line.before_value()))
+        .or_else(|| line.places(line.last_group()))
+        .or_else(|| line.places(line.unclosed()))
+        .or_else(|| line.places(line.after_definition()))
+        .or_else(|| line.places(line.operators()))
+        .or_else(|| line.places(line.widest_group()))
+        .unwrap_or_default()
 }
 
 /// A line and how deep each of its pieces stands.
@@ -47,19 +43,19 @@ struct Structure<'p, 't> {
     /// The first bracket that stays open.
     open: Option<usize>,
     /// The columns, from the line's first, where each piece begins and ends.
-    places: Vec<(usize, usize)>,
+    columns: Vec<(usize, usize)>,
 }
 
 impl<'p, 't> Structure<'p, 't> {
     fn of(pieces: &'p [Piece<'t>], range: Range<usize>, indent: usize) -> Structure<'p, 't> {
         let (mut depth, mut open, mut groups) = (Vec::new(), Vec::new(), Vec::new());
-        let mut places: Vec<(usize, usize)> = Vec::new();
+        let mut columns: Vec<(usize, usize)> = Vec::new();
         let mut level = 0;
         for at in range.clone() {
-            let before = places.last().map_or(0, |&(_, end)| {
+            let before = columns.last().map_or(0, |&(_, end)| {
                 end + usize::from(pieces[at].semicolon) + usize::from(space::between(pieces, at))
             });
-            places.push((before, before + columns(pieces[at].text)));
+            columns.push((before, before + super::columns(pieces[at].text)));
             if closes(&pieces[at].token) {
                 level -= 1;
                 groups.extend(open.pop().map(|start| (start, at)));
@@ -79,8 +75,16 @@ impl<'p, 't> Structure<'p, 't> {
             floor,
             groups,
             open: open.first().copied(),
-            places,
+            columns,
         }
+    }
+
+    /// Those of the found places where a line can be cut: it has two parts then.
+    fn places(&self, found: Option<Vec<usize>>) -> Option<Vec<usize>> {
+        let mut found = found?;
+        found.retain(|&at| at > self.range.start && at < self.range.end);
+        found.dedup();
+        (!found.is_empty()).then_some(found)
     }
 
     fn outermost(&self) -> impl DoubleEndedIterator<Item = usize> + '_ {
@@ -96,7 +100,7 @@ impl<'p, 't> Structure<'p, 't> {
     /// The columns of a part of the line, which is not empty.
     fn width(&self, range: Range<usize>) -> usize {
         let first = self.range.start;
-        self.places[range.end - 1 - first].1 - self.places[range.start - first].0
+        self.columns[range.end - 1 - first].1 - self.columns[range.start - first].0
     }
 
     /// Statements between `;`.

@@ -11,6 +11,9 @@ use aec_runtime::Elem;
 use aec_syntax::{Diagnostic, Span};
 use std::rc::Rc;
 
+/// Parts that `concat` takes one by one.
+const MAX_PARTS: i64 = 4096;
+
 /// Sizes from a list, a tensor of ints, or one int.
 pub(super) fn sizes(elaborator: &mut Elaborator, value: &Value, span: Span) -> Result<Vec<Dim>> {
     let items: Vec<Value> = match value {
@@ -59,7 +62,7 @@ fn unknown_sizes(elaborator: &mut Elaborator, shape: &Tensor, span: Span) -> Res
         [axes] => axes.size.as_constant(),
         _ => None,
     };
-    match count {
+    match count.filter(|&count| count <= 64) {
         Some(count) => Ok((0..count)
             .map(|_| Dim::of(elaborator.fresh_size("_")))
             .collect()),
@@ -111,6 +114,10 @@ pub(super) fn concat(elaborator: &mut Elaborator, args: &Args, span: Span) -> Re
             let Some(n) = n else {
                 return Ok(Value::Unknown);
             };
+            if n > MAX_PARTS {
+                let few = format!("at most {MAX_PARTS} parts (`reshape` makes one axis of two)");
+                return wanted(*at, &few, &Value::Tensor(stacked.clone()));
+            }
             let mut rows = Vec::new();
             for row in 0..n {
                 let index = Tensor {
