@@ -115,7 +115,12 @@ fn changed(
         }
         Change::Again(held) => {
             let index = held_index(out, operands[1], held, now, span)?;
-            out.push1(data.op.clone(), &[operands[0], index, operands[2]], ty, span)
+            out.push1(
+                data.op.clone(),
+                &[operands[0], index, operands[2]],
+                ty,
+                span,
+            )
         }
         Change::Add(row, table) => {
             let (index, entry) = row_parts(out, &ty.dims, row, now, span)?;
