@@ -12,7 +12,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 /// Number of ops.
-const OPS: usize = 26;
+const OPS: usize = 27;
 
 /// A number for each op: a new one has to be given one here, and an example in `ops.tir`.
 fn number(op: &Op) -> usize {
@@ -43,6 +43,7 @@ fn number(op: &Op) -> usize {
         Op::Loop(_) => 23,
         Op::Derivative { .. } => 24,
         Op::Stop => 25,
+        Op::Put { .. } => 26,
         // Inside of its map's example.
         Op::BatchMean => 22,
     }

@@ -185,6 +185,10 @@ impl Hasher {
                 self.word(18);
                 self.size(*batch);
             }
+            Op::Put { batch } => {
+                self.word(27);
+                self.size(*batch);
+            }
             Op::CumSum { axis, reverse } => {
                 self.word(19);
                 self.size(*axis);

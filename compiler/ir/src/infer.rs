@@ -288,6 +288,21 @@ fn rule(op: &Op, operands: &[Type]) -> Result<Rule, String> {
             }
             Ok(Rule::Given)
         }
+        Op::Put { batch } => {
+            let [x, at, rows] = fixed(operands)?;
+            index(at)?;
+            ensure(*batch < x.rank() && *batch <= at.rank(), || {
+                format!("{batch} batch axes are too many for {x} at {at}")
+            })?;
+            let fits = rows.elem == x.elem
+                && x.dims[..*batch] == at.dims[..*batch]
+                && rows.dims.starts_with(&at.dims)
+                && rows.dims[at.rank()..] == x.dims[batch + 1..];
+            ensure(fits, || {
+                format!("{rows} at {at} with {batch} batch axes are no rows of {x}")
+            })?;
+            one(x.clone())
+        }
         Op::CumSum { axis, .. } => {
             let [x] = fixed(operands)?;
             number(x)?;
@@ -448,6 +463,7 @@ fn check_given(op: &Op, operands: &[Type], result: &Type) -> Result<(), String> 
         | Op::Concat { .. }
         | Op::Reverse { .. }
         | Op::Gather { .. }
+        | Op::Put { .. }
         | Op::CumSum { .. }
         | Op::ArgSort
         | Op::Matrix(_)

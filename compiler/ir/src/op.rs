@@ -304,6 +304,14 @@ pub enum Op {
         /// Number of leading axes that all share.
         batch: usize,
     },
+    /// `[x, index, rows]`: x, `[..batch, n, ..s]`, with the rows (`[..batch, ..t, ..s]`) in place
+    /// of its own at their indices (i64, `[..batch, ..t]`). An index outside `0..n` puts nothing;
+    /// those inside differ, for each index of the batch axes. A loop whose state is so changed
+    /// writes the rows where they stand.
+    Put {
+        /// Number of leading axes that all share.
+        batch: usize,
+    },
     /// Running sums along `axis`, inclusive; from the end if `reverse`.
     CumSum {
         /// The axis.
@@ -421,7 +429,7 @@ impl Op {
             | Op::Pad { .. }
             | Op::Concat { .. }
             | Op::Reverse { .. } => Category::Movement,
-            Op::Gather { .. } | Op::ScatterAdd { .. } => Category::GatherScatter,
+            Op::Gather { .. } | Op::ScatterAdd { .. } | Op::Put { .. } => Category::GatherScatter,
             Op::Draw { .. } => Category::Random,
             Op::Map { .. } | Op::Loop(_) | Op::Derivative { .. } => Category::Control,
         }
@@ -448,6 +456,7 @@ impl Op {
             Op::Reverse { .. } => "reverse",
             Op::Gather { .. } => "gather",
             Op::ScatterAdd { .. } => "scatter_add",
+            Op::Put { .. } => "put",
             Op::CumSum { .. } => "cumsum",
             Op::ArgSort => "argsort",
             Op::Matrix(op) => op.name(),

@@ -401,6 +401,12 @@ impl Parser {
                     batch: self.size()?,
                 }
             }
+            "put" => {
+                self.word("batch")?;
+                Op::Put {
+                    batch: self.size()?,
+                }
+            }
             "cumsum" => Op::CumSum {
                 axis: self.size()?,
                 reverse: self.eat_word("reverse"),

@@ -284,7 +284,7 @@ impl Printer {
                 self.put(&format!(" [{}]", ranges.join(",")));
             }
             Op::Reverse { axes } => self.put(&format!(" {}", sizes(axes))),
-            Op::Gather { batch } | Op::ScatterAdd { batch } => {
+            Op::Gather { batch } | Op::ScatterAdd { batch } | Op::Put { batch } => {
                 self.put(&format!(" batch {batch}"));
             }
             Op::CumSum { axis, reverse } => {

@@ -398,6 +398,7 @@ impl<'a> Emitter<'a> {
                 Op::Pad { .. }
                 | Op::Concat { .. }
                 | Op::ScatterAdd { .. }
+                | Op::Put { .. }
                 | Op::CumSum { .. }
                 | Op::ArgSort
                 | Op::Matrix(_),

@@ -391,6 +391,7 @@ impl<'a> Graph<'a> {
                     Action::Place { .. }
                     | Action::Fill { .. }
                     | Action::Scatter { .. }
+                    | Action::Put(_)
                     | Action::CumSum(_) => true,
                 })
                 && small
@@ -466,6 +467,7 @@ impl<'a> Graph<'a> {
                 Action::Place { .. }
                 | Action::Fill { .. }
                 | Action::Scatter { .. }
+                | Action::Put(_)
                 | Action::CumSum(_) => None,
             })
             .collect();
@@ -569,6 +571,7 @@ impl<'a> Graph<'a> {
                     Action::Place { .. }
                     | Action::Fill { .. }
                     | Action::Scatter { .. }
+                    | Action::Put(_)
                     | Action::CumSum(_) => None,
                 })
                 .collect();
@@ -817,6 +820,15 @@ fn special_specs(f: &Function, inst: Inst) -> Vec<Spec> {
                 }),
             );
             specs
+        }
+        Op::Put { .. } => {
+            let start = Action::Place {
+                value: data.operands[0],
+                into: result,
+                at: vec![(0, 1); dims.len()],
+            };
+            let rows = f.dims(data.operands[2]);
+            vec![spec(&dims, start), spec(rows, Action::Put(inst))]
         }
         Op::CumSum { .. } => vec![spec(&dims, Action::CumSum(inst))],
         _ => Vec::new(),

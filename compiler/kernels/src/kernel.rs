@@ -47,6 +47,8 @@ pub enum Action {
         /// Which of its pairs of an index and updates.
         pair: usize,
     },
+    /// Writes rows over those that stand in the result's buffer.
+    Put(Inst),
     /// Running sums.
     CumSum(Inst),
 }
@@ -81,6 +83,7 @@ impl Spec {
                 Action::Place { .. }
                 | Action::Fill { .. }
                 | Action::Scatter { .. }
+                | Action::Put(_)
                 | Action::CumSum(_) => None,
             })
             .collect()
@@ -211,7 +214,7 @@ pub fn build(
     let full_roots = spec.actions.iter().all(|action| match action {
         Action::Root { value, .. } => prepared.f.dims(*value).len() == spec.space.len(),
         Action::Place { .. } | Action::Fill { .. } => true,
-        Action::Scatter { .. } | Action::CumSum(_) => false,
+        Action::Scatter { .. } | Action::Put(_) | Action::CumSum(_) => false,
     });
     if (strided || short) && full_roots && !failed {
         for axis in (0..spec.space.len()).rev() {
@@ -305,7 +308,7 @@ fn emit_once(
     e.own = spec.roots();
     let own_buffers = matches!(
         spec.actions.as_slice(),
-        [Action::Scatter { .. } | Action::CumSum(_)]
+        [Action::Scatter { .. } | Action::Put(_) | Action::CumSum(_)]
     );
     if let Some((product, _)) = spec.tile {
         // The tile is buffer 0.
@@ -327,9 +330,11 @@ fn emit_once(
     let mut actions: Vec<&Action> = spec.actions.iter().collect();
     actions.sort_by_key(|action| match action {
         Action::Root { value, .. } => f.dims(*value).len(),
-        Action::Place { .. } | Action::Fill { .. } | Action::Scatter { .. } | Action::CumSum(_) => {
-            0
-        }
+        Action::Place { .. }
+        | Action::Fill { .. }
+        | Action::Scatter { .. }
+        | Action::Put(_)
+        | Action::CumSum(_) => 0,
     });
     for action in actions {
         match action {
@@ -363,6 +368,12 @@ fn emit_once(
                     return Err(Fail::Illegal("not a scatter"));
                 };
                 e.scatter(*inst, *pair, batch)?;
+            }
+            Action::Put(inst) => {
+                let Op::Put { batch } = f.insts[*inst].op else {
+                    return Err(Fail::Illegal("no rows are put"));
+                };
+                e.put(*inst, batch)?;
             }
             Action::CumSum(inst) => {
                 let Op::CumSum { axis, reverse } = f.insts[*inst].op else {
@@ -613,7 +624,7 @@ fn describe(prepared: &Prepared, spec: &Spec) -> (String, Vec<Span>) {
         let inst = match action {
             Action::Root { value, .. } => f.def_inst(*value),
             Action::Place { into, .. } | Action::Fill { into, .. } => f.def_inst(*into),
-            Action::Scatter { inst, .. } | Action::CumSum(inst) => Some(*inst),
+            Action::Scatter { inst, .. } | Action::Put(inst) | Action::CumSum(inst) => Some(*inst),
         };
         let Some(inst) = inst else { continue };
         let data = &f.insts[inst];

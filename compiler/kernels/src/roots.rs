@@ -47,6 +47,7 @@ pub(crate) fn writes_own_buffer(op: &Op) -> bool {
         Op::Pad { .. }
             | Op::Concat { .. }
             | Op::ScatterAdd { .. }
+            | Op::Put { .. }
             | Op::CumSum { .. }
             | Op::ArgSort
             | Op::Loop(_)
@@ -96,6 +97,7 @@ fn own_cost(f: &Function, inst: Inst) -> f64 {
         | Op::Pad { .. }
         | Op::Concat { .. }
         | Op::ScatterAdd { .. }
+        | Op::Put { .. }
         | Op::CumSum { .. }
         | Op::ArgSort
         | Op::Matrix(_)
@@ -194,6 +196,16 @@ pub(crate) fn choose_roots(
             Op::Loop(_) => {
                 for &operand in &data.operands {
                     must.insert(operand);
+                }
+            }
+            // Rows that are put must not be computed from the table while it is written.
+            Op::Put { .. } => {
+                let is_constant = |v: Value| {
+                    f.def_inst(v)
+                        .is_some_and(|inst| matches!(f.insts[inst].op, Op::Constant(_)))
+                };
+                if !is_constant(data.operands[2]) {
+                    must.insert(data.operands[2]);
                 }
             }
             Op::Gather { .. } => {

@@ -94,6 +94,50 @@ impl<'a> Emitter<'a> {
         Ok(())
     }
 
+    /// Writes rows over those that stand in the result's buffer.
+    pub fn put(&mut self, inst: Inst, batch: usize) -> Result<(), Fail> {
+        let f = self.f;
+        let data = &f.insts[inst];
+        let (index, rows) = (data.operands[1], data.operands[2]);
+        let result = data.results[0];
+        let size = f.dims(result)[batch] as i64;
+        if size == 0 {
+            return Ok(());
+        }
+        let index_rank = f.dims(index).len();
+        let dims = f.dims(rows);
+        let mut coords = Vec::new();
+        for (axis, &size) in dims.iter().enumerate() {
+            let lanes = axis + 1 == dims.len() && axis >= index_rank && size > 1;
+            coords.push(self.open_axis(LoopKey::Space(axis), size, lanes));
+        }
+        self.space = coords.clone();
+        let row = self.emit(rows, &coords)?;
+        let at = self.emit(index, &coords[..index_rank])?;
+        let n = &mut self.nest;
+        let zero = n.int(0, Elem::I64);
+        let end = n.int(size, Elem::I64);
+        let not_negative = n.compare(Comparison::Ge, at, zero);
+        let below = n.compare(Comparison::Lt, at, end);
+        let inside = n.binary(LirBinary::And, not_negative, below);
+        // Where nothing is put, the first row keeps what it has.
+        let safe = n.select(inside, at, zero);
+        let mut place: Vec<Coord> = coords[..batch].to_vec();
+        place.push(Coord::value(safe));
+        place.extend_from_slice(&coords[index_rank..]);
+        let place = coords::linear(f.dims(result), &place);
+        let buffer = self.buffer(Bind::Value(result), true);
+        self.buffer(Bind::Value(result), false);
+        let depth = self.nest.depth();
+        let before = self.nest.load_at(buffer, &place, depth);
+        let elem = f.ty(result).elem;
+        let kept = self
+            .nest
+            .value_at(ValKind::Select(inside, row, before), elem, depth);
+        self.push_store(buffer, &place, kept, depth);
+        Ok(())
+    }
+
     fn push_store(&mut self, buffer: BufferId, place: &Coord, value: Val, depth: usize) {
         let index: Affine = Nest::affine(place);
         let stmt = match self.nest.dynamic(place) {

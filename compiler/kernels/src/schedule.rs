@@ -43,6 +43,15 @@ struct Scheduler<'a> {
     owner: HashMap<Value, usize>,
     /// Result index to param index, for results computed in the input's memory.
     in_input: HashMap<usize, usize>,
+    /// Values on the way to such a result that stand there before it, with the param's index.
+    on_the_way: HashMap<Value, usize>,
+}
+
+/// A value that is written over another one.
+struct Link {
+    writer: usize,
+    before: Value,
+    after: Value,
 }
 
 /// Makes the plan of a function's nodes.
@@ -54,6 +63,7 @@ pub fn schedule(f: &Function, prepared: &Prepared, groups: Groups) -> Result<Pla
         before: vec![HashSet::new(); nodes.len()],
         owner: HashMap::new(),
         in_input: HashMap::new(),
+        on_the_way: HashMap::new(),
         nodes,
     };
     for (at, node) in s.nodes.iter().enumerate() {
@@ -114,28 +124,91 @@ impl Scheduler<'_> {
     fn alias(&mut self, param: usize, result: usize) {
         let f = &self.prepared.f;
         let (p, v) = (f.params[param], f.results[result]);
-        let writer = self.owner.get(&v).copied();
-        let readers = self.readers(p);
-        if let Some(writer) = writer
-            && self.fits_in_place(writer, p, v)
+        if let Some(links) = self.links(p, v)
+            && self.constrain(&links)
         {
-            let mut needed: HashSet<usize> = self.guards().into_iter().collect();
-            needed.extend(readers.iter().copied().filter(|&t| t != writer));
-            let saved = self.before[writer].clone();
-            self.before[writer].extend(needed);
-            if self.reaches(writer) {
-                self.before[writer] = saved;
-            } else {
-                self.in_input.insert(result, param);
-                return;
+            for link in &links {
+                if link.after != v {
+                    self.on_the_way.insert(link.after, param);
+                }
             }
+            self.in_input.insert(result, param);
+            return;
         }
-        let mut before: HashSet<usize> = readers.into_iter().collect();
+        let mut before: HashSet<usize> = self.readers(p).into_iter().collect();
         before.extend(self.guards());
-        before.extend(writer);
+        before.extend(self.owner.get(&v));
         before.extend(0..self.nodes.len());
         self.tasks.push(Task::CopyBack(result));
         self.before.push(before);
+    }
+
+    /// How a result comes to stand in a param's memory, the last value first: by rows written
+    /// over what stands there, or because its kernel reads the param, if at all, only where it
+    /// writes.
+    fn links(&self, p: Value, v: Value) -> Option<Vec<Link>> {
+        let f = &self.prepared.f;
+        let mut links = Vec::new();
+        let mut after = v;
+        loop {
+            let writer = *self.owner.get(&after)?;
+            let base = self.written_over(writer, after);
+            let goes_on = base.is_some_and(|base| base != p && self.owner.contains_key(&base));
+            let before = match base {
+                Some(base) if goes_on && !f.results.contains(&base) => base,
+                _ if self.fits_in_place(writer, p, after) => p,
+                _ => return None,
+            };
+            links.push(Link {
+                writer,
+                before,
+                after,
+            });
+            if before == p {
+                return Some(links);
+            }
+            after = before;
+        }
+    }
+
+    /// What a node copies before it writes over parts of the copy.
+    fn written_over(&self, writer: usize, v: Value) -> Option<Value> {
+        match &self.nodes[writer].work {
+            Work::Kernels(built) => match built.as_slice() {
+                [first, rest @ ..] => first.copies.and_then(|(from, to)| {
+                    let unread = rest.iter().all(|built| built.loads().all(|l| l != from));
+                    (to == v && unread).then_some(from)
+                }),
+                [] => None,
+            },
+            Work::Product { .. } | Work::Call(_) | Work::Loop(_) => None,
+        }
+    }
+
+    /// Lets every link's writer wait for the others that read what it overwrites, and the one
+    /// that writes the param's memory first for the guards. False, and nothing changes, if that
+    /// is impossible.
+    fn constrain(&mut self, links: &[Link]) -> bool {
+        let saved: Vec<HashSet<usize>> = links
+            .iter()
+            .map(|link| self.before[link.writer].clone())
+            .collect();
+        for link in links {
+            let readers = self.readers(link.before);
+            let others = readers.into_iter().filter(|&t| t != link.writer);
+            self.before[link.writer].extend(others);
+        }
+        if let Some(first) = links.last() {
+            let guards = self.guards();
+            self.before[first.writer].extend(guards);
+        }
+        if links.iter().any(|link| self.reaches(link.writer)) {
+            for (link, before) in links.iter().zip(saved) {
+                self.before[link.writer] = before;
+            }
+            return false;
+        }
+        true
     }
 
     fn fits_in_place(&self, writer: usize, p: Value, v: Value) -> bool {
@@ -180,7 +253,7 @@ impl Scheduler<'_> {
     /// Bytes of a value that lives in the arena, 0 of others.
     fn arena_bytes(&self, v: Value) -> usize {
         let f = &self.prepared.f;
-        let is_result = f.results.contains(&v);
+        let is_result = f.results.contains(&v) || self.on_the_way.contains_key(&v);
         let is_inst = matches!(f.values[v].def, Def::Result(inst, _)
             if !matches!(f.insts[inst].op, Op::Dense(_)));
         if is_inst && !is_result {
@@ -306,7 +379,11 @@ impl Scheduler<'_> {
         for node in &self.nodes {
             for &v in &node.stores {
                 if !b.of_value.contains_key(&v) {
-                    b.add(v, f.ty(v), Place::Arena(0));
+                    let place = match self.on_the_way.get(&v) {
+                        Some(&param) => Place::Input(param as u32),
+                        None => Place::Arena(0),
+                    };
+                    b.add(v, f.ty(v), place);
                 }
             }
         }

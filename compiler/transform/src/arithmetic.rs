@@ -88,6 +88,7 @@ pub fn arithmetic(f: &Function) -> Arithmetic {
             | Op::Concat { .. }
             | Op::Reverse { .. }
             | Op::Gather { .. }
+            | Op::Put { .. }
             | Op::Draw { .. }
             | Op::Stop => 0.0,
         };

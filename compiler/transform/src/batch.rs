@@ -284,6 +284,10 @@ impl Rule<'_> {
                 let operands = self.all_varying();
                 self.push(Op::ScatterAdd { batch: batch + 1 }, &operands)
             }
+            Op::Put { batch } => {
+                let operands = self.all_varying();
+                self.push(Op::Put { batch: batch + 1 }, &operands)
+            }
             Op::Draw {
                 distribution,
                 site,

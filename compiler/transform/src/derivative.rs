@@ -6,6 +6,7 @@ use crate::factorise::Goal;
 use crate::guard::guard_selects;
 use crate::linearize::{Linear, identity_basis, linearize, verify_linear};
 use crate::loops::fission::fission;
+use crate::loops::rows::write_rows;
 use crate::pipeline::Run;
 use crate::rebuild::{Results, rebuild, replace_body, splat, tidy};
 use crate::simplify::{Products, simplify};
@@ -36,7 +37,7 @@ pub fn expand_derivatives(
         Op::Derivative { mode, active, body } => {
             let body = expand_derivatives(body, run, in_map)?;
             let body = batch_maps(&body)?;
-            let body = simplify(&body, Products::Open);
+            let body = write_rows(&simplify(&body, Products::Open));
             let goal = Goal {
                 active,
                 open: !in_map,

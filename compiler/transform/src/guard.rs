@@ -172,6 +172,7 @@ impl Guard<'_> {
             | Op::Reverse { .. }
             | Op::Gather { .. }
             | Op::ScatterAdd { .. }
+            | Op::Put { .. }
             | Op::CumSum { .. }
             | Op::ArgSort
             | Op::Matrix(_)
@@ -282,6 +283,7 @@ impl Guard<'_> {
             | Op::Reverse { .. }
             | Op::Gather { .. }
             | Op::ScatterAdd { .. }
+            | Op::Put { .. }
             | Op::CumSum { .. }
             | Op::ArgSort
             | Op::Matrix(_)

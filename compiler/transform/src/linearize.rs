@@ -44,6 +44,7 @@ pub fn differentiable_operands(op: &Op, count: usize) -> std::ops::Range<usize> 
         Op::Select => 1..3,
         Op::Gather { .. } => 0..1,
         Op::ScatterAdd { .. } => 1..count,
+        Op::Put { .. } => 0..3,
         Op::Unary(unary) => match unary {
             Unary::Sign | Unary::Floor | Unary::Not => 0..0,
             Unary::Neg
@@ -355,6 +356,14 @@ impl Rule<'_> {
                 }
                 any.then(|| self.push(data.op.clone(), &tangents, result))
             }
+            Op::Put { .. } => {
+                let (x, rows) = (self.tangent(operands[0]), self.tangent(operands[2]));
+                (x.is_some() || rows.is_some()).then(|| {
+                    let x = x.unwrap_or_else(|| self.zeros(operands[0]));
+                    let rows = rows.unwrap_or_else(|| self.zeros(operands[2]));
+                    self.push(data.op.clone(), &[x, operands[1], rows], result)
+                })
+            }
             Op::BatchMean => {
                 return Err(Diagnostic::error(
                     "E0501",
@@ -412,6 +421,10 @@ pub fn verify_linear(f: &Function, linear: &Linear) -> Result<(), String> {
                         .clone()
                         .all(|pair| is_linear(pair[1]) || is_zero(pair[1]))
                     && count >= 1
+            }
+            Op::Put { .. } => {
+                let rest = [operands[0], operands[2]];
+                !is_linear(operands[1]) && rest.iter().all(|&v| is_linear(v) || is_zero(v))
             }
             Op::Loop(_) => count >= 1,
             Op::Matrix(MatrixOp::Solve(_)) => is_linear(operands[1]) && !is_linear(operands[0]),

@@ -4,6 +4,7 @@ use crate::batch::batch_maps;
 use crate::derivative::expand_derivatives;
 use crate::factorise::{Factored, Goal, factorise};
 use crate::loops::fission::fission;
+use crate::loops::rows::write_rows;
 use crate::rebuild::tidy;
 use crate::scatter::merge_scatters;
 use crate::simplify::{Products, drop_stops, simplify};
@@ -77,6 +78,13 @@ const PASSES: &[Pass] = &[
             summary: "small rules, common subexpressions, dead code; products are opened",
         },
         run: |f, _| Ok(simplify(f, Products::Open)),
+    },
+    Pass {
+        info: PassInfo {
+            name: "rows",
+            summary: "a round that replaces one row of its state, or adds to it, touches no other",
+        },
+        run: |f, _| Ok(write_rows(f)),
     },
     Pass {
         info: PassInfo {

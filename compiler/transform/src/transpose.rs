@@ -222,6 +222,18 @@ impl Transpose<'_> {
                     }
                 }
             }
+            (Op::Put { batch }, Some(x)) => {
+                let (index, rows) = (data.operands[1], data.operands[2]);
+                if self.is_linear(x) {
+                    let zeros = self.zero_like(rows);
+                    let back = self.push(data.op.clone(), &[ct, index, zeros], x);
+                    self.accumulate(x, back);
+                }
+                if self.is_linear(rows) {
+                    let back = self.rows_or_zero(ct, index, rows, *batch);
+                    self.accumulate(rows, back);
+                }
+            }
             (
                 Op::Constant(_)
                 | Op::Dense(_)
@@ -246,7 +258,8 @@ impl Transpose<'_> {
                 | Op::CumSum { .. }
                 | Op::Slice { .. }
                 | Op::Pad { .. }
-                | Op::Gather { .. },
+                | Op::Gather { .. }
+                | Op::Put { .. },
                 _,
             ) => {
                 return Err(crate::pipeline::internal(
@@ -294,6 +307,25 @@ impl Transpose<'_> {
         let repeated = repeat_to(self.f, ct, &dims, &others, self.span);
         let zero = self.zero_like(x);
         self.f.select(mask, repeated, zero, self.span)
+    }
+
+    /// The rows of `x` at `index`, zero where the index is outside.
+    fn rows_or_zero(&mut self, x: Value, index: Value, like: Value, batch: usize) -> Value {
+        let size = self.f.dims(x)[batch] as f64;
+        let ints = self.f.ty(index).clone();
+        let zero = self.f.number(0.0, ints.clone(), self.span);
+        let last = self.f.number(size - 1.0, ints, self.span);
+        let low = self.f.compare(Comparison::Ge, index, zero, self.span);
+        let high = self.f.compare(Comparison::Le, index, last, self.span);
+        let inside = self.f.binary(Binary::And, low, high, self.span);
+        let at = self.f.binary(Binary::Max, index, zero, self.span);
+        let at = self.f.binary(Binary::Min, at, last, self.span);
+        let found = self.push(Op::Gather { batch }, &[x, at], like);
+        let dims: SmallVec<[usize; 4]> = SmallVec::from_slice(self.f.dims(like));
+        let leading: SmallVec<[usize; 4]> = (0..self.f.dims(index).len()).collect();
+        let inside = repeat_to(self.f, inside, &dims, &leading, self.span);
+        let zeros = self.zero_like(like);
+        self.f.select(inside, found, zeros, self.span)
     }
 
     /// The linear factor M and the result swap places; a label that M has twice becomes a

@@ -249,3 +249,65 @@ fn a_batch_of_exits_runs_until_all_are_done() {
     let got: Vec<f64> = (0..3).map(|at| values[0].get_f64(at)).collect();
     assert_eq!(got, [16.0, 6.0, 128.0]);
 }
+
+/// Rounds that make one row of a table from two others, by a selection over the whole table; the
+/// last round is held back by a condition.
+fn joining() -> Function {
+    tir("fn f(%0 \"table\": f64[5,2], %1 \"l\": i64[3], %2 \"r\": i64[3], %3 \"at\": i64[3], %4 \"on\": bool[3]) {
+  %5: f64[5,2] = loop 3 (%0; %1, %2, %3, %4; ) {
+    fn round(%0 \"t\": i64, %1 \"table\": f64[5,2], %2 \"l\": i64, %3 \"r\": i64, %4 \"at\": i64, %5 \"on\": bool) {
+      %6: f64[2] = gather batch 0 %1, %2
+      %7: f64[2] = gather batch 0 %1, %3
+      %8: f64[2] = contract %6[a] %7[a] -> [a]
+      %9: f64[2] = tanh %8
+      %10: i64[5] = iota 0
+      %11: i64[5] = contract %4[] -> [a:5]
+      %12: bool[5] = eq %10, %11
+      %13: bool[5,2] = contract %12[a] -> [a,b:2]
+      %14: f64[5,2] = contract %9[b] -> [a:5,b]
+      %15: f64[5,2] = select %13, %14, %1
+      %16: bool[5,2] = contract %5[] -> [a:5,b:2]
+      %17: f64[5,2] = select %16, %15, %1
+      return %17
+    }
+  }
+  return %5
+}")
+}
+
+fn joining_inputs() -> Vec<Tensor> {
+    vec![
+        ramp(&[5, 2], 0.9),
+        Tensor::i64(&[3], vec![0, 3, 4]),
+        Tensor::i64(&[3], vec![1, 3, 2]),
+        Tensor::i64(&[3], vec![3, 4, 0]),
+        Tensor::new(vec![3], aec_runtime::Data::Bool(vec![1, 1, 0])),
+    ]
+}
+
+/// Whether a loop touches whole tables of `[5, 2]` in its rounds other than by row.
+fn whole_tables(looped: &aec_ir::Loop) -> usize {
+    let body = &looped.body;
+    let whole = |&&inst: &&aec_ir::Inst| {
+        let data = &body.insts[inst];
+        body.dims(data.results[0]) == [5, 2]
+            && !matches!(data.op, Op::Put { .. } | Op::ScatterAdd { .. })
+    };
+    body.order.iter().filter(whole).count()
+}
+
+#[test]
+fn a_row_of_the_state_is_written_where_it_stands() {
+    let inputs = joining_inputs();
+    check_gradient(&joining(), &inputs, 1e-6);
+    let forward = compile(&joining());
+    let (want, got) = (eval(&joining(), &inputs), eval(&forward, &inputs));
+    close(&want[0], &got[0], 0.0, "the table");
+    let active = [true, false, false, false, false];
+    let backward = compile(&differentiated(&joining(), Mode::Vjp, &active));
+    for f in [&forward, &backward] {
+        for looped in loops_in(f) {
+            assert_eq!(whole_tables(looped), 0, "{f}");
+        }
+    }
+}

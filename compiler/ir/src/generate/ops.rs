@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 
 impl Generator<'_> {
     pub(super) fn step(&mut self) {
-        match self.rng.below(32) {
+        match self.rng.below(33) {
             0..=5 => self.unary_float(),
             6..=9 => self.binary_float(),
             10 => self.int(),
@@ -27,6 +27,7 @@ impl Generator<'_> {
             28 => self.scatter(),
             29 => self.leaf(),
             30 if self.options.draws => self.draw(),
+            32 => self.put(),
             31 if self.options.maps && self.rng.chance(2) => self.map(),
             31 if self.options.loops => self.looped(),
             31 if self.options.maps => self.map(),
@@ -576,6 +577,24 @@ impl Generator<'_> {
             value
         };
         self.keep(value, ty.elem.is_int());
+    }
+
+    /// The largest entries along an axis in place of those at one index, which may be outside.
+    fn put(&mut self) {
+        let wanted = |ty: &Type| ty.rank() > 0 && ty.elem != Elem::Bool && !ty.is_empty();
+        let found = self.pick(|f, entry| wanted(f.ty(entry.value)));
+        let Some(x) = found else { return };
+        let ty = self.ty(x.value);
+        let batch = self.rng.below(ty.rank());
+        let some = self.exact_of(&Type::new(Elem::I64, &ty.dims[..batch]));
+        let some_ty = self.ty(some);
+        let limit = self.int_constant(ty.dims[batch] as i64 + 1, &some_ty);
+        let index = self.infer(Op::Binary(Binary::Mod), &[some, limit]);
+        let axes = SmallVec::from_slice(&[batch]);
+        let op = Reduction::Max;
+        let rows = self.infer(Op::Reduce { op, axes }, &[x.value]);
+        let value = self.infer(Op::Put { batch }, &[x.value, index, rows]);
+        self.keep(value, x.exact);
     }
 
     fn iota(&mut self) {

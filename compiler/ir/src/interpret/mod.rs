@@ -253,6 +253,7 @@ fn step(
         | Op::Reverse { .. }
         | Op::Gather { .. }
         | Op::ScatterAdd { .. }
+        | Op::Put { .. }
         | Op::CumSum { .. }
         | Op::ArgSort
         | Op::Matrix(_)
@@ -371,6 +372,7 @@ fn plain(
             }
             sums
         }
+        Op::Put { batch } => movement::put(x(0), x(1), x(2), *batch),
         Op::CumSum { axis, reverse } => reduce::cumsum(x(0), *axis, *reverse),
         Op::ArgSort => reduce::argsort(x(0)),
         Op::Matrix(op) => {

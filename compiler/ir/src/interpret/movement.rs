@@ -169,3 +169,25 @@ pub(super) fn scatter_add(
     }
     Ok(())
 }
+
+/// The array with rows put at their places; one outside puts nothing.
+pub(super) fn put(x: &Array, at: &Array, rows: &Array, batch: usize) -> Array {
+    let block: usize = x.dims[batch + 1..].iter().product();
+    let inner: usize = at.dims[batch..].iter().product();
+    let size = x.dims[batch];
+    let mut out = x.clone();
+    for (nth, &index) in at.ints().iter().enumerate() {
+        let Ok(index) = checked(index, size) else {
+            continue;
+        };
+        let to = (nth / inner * size + index) * block;
+        let from = nth * block..(nth + 1) * block;
+        match (&mut out.items, &rows.items) {
+            (Items::Float(out), Items::Float(v)) => out[to..to + block].copy_from_slice(&v[from]),
+            (Items::Int(out), Items::Int(v)) => out[to..to + block].copy_from_slice(&v[from]),
+            (Items::Bool(out), Items::Bool(v)) => out[to..to + block].copy_from_slice(&v[from]),
+            _ => unreachable!("the verifier saw rows of the array's type"),
+        }
+    }
+    out
+}

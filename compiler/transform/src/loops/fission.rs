@@ -96,6 +96,7 @@ fn worthwhile(body: &Function, data: &InstData, depends: Depends) -> bool {
         | Op::Reverse { .. }
         | Op::Gather { .. }
         | Op::ScatterAdd { .. }
+        | Op::Put { .. }
         | Op::CumSum { .. }
         | Op::ArgSort
         | Op::Matrix(_) => depends == Depends::Nothing,

@@ -331,6 +331,7 @@ fn cheap(f: &Function, v: Value, have: &EntitySet<Value>, depth: usize) -> bool 
         | Op::Concat { .. }
         | Op::Gather { .. }
         | Op::ScatterAdd { .. }
+        | Op::Put { .. }
         | Op::CumSum { .. }
         | Op::ArgSort
         | Op::Matrix(_)

@@ -8,6 +8,7 @@ pub mod batch;
 pub mod fission;
 pub mod linearize;
 pub mod prune;
+pub mod rows;
 pub mod transpose;
 
 use aec_ir::rewrite::ValueMap;
