@@ -277,6 +277,25 @@ pub(super) fn to_str(elaborator: &mut Elaborator, args: &Args, span: Span) -> Re
     Ok(Value::str(&host.format(&value, None, span)?))
 }
 
+/// What a column holds, hidden entries or not: `"real"`, `"int"` (words, too) or `"bool"`.
+pub(super) fn kind(_: &mut Elaborator, args: &Args, _: Span) -> Result<Value> {
+    let (value, span) = &args.positional[0];
+    let mut value = value;
+    while let Value::Maybe(maybe) = value {
+        value = &maybe.value;
+    }
+    Ok(match value {
+        Value::Unknown => Value::Unknown,
+        Value::Token(_) => Value::str("int"),
+        Value::Tensor(tensor) => Value::str(match tensor.ty.elem {
+            Elem::F32 | Elem::F64 => "real",
+            Elem::I32 | Elem::I64 => "int",
+            Elem::Bool => "bool",
+        }),
+        other => return wanted(*span, "a number or tensor", other),
+    })
+}
+
 pub(super) fn is_function(_: &mut Elaborator, args: &Args, _: Span) -> Result<Value> {
     Ok(Value::bool(matches!(
         args.positional[0].0,

@@ -613,6 +613,12 @@ pub(super) static TABLE: &[Row] = &[
         "whether x can be called",
     ),
     core(
+        "kind",
+        X,
+        Action::Other(functions::kind),
+        "what x holds: \"real\", \"int\" or \"bool\"",
+    ),
+    core(
         "refuse_min_norm",
         &["B", "ridge"],
         Action::Other(linalg::refuse_min_norm),
