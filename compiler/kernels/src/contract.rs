@@ -107,7 +107,8 @@ pub fn prepare(f: &Function, first_check: i64) -> Prepared {
         let operands = map.all(&data.operands);
         match &data.op {
             Op::Contract(contract) => {
-                let v = p.contract(contract.clone(), operands);
+                let elem = f.ty(data.results[0]).elem;
+                let v = p.contract(contract.clone(), operands, elem);
                 map.insert(data.results[0], v);
             }
             Op::Reduce { op, axes } => {
@@ -202,11 +203,8 @@ impl Preparer {
         &mut self,
         mut c: Contract,
         mut operands: SmallVec<[Value; 4]>,
+        elem: Elem,
     ) -> Value {
-        let elem = match operands.first() {
-            Some(&x) => self.out.f.ty(x).elem,
-            None => Elem::F32,
-        };
         eliminate_deltas(&mut c);
         let summed = |c: &Contract| -> Labels {
             (0..c.sizes.len() as Label)

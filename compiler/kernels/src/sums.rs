@@ -37,7 +37,7 @@ impl Preparer {
             coefficient: 1.0,
             sizes: c.sizes.clone(),
         };
-        let sum = self.contract(only_used(inner), inner_operands);
+        let sum = self.contract(only_used(inner), inner_operands, elem);
         factors.insert(
             0,
             Factor {
@@ -96,6 +96,7 @@ impl Preparer {
         let made = self.contract(
             only_used(first),
             SmallVec::from_slice(&[operands[p], operands[q]]),
+            elem,
         );
         let mut rest = c;
         rest.factors.remove(q);
@@ -105,7 +106,7 @@ impl Preparer {
             power: 1,
         };
         operands[p] = made;
-        self.contract(only_used(rest), operands)
+        self.contract(only_used(rest), operands, elem)
     }
 
     /// A sum of loops; a long one in two stages.

@@ -14,6 +14,7 @@ pub mod loops;
 pub mod partial;
 pub mod pipeline;
 pub mod rebuild;
+pub mod rule;
 mod scatter;
 pub mod simplify;
 mod simplify_contract;

@@ -4,6 +4,7 @@
 //! factors are powers, unused labels are numbers and equal terms look equal wherever they were
 //! made (AUTODIFF.md section 3, R1 to R3).
 
+use crate::rule::{Rule, Rules};
 use aec_ir::{Contract, Factor, Function, Inst, Label, Labels, Literal, Op, Type, Value};
 use aec_runtime::Elem;
 use aec_syntax::Span;
@@ -167,12 +168,13 @@ impl Term {
 
     /// R1: bound labels of deltas are replaced; what stays joins two result labels, and the
     /// factors carry the first of them.
-    fn remove_deltas(&mut self) {
+    fn remove_deltas(&mut self, used: &mut Rules) {
         let mut kept: Vec<(Label, Label)> = Vec::new();
         while let Some((a, b)) = self.deltas.pop() {
             if a == b {
                 continue;
             }
+            used.insert(Rule::Identity);
             let (gone, stays) = if !self.out.contains(&b) {
                 (b, a)
             } else if !self.out.contains(&a) {
@@ -212,14 +214,17 @@ impl Term {
     }
 
     /// R2: equal factors become powers.
-    fn merge_powers(&mut self) {
+    fn merge_powers(&mut self, used: &mut Rules) {
         let mut merged: Vec<TermFactor> = Vec::new();
         for factor in self.factors.drain(..) {
             match merged
                 .iter_mut()
                 .find(|m| m.value == factor.value && m.labels == factor.labels)
             {
-                Some(same) => same.power += factor.power,
+                Some(same) => {
+                    same.power += factor.power;
+                    used.insert(Rule::Powers);
+                }
                 None => merged.push(factor),
             }
         }
@@ -227,12 +232,15 @@ impl Term {
     }
 
     /// R3: a summed label that nothing carries multiplies by its size.
-    fn count_unused(&mut self) {
+    fn count_unused(&mut self, used: &mut Rules) {
         for label in 0..self.sizes.len() as Label {
-            let used = self.out.contains(&label)
+            let is_used = self.out.contains(&label)
                 || self.carries(label)
                 || self.deltas.iter().any(|&(a, b)| a == label || b == label);
-            if !used {
+            if !is_used {
+                if self.sizes[label as usize] != 1 {
+                    used.insert(Rule::Unused);
+                }
                 self.coefficient *= self.sizes[label as usize] as f64;
                 self.sizes[label as usize] = 1;
             }
@@ -270,12 +278,14 @@ impl Term {
         self.sizes = sizes;
     }
 
-    /// The normal form.
-    pub fn normalize(&mut self) {
-        self.remove_deltas();
-        self.merge_powers();
-        self.count_unused();
+    /// The normal form; gives the rules that led to it.
+    pub fn normalize(&mut self) -> Rules {
+        let mut used = Rules::default();
+        self.remove_deltas(&mut used);
+        self.merge_powers(&mut used);
+        self.count_unused(&mut used);
         self.number();
+        used
     }
 
     /// Replaces factor `at` by the term that defines it. The definition may sum only if the

@@ -5,6 +5,7 @@ mod common;
 
 use aec_ir::verify;
 use aec_transform::factorise::{Goal, factorise};
+use aec_transform::rule::Rule;
 use common::{close, eval, random_products, tir};
 
 fn goal(active: &[bool]) -> Goal<'_> {
@@ -34,8 +35,16 @@ fn random_programs_mean_the_same_factorised() {
             let (g, factored) = factorise(&f, goal(&active));
             verify(&g).unwrap_or_else(|error| panic!("{error}\n{f}\n{g}"));
             changed += usize::from(!factored.choices.is_empty());
-            gram += factored.choices.iter().filter(|c| c.gram).count();
-            distributed += factored.choices.iter().filter(|c| c.distributed).count();
+            gram += factored
+                .choices
+                .iter()
+                .filter(|c| c.rules.contains(Rule::Gram))
+                .count();
+            distributed += factored
+                .choices
+                .iter()
+                .filter(|c| c.rules.contains(Rule::Distribute))
+                .count();
             for (a, b) in eval(&g, &inputs).iter().zip(&expected) {
                 close(a, b, 1e-8, &format!("seed {seed}\n{f}\n{g}"));
             }
@@ -54,7 +63,7 @@ fn a_switch_keeps_squares() {
   return %3
 }");
     let (_, factored) = factorise(&f, goal(&[true, true]));
-    assert!(factored.choices[0].gram);
+    assert!(factored.choices[0].rules.contains(Rule::Gram));
     let exact = Goal {
         squares: false,
         ..goal(&[true, true])

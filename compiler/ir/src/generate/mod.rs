@@ -3,6 +3,7 @@
 //! floor, sort, conversion to int) is applied only to values that every way of evaluation
 //! computes to the same bits; so two results that differ are a bug.
 
+mod algebra;
 mod ops;
 mod regions;
 mod rng;
@@ -32,6 +33,10 @@ pub struct Options {
     pub smooth: bool,
     /// Axes of size 0 now and then.
     pub empty: bool,
+    /// `batch_mean`, in maps that are batches.
+    pub means: bool,
+    /// Linear algebra, squares of sums and long products.
+    pub algebra: bool,
 }
 
 impl Default for Options {
@@ -44,6 +49,8 @@ impl Default for Options {
             draws: true,
             smooth: false,
             empty: true,
+            means: true,
+            algebra: false,
         }
     }
 }
@@ -80,6 +87,11 @@ pub fn program(seed: u64, options: &Options) -> Program {
         .map(|&param| rng.tensor(function.ty(param)))
         .collect();
     Program { function, inputs }
+}
+
+/// An input of a type: multiples of 1/8 in -2 to 2 for floats, small ints, bools.
+pub fn input(seed: u64, ty: &Type) -> Tensor {
+    Rng::new(seed).tensor(ty)
 }
 
 /// Most elements of a value.

@@ -12,7 +12,8 @@ use smallvec::SmallVec;
 
 impl Generator<'_> {
     pub(super) fn step(&mut self) {
-        match self.rng.below(33) {
+        let kinds = if self.options.algebra { 42 } else { 33 };
+        match self.rng.below(kinds) {
             0..=5 => self.unary_float(),
             6..=9 => self.binary_float(),
             10 => self.int(),
@@ -31,11 +32,17 @@ impl Generator<'_> {
             31 if self.options.maps && self.rng.chance(2) => self.map(),
             31 if self.options.loops => self.looped(),
             31 if self.options.maps => self.map(),
+            33..=34 => self.square_of_sum(),
+            35 => self.like_terms(),
+            36 if self.rng.chance(3) => self.long_product(),
+            37 => self.matrix(),
+            38..=40 => self.solve(),
+            41 if self.options.draws => self.draw(),
             _ => self.unary_float(),
         }
     }
 
-    fn apply(&mut self, op: Unary, x: Value) -> Value {
+    pub(super) fn apply(&mut self, op: Unary, x: Value) -> Value {
         self.infer(Op::Unary(op), &[x])
     }
 
@@ -78,7 +85,7 @@ impl Generator<'_> {
         };
         let value = if !self.options.smooth && self.rng.chance(12) {
             self.infer(Op::Stop, &[value])
-        } else if self.in_batch && self.rng.chance(4) {
+        } else if self.in_batch && self.options.means && self.rng.chance(4) {
             self.infer(Op::BatchMean, &[value])
         } else {
             value
@@ -644,8 +651,14 @@ impl Generator<'_> {
         });
         if let Some(coordinate) = coordinate {
             let ty = self.ty(coordinate.value);
-            let limit = self.int_constant(1000, &ty);
-            let example = self.infer(Op::Binary(Binary::Mod), &[coordinate.value, limit]);
+            // Coordinates are taken modulo 2^32, so that any will do.
+            let example = match self.options.algebra && self.rng.chance(2) {
+                true => coordinate.value,
+                false => {
+                    let limit = self.int_constant(1000, &ty);
+                    self.infer(Op::Binary(Binary::Mod), &[coordinate.value, limit])
+                }
+            };
             operands.push(example);
             dims.extend_from_slice(&ty.dims);
             if self.rng.chance(3) {

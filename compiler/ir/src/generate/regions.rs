@@ -30,7 +30,7 @@ impl Generator<'_> {
             };
             operands.push((entry, true));
         }
-        let is_batch = !self.in_batch && self.rng.chance(2);
+        let is_batch = self.options.means && !self.in_batch && self.rng.chance(2);
         let mut inner = Generator::new(
             "body",
             self.options,

@@ -23,13 +23,14 @@ mod twins;
 pub use report::{Choice, Factored};
 
 use crate::arithmetic::arithmetic;
+use crate::rule::{Rule, Rules};
 use crate::term::{Term, TermFactor};
 use aec_ir::{Function, Op, Value};
 use cost::{Choices, below, cost_of, live};
 use cranelift_entity::{EntityRef, EntitySet, SecondaryMap};
 use import::{Program, active_values, import};
 use nodes::Kind;
-use rules::{Allowed, Used, open_level};
+use rules::{Allowed, open_level};
 
 /// Levels that are tried; no derivative of a sensible encoder has more.
 const MAX_LEVELS: usize = 12;
@@ -82,6 +83,7 @@ pub fn factorise(f: &Function, goal: Goal<'_>) -> (Function, Factored) {
             *looped.body = body;
             factored.choices.extend(inner.choices);
             factored.kept_exact.extend(inner.kept_exact);
+            factored.rules.extend(inner.rules);
         }
     }
     if !factored.choices.is_empty() {
@@ -89,6 +91,10 @@ pub fn factorise(f: &Function, goal: Goal<'_>) -> (Function, Factored) {
         factored.arithmetic = Some((arithmetic(&plain), arithmetic(&result)));
     }
     factored.tried = program.tried;
+    factored.rules.extend(program.nodes.rules);
+    for choice in &factored.choices {
+        factored.rules.extend(choice.rules);
+    }
     (result, factored)
 }
 
@@ -224,8 +230,7 @@ fn choice(program: &Program, node: Value, found: &Found, before: f64, after: f64
     Choice {
         span: program.nodes.nodes[node].span,
         levels: found.level,
-        gram: found.used.gram,
-        distributed: found.used.distributed,
+        rules: found.used,
         before,
         after,
     }
@@ -234,7 +239,7 @@ fn choice(program: &Program, node: Value, found: &Found, before: f64, after: f64
 /// A cheaper way to compute a node.
 struct Found {
     level: usize,
-    used: Used,
+    used: Rules,
     view: Term,
     cost: f64,
 }
@@ -267,7 +272,7 @@ fn best_level(
     };
     program.nodes.position = data.position;
     let mut terms = vec![term];
-    let mut used = Used::default();
+    let mut used = Rules::default();
     let mut best: Option<Found> = None;
     for level in 1..=MAX_LEVELS {
         let allowed = Allowed { squares };
@@ -275,6 +280,7 @@ fn best_level(
             Some(opened) => terms = opened,
             None => break,
         }
+        let before = std::mem::take(&mut program.nodes.rules);
         let views: Option<Vec<Term>> = terms
             .iter()
             .map(|term| {
@@ -288,8 +294,10 @@ fn best_level(
                 builder.build(term.clone())
             })
             .collect();
-        let Some(views) = views else { continue };
-        let view = program.nodes.sum(views, &data.dims, data.elem, data.span);
+        let view = views.map(|views| (program.nodes).sum(views, &data.dims, data.elem, data.span));
+        let built = std::mem::replace(&mut program.nodes.rules, before);
+        program.nodes.rules.extend(built);
+        let Some(view) = view else { continue };
         if view.factors.first().is_some_and(|f| f.value == node) {
             continue;
         }
@@ -303,12 +311,15 @@ fn best_level(
         };
         let unwanted = |node| leads_to(f, program, choices, &view, node);
         if cost < bar && !unwanted(node) && !avoid.is_some_and(unwanted) {
+            used.extend(built);
             best = Some(Found {
                 level,
                 used,
                 view,
                 cost,
             });
+        } else {
+            program.nodes.rules.insert(Rule::Refuse);
         }
         if program.tried > MAX_TRIED {
             break;

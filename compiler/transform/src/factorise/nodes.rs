@@ -9,6 +9,7 @@
 //! and the order of result axes (AUTODIFF.md section 2).
 
 use super::canonical::{canonical, is_symmetric};
+use crate::rule::{Rule, Rules};
 use crate::term::{Term, TermFactor, all_different};
 use aec_ir::{Label, Labels, Value};
 use aec_runtime::Elem;
@@ -58,6 +59,8 @@ pub struct Nodes {
     leaves: SecondaryMap<Value, Option<Value>>,
     /// The position of nodes that are made now.
     pub position: usize,
+    /// The rules that have been used.
+    pub rules: Rules,
 }
 
 impl Nodes {
@@ -107,7 +110,8 @@ impl Nodes {
     /// The term is normal, has no delta, coefficient one and no label that nothing carries.
     pub fn product(&mut self, mut term: Term, elem: Elem, span: Span) -> Term {
         term.coefficient = 1.0;
-        term.normalize();
+        let used = term.normalize();
+        self.rules.extend(used);
         let (key, numbers) = canonical(self, &term);
         let (node, axes) = match self.products.get(&key) {
             Some((node, axes)) => (*node, axes.clone()),
@@ -189,13 +193,16 @@ impl Nodes {
     pub fn sum(&mut self, terms: Vec<Term>, dims: &[usize], elem: Elem, span: Span) -> Term {
         let mut merged: Vec<Term> = Vec::new();
         for mut term in terms {
-            term.normalize();
+            self.rules.extend(term.normalize());
             self.sort_symmetric(&mut term);
             let same = |m: &&mut Term| {
                 m.factors == term.factors && m.deltas == term.deltas && m.out == term.out
             };
             match merged.iter_mut().find(same) {
-                Some(like) => like.coefficient += term.coefficient,
+                Some(like) => {
+                    like.coefficient += term.coefficient;
+                    self.rules.insert(Rule::LikeTerms);
+                }
                 None => merged.push(term),
             }
         }

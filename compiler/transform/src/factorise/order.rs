@@ -8,6 +8,7 @@
 use super::cost::{Pair, pair_cost};
 use super::nodes::{Nodes, is_view};
 use super::twins::mirror;
+use crate::rule::Rule;
 use crate::term::{Term, TermFactor};
 use aec_ir::{Label, Labels};
 use aec_runtime::Elem;
@@ -35,7 +36,7 @@ pub struct Builder<'a> {
 impl Builder<'_> {
     /// A view of the value of any term over nodes; none if it costs more than the bound.
     pub fn build(&mut self, mut term: Term) -> Option<Term> {
-        term.normalize();
+        self.nodes.rules.extend(term.normalize());
         self.nodes.sort_symmetric(&mut term);
         if term.coefficient == 0.0 {
             let mut zero = super::nodes::constant_view(&term.dims());
@@ -163,6 +164,7 @@ impl Builder<'_> {
         }
         let repeats = kept.len() < factor.labels.len();
         if repeats {
+            self.nodes.rules.insert(Rule::SumAlone);
             let factor = factor.clone();
             term.factors[at] = self.node(term, vec![factor], kept);
         }
@@ -212,6 +214,7 @@ impl Builder<'_> {
                     ..f.clone()
                 })
                 .collect();
+            self.nodes.rules.insert(Rule::Powers);
             let factor = self.node(term, root, kept.clone());
             for _ in 0..power {
                 apart.factors.push(factor.clone());
@@ -271,6 +274,7 @@ impl Builder<'_> {
 
     /// R10: replaces the pair that is cheapest to multiply, and its mirror image.
     fn take_pair(&mut self, term: &mut Term, sigma: Option<&[usize]>) {
+        self.nodes.rules.insert(Rule::Greedy);
         let n = term.factors.len();
         let mut best = (f64::INFINITY, 0, 1);
         if term.sizes.len() <= MAX_LABELS {
@@ -319,6 +323,9 @@ impl Builder<'_> {
             // Two factors with very many labels.
             return Some(self.node(term, term.factors.clone(), term.out.clone()));
         }
+        if n > 2 {
+            self.nodes.rules.insert(Rule::Order);
+        }
         let sets = Sets::new(self.nodes, term, sigma);
         let found = sets.search(self.bound, self.tried);
         let full = (1usize << n) - 1;
@@ -351,6 +358,10 @@ impl Builder<'_> {
         let a = self.tree(term, sets, found, split);
         let b = self.tree(term, sets, found, set & !split);
         let labels = Self::kept(term, |at| set >> at & 1 == 1);
+        let is_part = set.count_ones() < term.factors.len() as u32;
+        if is_part && term.out.iter().any(|label| !labels.contains(label)) {
+            self.nodes.rules.insert(Rule::Hoist);
+        }
         self.node(term, vec![a, b], labels)
     }
 }

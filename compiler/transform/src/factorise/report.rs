@@ -1,6 +1,7 @@
 //! What factorise chose and why, for people.
 
 use crate::arithmetic::Arithmetic;
+use crate::rule::{Rule, Rules};
 use aec_syntax::Span;
 
 /// A product that is computed in another way than it was written.
@@ -10,10 +11,8 @@ pub struct Choice {
     pub span: Span,
     /// Levels that were opened.
     pub levels: usize,
-    /// Whether a square of a sum was opened (R7).
-    pub gram: bool,
-    /// Whether a sum was multiplied out (R6).
-    pub distributed: bool,
+    /// The rules that led to it.
+    pub rules: Rules,
     /// Cost of the whole function before and after, in multiply-adds of a matrix product.
     pub before: f64,
     /// See `before`.
@@ -28,11 +27,14 @@ impl Choice {
             self.levels,
             if self.levels == 1 { "" } else { "s" }
         )];
-        if self.gram {
+        if self.rules.contains(Rule::Gram) {
             how.push("squares of sums as products of Gram matrices (R7)".into());
         }
-        if self.distributed {
+        if self.rules.contains(Rule::Distribute) {
             how.push("sums multiplied out (R6)".into());
+        }
+        if self.rules.contains(Rule::Hoist) {
+            how.push("what is the same for all rows once (R11)".into());
         }
         format!(
             "{}; the whole costs {:.3} M instead of {:.3} M",
@@ -56,4 +58,6 @@ pub struct Factored {
     pub arithmetic: Option<(Arithmetic, Arithmetic)>,
     /// Splits that were tried.
     pub tried: usize,
+    /// The rules that were used, in what stayed and on the way.
+    pub rules: Rules,
 }

@@ -4,6 +4,7 @@
 //! distributes over a sum.
 
 use super::nodes::{Kind, Nodes};
+use crate::rule::{Rule, Rules};
 use crate::term::Term;
 
 /// No term is opened beyond this many factors.
@@ -21,22 +22,13 @@ pub struct Allowed {
     pub squares: bool,
 }
 
-/// Which rules a term was opened by.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Used {
-    /// R7, Gram.
-    pub gram: bool,
-    /// R6, distribution.
-    pub distributed: bool,
-}
-
 /// The terms whose sum is `term` with every factor opened once; none if there is nothing to
 /// open or the result is too large.
 pub fn open_level(
     nodes: &Nodes,
     terms: &[Term],
     allowed: Allowed,
-    used: &mut Used,
+    used: &mut Rules,
 ) -> Option<Vec<Term>> {
     let mut opened = Vec::new();
     let mut any = false;
@@ -53,7 +45,7 @@ fn open_term(
     nodes: &Nodes,
     term: &Term,
     allowed: Allowed,
-    used: &mut Used,
+    used: &mut Rules,
     into: &mut Vec<Term>,
 ) -> Option<bool> {
     let mut current = vec![term.clone()];
@@ -70,7 +62,10 @@ fn open_term(
                     continue;
                 }
                 any = true;
-                used.gram |= is_square;
+                used.insert(match is_square {
+                    true => Rule::Gram,
+                    false => Rule::Open,
+                });
                 for term in &mut current {
                     if is_square {
                         for _ in 1..factor.power {
@@ -92,7 +87,7 @@ fn open_term(
                     continue;
                 }
                 any = true;
-                used.distributed = true;
+                used.insert(Rule::Distribute);
                 current = current
                     .iter()
                     .flat_map(|term| distribute(term, at, &views))
@@ -105,7 +100,7 @@ fn open_term(
         }
     }
     for mut term in current {
-        term.normalize();
+        used.extend(term.normalize());
         nodes.sort_symmetric(&mut term);
         into.push(term);
     }
