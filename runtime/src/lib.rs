@@ -7,6 +7,7 @@ pub mod linalg;
 pub mod machine;
 pub mod pages;
 pub mod philox;
+pub mod plot;
 pub mod pool;
 pub mod read;
 pub mod shuffle;

@@ -1,11 +1,13 @@
 //! Readers on good files and on every kind of bad one.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
+
+mod files;
 
 use aec_runtime::read::{IdxData, ReadError, read_csv, read_idx, read_npy, read_npz};
 use aec_runtime::{Data, Elem};
+use files::{archive, floats, idx, npy, zipped};
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
@@ -15,12 +17,6 @@ fn put(dir: &tempfile::TempDir, name: &str, bytes: &[u8]) -> PathBuf {
     let path = dir.path().join(name);
     fs::write(&path, bytes).unwrap();
     path
-}
-
-fn zipped(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
 }
 
 fn csv_error(text: &str) -> ReadError {
@@ -39,14 +35,14 @@ fn a_table_with_header_and_gaps() {
         let table = read_csv(&path).unwrap();
         assert_eq!(table.header.as_deref().unwrap(), ["age", "height", "x"]);
         assert_eq!((table.rows, table.cols), (3, 3));
-        assert_eq!(table.observed, [1, 1, 1, 0, 0, 1, 1, 1, 1]);
+        assert_eq!(table.observed, [1, 1, 1, 0, 0, 1, 1, 1, 0]);
         assert_eq!(table.values[..3], [1.0, 2.5, -300.0]);
         assert!(table.values[3].is_nan() && table.values[8].is_nan());
         assert!(table.any_missing());
         assert_eq!(table.tensor(Elem::F32).dims(), [3, 3]);
         assert_eq!(
             table.mask().data(),
-            &Data::Bool(vec![1, 1, 1, 0, 0, 1, 1, 1, 1])
+            &Data::Bool(vec![1, 1, 1, 0, 0, 1, 1, 1, 0])
         );
     }
 }
@@ -145,13 +141,6 @@ fn files_that_cannot_be_opened() {
             .message
             .contains("damaged")
     );
-}
-
-fn idx(kind: u8, dims: &[u32], data: &[u8]) -> Vec<u8> {
-    let mut out = vec![0, 0, kind, dims.len() as u8];
-    dims.iter().for_each(|d| out.extend(d.to_be_bytes()));
-    out.extend(data);
-    out
 }
 
 #[test]
@@ -281,18 +270,6 @@ fn lying_idx_headers_cost_no_memory() {
     );
 }
 
-fn npy(header: &str, data: &[u8]) -> Vec<u8> {
-    let mut out = b"\x93NUMPY\x01\x00".to_vec();
-    out.extend((header.len() as u16).to_le_bytes());
-    out.extend(header.as_bytes());
-    out.extend(data);
-    out
-}
-
-fn floats(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|v| v.to_le_bytes()).collect()
-}
-
 #[test]
 fn numpy_arrays() {
     let dir = folder();
@@ -349,47 +326,6 @@ fn numpy_arrays() {
     assert!(read(&lie).unwrap_err().message.contains("promises"));
 }
 
-/// A zip archive of one stored and one deflated array.
-fn archive() -> Vec<u8> {
-    let array = npy(
-        "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }",
-        &floats(&[1., 2.]),
-    );
-    let mut packed = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::default());
-    packed.write_all(&array).unwrap();
-    let (mut out, mut central) = (Vec::new(), Vec::new());
-    for (name, method, data) in [
-        ("a.npy", 0u16, array.clone()),
-        ("b.npy", 8, packed.finish().unwrap()),
-    ] {
-        let at = out.len() as u32;
-        let mut common = Vec::new();
-        for word in [20u16, 0, method, 0, 0, 0, 0] {
-            common.extend(word.to_le_bytes());
-        }
-        common.extend((data.len() as u32).to_le_bytes());
-        common.extend((array.len() as u32).to_le_bytes());
-        common.extend((name.len() as u16).to_le_bytes());
-        common.extend(0u16.to_le_bytes());
-        out.extend(b"PK\x03\x04");
-        out.extend(&common);
-        out.extend(name.as_bytes());
-        out.extend(&data);
-        central.extend(b"PK\x01\x02\x14\x00");
-        central.extend(&common);
-        central.extend([0; 10]);
-        central.extend(at.to_le_bytes());
-        central.extend(name.as_bytes());
-    }
-    let (start, size) = (out.len() as u32, central.len() as u32);
-    out.extend(&central);
-    out.extend(b"PK\x05\x06\0\0\0\0\x02\0\x02\0");
-    out.extend(size.to_le_bytes());
-    out.extend(start.to_le_bytes());
-    out.extend([0, 0]);
-    out
-}
-
 #[test]
 fn numpy_archives() {
     let dir = folder();
@@ -408,7 +344,12 @@ fn numpy_archives() {
     for at in 0..whole.len() {
         let mut bad = whole.clone();
         bad[at] ^= 0x81;
-        // Whatever comes of it, it must not be a panic.
-        let _ = read_npz(&put(&dir, "x.npz", &bad));
+        // What the check sums cover cannot be changed unseen; the rest must not be a panic.
+        if let Ok(all) = read_npz(&put(&dir, "x.npz", &bad)) {
+            assert!(
+                all.iter()
+                    .all(|(_, tensor)| tensor.as_f32() == Some(&[1., 2.][..]))
+            );
+        }
     }
 }

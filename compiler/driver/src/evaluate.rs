@@ -1,6 +1,7 @@
-//! Data sets in memory, and the loss of a model over one.
+//! The loss of a model over a data set.
 
 use crate::exec::{Instance, elements};
+use crate::feed::DataSet;
 use crate::session::{Result, World};
 use aec_runtime::{Tensor, interrupt};
 use aec_syntax::ast::Name;
@@ -10,76 +11,6 @@ use std::sync::Arc;
 
 /// Inputs of a step between what it keeps and the data: seed, step, indices of the examples.
 pub(crate) const KEYS: usize = 3;
-
-/// The tensors of a data set and its number of examples.
-pub(crate) struct DataSet {
-    pub(crate) leaves: Vec<Arc<Tensor>>,
-    /// Number of examples.
-    pub(crate) len: usize,
-}
-
-impl DataSet {
-    /// Every tensor of `data` has the examples as its first axis.
-    pub(crate) fn of(data: &Value, span: Span, what: &str) -> Result<DataSet> {
-        let mut tensors = Vec::new();
-        for leaf in leaves(data) {
-            match elements(&leaf.tensor) {
-                Some(tensor) => tensors.push(tensor),
-                None => return Err(bad(span, format!("the {what} is not in memory"))),
-            }
-        }
-        let Some(first) = tensors.first() else {
-            return Err(bad(
-                span,
-                format!(
-                    "the {what} must be a tensor or a tuple of tensors, not {}",
-                    data.describe()
-                ),
-            ));
-        };
-        let Some(&len) = first.dims().first() else {
-            return Err(bad(
-                span,
-                format!("the {what} is one number; it needs an axis of examples"),
-            ));
-        };
-        for other in &tensors {
-            if other.dims().first() != Some(&len) {
-                let sizes: Vec<String> = tensors
-                    .iter()
-                    .map(|tensor| {
-                        tensor
-                            .dims()
-                            .first()
-                            .map_or("none".into(), usize::to_string)
-                    })
-                    .collect();
-                return Err(bad(
-                    span,
-                    format!(
-                        "the parts of the {what} have different numbers of examples: {}",
-                        sizes.join(" and ")
-                    ),
-                ));
-            }
-        }
-        if len == 0 {
-            return Err(bad(span, format!("the {what} has no examples")));
-        }
-        Ok(DataSet {
-            leaves: tensors,
-            len,
-        })
-    }
-
-    /// Writes a batch's indices and rows into the inputs that start at `first`.
-    pub(crate) fn fill(&self, rows: &[usize], instance: &mut Instance, first: usize) {
-        instance.set_ints(first, &[rows.len()], rows.iter().map(|&row| row as i64));
-        for (at, leaf) in self.leaves.iter().enumerate() {
-            instance.set_rows(first + 1 + at, leaf, rows);
-        }
-    }
-}
 
 /// An error about data.
 pub(crate) fn bad(span: Span, message: String) -> Box<Diagnostic> {
@@ -157,7 +88,7 @@ impl Evaluator {
         instance.set_int(step.model_leaves, self.seed as i64);
         instance.set_int(step.model_leaves + 1, 0);
         for (at, constant) in step.constants.iter().enumerate() {
-            let first = step.model_leaves + KEYS + self.set.leaves.len();
+            let first = step.model_leaves + KEYS + self.set.tensors();
             instance.set_input(first + at, constant);
         }
         self.parts = step.parts;
@@ -180,7 +111,18 @@ impl Evaluator {
         let mut means = Means::default();
         let rows: Vec<usize> = (0..self.set.len).collect();
         let mut filled = None;
+        let mut coming = rows.chunks(self.batch);
+        let ahead = self.set.ahead(self.batch);
+        coming
+            .by_ref()
+            .take(ahead)
+            .for_each(|rows| self.set.ask(rows));
         for rows in rows.chunks(self.batch) {
+            if ahead > 0
+                && let Some(next) = coming.next()
+            {
+                self.set.ask(next);
+            }
             let at = self.prepare(world, elaborator, (model, data), rows.len())?;
             let (span, parts) = (self.span, self.parts.len());
             let instance = &mut self.ready[at].1;
@@ -190,7 +132,7 @@ impl Evaluator {
                 }
                 filled = Some(at);
             }
-            self.set.fill(rows, instance, weights.len() + 2);
+            self.set.fill(rows, instance, weights.len() + 2)?;
             world
                 .compiler
                 .timed("run", || instance.run())
@@ -208,7 +150,6 @@ impl Evaluator {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aec_runtime::Elem;
 
     #[test]
     fn the_last_batch_counts_by_its_size() {
@@ -216,18 +157,5 @@ mod tests {
         means.add([1.0, 10.0].into_iter(), 3.0, 3);
         means.add([5.0, 2.0].into_iter(), 1.0, 1);
         assert_eq!(means.get(), [2.0, 8.0]);
-    }
-
-    #[test]
-    fn data_must_agree_on_its_examples() {
-        let x = Value::concrete(Tensor::zeros(Elem::F32, &[3, 2]));
-        let y = Value::concrete(Tensor::zeros(Elem::I64, &[4]));
-        let both = Value::tuple(vec![x.clone(), y]);
-        let error = DataSet::of(&both, Span::NONE, "training data")
-            .err()
-            .unwrap();
-        assert!(error.message.contains("3 and 4"), "{}", error.message);
-        assert_eq!(DataSet::of(&x, Span::NONE, "training data").unwrap().len, 3);
-        assert!(DataSet::of(&Value::str("x"), Span::NONE, "data").is_err());
     }
 }

@@ -12,6 +12,7 @@ pub mod describe;
 mod effects;
 mod evaluate;
 pub mod exec;
+mod feed;
 pub mod format;
 mod names;
 pub mod pipeline;

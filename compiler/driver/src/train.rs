@@ -3,8 +3,9 @@
 //! result follow from the seed.
 
 use crate::checkpoint::State;
-use crate::evaluate::{DataSet, Evaluator, KEYS, Means, bad};
+use crate::evaluate::{Evaluator, KEYS, Means, bad};
 use crate::exec::{Failure, Instance, elements};
+use crate::feed::DataSet;
 use crate::progress::{Progress, Report, say};
 use crate::session::{OPTIMIZERS, Result, World};
 use crate::settings::{Batch, Length, Settings};
@@ -14,6 +15,7 @@ use aec_runtime::{Tensor, shuffle};
 use aec_syntax::ast::Name;
 use aec_syntax::{Diagnostic, Span};
 use aec_types::{Elaborator, TrainRequest, Value, leaves, train_sets, with_leaves};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -178,6 +180,8 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
             data,
             batch,
             pass: None,
+            coming: VecDeque::new(),
+            asked: 0,
         });
     }
     check_names(&settings, &sets, request.span)?;
@@ -218,11 +222,7 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
         shares,
         kept: 0,
         model_leaves: 0,
-        data_leaves: sets
-            .iter()
-            .map(|set| set.data.leaves.len() + 1)
-            .sum::<usize>()
-            - 1,
+        data_leaves: sets.iter().map(|set| set.data.tensors() + 1).sum::<usize>() - 1,
         parts: Vec::new(),
         holder: None,
         start: None,
@@ -267,10 +267,11 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
     let mut history = String::new();
     'epochs: for epoch in first_epoch..epochs {
         let mut means = Means::default();
-        for turn in 0..per_epoch.min(total - done) {
+        let turns = per_epoch.min(total - done);
+        for turn in 0..turns {
             let batches: Vec<Vec<usize>> = sets
                 .iter_mut()
-                .map(|set| set.rows(epoch, turn, &settings))
+                .map(|set| set.next(epoch, turn, turns, &settings))
                 .collect();
             let sizes: Vec<usize> = batches.iter().map(Vec::len).collect();
             let examples: usize = sizes.iter().sum();
@@ -280,9 +281,9 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
             let started = Instant::now();
             instance.set_int(kept + 1, done as i64);
             let mut first = kept + 2;
-            for (set, rows) in sets.iter().zip(&batches) {
-                set.data.fill(rows, instance, first);
-                first += 1 + set.data.leaves.len();
+            for (set, rows) in sets.iter_mut().zip(&batches) {
+                set.data.fill(rows, instance, first)?;
+                first += 1 + set.data.tensors();
             }
             let ran = world.compiler.timed("run", || match bench {
                 Some(clock) => clock.run(instance),
@@ -423,12 +424,32 @@ struct Source {
     batch: usize,
     /// Number and order of the current pass.
     pass: Option<(usize, Vec<usize>)>,
+    /// Batches of this epoch that were asked for and not yet used.
+    coming: VecDeque<Vec<usize>>,
+    /// How many of this epoch were asked for.
+    asked: usize,
 }
 
 impl Source {
     /// Batches of one pass.
     fn batches(&self) -> usize {
         self.data.len.div_ceil(self.batch)
+    }
+
+    /// The examples of the next step of an epoch of so many steps; the ones after it are asked for.
+    fn next(&mut self, epoch: usize, turn: usize, turns: usize, settings: &Settings) -> Vec<usize> {
+        if turn == 0 {
+            self.coming.clear();
+            self.asked = 0;
+        }
+        let ahead = self.data.ahead(self.batch);
+        while self.asked <= (turn + ahead).min(turns - 1) {
+            let rows = self.rows(epoch, self.asked, settings);
+            self.data.ask(&rows);
+            self.coming.push_back(rows);
+            self.asked += 1;
+        }
+        self.coming.pop_front().unwrap_or_default()
     }
 
     /// The examples of a step of an epoch. Passes are counted within the epoch and seeded by it,

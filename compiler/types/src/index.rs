@@ -373,6 +373,8 @@ impl Elaborator {
             tensor.clone()
         } else if let Some(constant) = static_slice(&tensor, &bounds, &ty) {
             constant
+        } else if let Some(rows) = stored_slice(&tensor, &bounds, &ty) {
+            rows
         } else if open || self.checking() {
             Tensor {
                 ty,
@@ -474,6 +476,27 @@ impl Elaborator {
 }
 
 /// A slice of a small constant is a constant.
+/// A run of rows that stay in their file.
+fn stored_slice(tensor: &Tensor, bounds: &[(Size, Size)], ty: &TensorType) -> Option<Tensor> {
+    let Repr::Stored(rows) = &tensor.repr else {
+        return None;
+    };
+    let (first, others) = bounds.split_first()?;
+    let whole = others
+        .iter()
+        .zip(&tensor.ty.shape[1..])
+        .all(|((a, b), dim)| *a == Size::constant(0) && *b == dim.size);
+    if !whole || ty.rank() != tensor.ty.rank() {
+        return None;
+    }
+    let place = |size: &Size| usize::try_from(size.as_constant()?).ok();
+    let (from, to) = (place(&first.0)?, place(&first.1)?);
+    Some(Tensor {
+        ty: ty.clone(),
+        repr: Repr::Stored(Arc::new(rows.slice(from, to))),
+    })
+}
+
 fn static_slice(tensor: &Tensor, bounds: &[(Size, Size)], ty: &TensorType) -> Option<Tensor> {
     let Repr::Static(host) = &tensor.repr else {
         return None;

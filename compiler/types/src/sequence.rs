@@ -286,6 +286,7 @@ impl Elaborator {
                 | Repr::Choice(_)
                 | Repr::Static(_)
                 | Repr::Concrete(_)
+                | Repr::Stored(_)
                 | Repr::Traced(..)
                 | Repr::Symbolic(_) => Ok(Walk::Axis(value.clone())),
             },

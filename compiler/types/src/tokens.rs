@@ -27,7 +27,7 @@ pub struct Vocab {
 
 impl Vocab {
     /// A vocabulary of different words, in their order.
-    fn of(words: Vec<Rc<str>>) -> Vocab {
+    pub fn of(words: Vec<Rc<str>>) -> Vocab {
         let places = words
             .iter()
             .enumerate()

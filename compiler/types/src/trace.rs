@@ -274,6 +274,18 @@ impl Elaborator {
                 let chosen = self.chosen(tensor, span)?;
                 self.lift(&chosen, span)
             }
+            Repr::Stored(rows) => Err(Box::new(
+                aec_syntax::Diagnostic::error(
+                    "E0816",
+                    span,
+                    format!(
+                        "these {} rows stay in {}: nothing but `train` and `eval` reads them",
+                        rows.rows(),
+                        rows.path().display()
+                    ),
+                )
+                .help("`data.load(x[0..1000])` brings rows into memory"),
+            )),
             Repr::Symbolic(_) | Repr::Unknown => fail(
                 "E0305",
                 span,
@@ -563,6 +575,7 @@ fn replace_traced(value: &Value, done: &HashMap<IrValue, Arc<HostTensor>>) -> Va
         Repr::Unknown
         | Repr::Static(_)
         | Repr::Concrete(_)
+        | Repr::Stored(_)
         | Repr::Symbolic(_)
         | Repr::Choice(_) => tensor.clone(),
     })

@@ -7,6 +7,7 @@
 
 use crate::scope::Scope;
 use crate::size::Size;
+use aec_runtime::read::Stored;
 use aec_runtime::{Elem, Tensor as HostTensor};
 use aec_syntax::Span;
 use aec_syntax::ast::{FnDef, Lambda, ModelDef, Name};
@@ -125,6 +126,8 @@ pub enum Repr {
     Concrete(Arc<HostTensor>),
     /// A value of the function that is being traced in the frame of that number.
     Traced(u32, aec_ir::Value),
+    /// Rows that stay in their file: data for `train` and `eval`, which read them batch by batch.
+    Stored(Arc<Stored>),
 }
 
 /// `if condition then 1 else 0` on a condition that compiled code decides.
@@ -344,6 +347,30 @@ impl Value {
             },
             repr: Repr::Concrete(Arc::new(tensor)),
         })
+    }
+
+    /// Rows that stay in their file.
+    pub fn stored(rows: Stored, origin: Origin) -> Value {
+        let origin = Rc::new(origin);
+        let shape = rows.dims().iter().map(|&size| Dim {
+            origin: Some(origin.clone()),
+            ..Dim::known(size)
+        });
+        Value::Tensor(Tensor {
+            ty: TensorType {
+                elem: rows.elem(),
+                shape: shape.collect(),
+            },
+            repr: Repr::Stored(Arc::new(rows)),
+        })
+    }
+
+    /// Words whose places are in memory.
+    pub fn tokens(places: Vec<i64>) -> Value {
+        match Value::concrete(HostTensor::i64(&[places.len()], places)) {
+            Value::Tensor(tensor) => Value::Token(tensor),
+            other => other,
+        }
     }
 
     /// A tensor and its flags as a `?`; the tensor holds 0 where they do not hold.

@@ -1,7 +1,9 @@
 //! IDX, the format of MNIST: two zero bytes, a type, a rank, big-endian u32 sizes, the elements.
 
+use std::io::Read;
 use std::path::Path;
 
+use super::stored::{Kind, Layout, decoded};
 use super::{ReadError, open, read_up_to};
 use crate::{Data, Tensor};
 
@@ -48,70 +50,81 @@ impl Idx {
     }
 }
 
-/// Reads an IDX file, plain or gzipped.
-pub fn read_idx(path: &Path) -> Result<Idx, ReadError> {
+/// The layout of a file's elements, for reading rows out of its middle; bytes are scaled.
+pub(super) fn layout(path: &Path, reader: &mut dyn Read) -> Result<Layout, ReadError> {
     let fail = |error: std::io::Error| ReadError::io(path, &error);
-    let mut source = open(path)?;
-    let head = read_up_to(&mut *source.reader, 4).map_err(fail)?;
-    let &[zero0, zero1, kind, rank] = head.as_slice() else {
+    let ends = |count: usize| {
+        ReadError::new(
+            path,
+            format!("ends within the IDX header, after {count} bytes"),
+        )
+    };
+    let head = read_up_to(reader, 4).map_err(fail)?;
+    let &[zero0, zero1, code, rank] = head.as_slice() else {
+        return Err(ends(head.len()));
+    };
+    let kind = match code {
+        0x08 => Some(Kind::Scaled),
+        0x09 => Some(Kind::I8),
+        0x0b => Some(Kind::I16),
+        0x0c => Some(Kind::I32),
+        0x0d => Some(Kind::F32),
+        0x0e => Some(Kind::F64),
+        _ => None,
+    };
+    let Some(kind) = kind.filter(|_| zero0 == 0 && zero1 == 0) else {
         return Err(ReadError::new(
             path,
-            format!("ends within the IDX header, after {} bytes", head.len()),
-        ));
-    };
-    let width = match kind {
-        0x08 | 0x09 => 1u64,
-        0x0b => 2,
-        0x0c | 0x0d => 4,
-        0x0e => 8,
-        _ => 0,
-    };
-    if zero0 != 0 || zero1 != 0 || width == 0 {
-        return Err(ReadError::new(
-            path,
-            format!("is no IDX file: it begins with {zero0:02x} {zero1:02x} {kind:02x} {rank:02x}"),
+            format!("is no IDX file: it begins with {zero0:02x} {zero1:02x} {code:02x} {rank:02x}"),
         )
         .help(
             "IDX begins with two zero bytes, an element type from 08 to 0e and the number of axes",
         ));
-    }
+    };
     if rank == 0 {
         return Err(ReadError::new(
             path,
             "the IDX header says that there are 0 axes",
         ));
     }
-    let sizes = read_up_to(&mut *source.reader, 4 * u64::from(rank)).map_err(fail)?;
+    let sizes = read_up_to(reader, 4 * u64::from(rank)).map_err(fail)?;
     if sizes.len() != 4 * usize::from(rank) {
-        return Err(ReadError::new(
-            path,
-            format!(
-                "ends within the IDX header, after {} bytes",
-                4 + sizes.len()
-            ),
-        ));
+        return Err(ends(4 + sizes.len()));
     }
-    let sizes: Vec<u32> = sizes
-        .as_chunks::<4>()
-        .0
+    let sizes = sizes.as_chunks::<4>().0;
+    Ok(Layout {
+        dims: sizes
+            .iter()
+            .map(|four| u32::from_be_bytes(*four) as usize)
+            .collect(),
+        kind,
+        big_endian: true,
+        offset: 4 + 4 * u64::from(rank),
+    })
+}
+
+/// Reads an IDX file, plain or gzipped.
+pub fn read_idx(path: &Path) -> Result<Idx, ReadError> {
+    let fail = |error: std::io::Error| ReadError::io(path, &error);
+    let mut source = open(path)?;
+    let layout = layout(path, &mut *source.reader)?;
+    let shape = layout
+        .dims
         .iter()
-        .map(|four| u32::from_be_bytes(*four))
-        .collect();
-    let shape = sizes
-        .iter()
-        .map(u32::to_string)
+        .map(usize::to_string)
         .collect::<Vec<_>>()
         .join(" x ");
-    let expected = sizes
+    let width = layout.kind.bytes();
+    let expected = layout
+        .dims
         .iter()
-        .try_fold(width, |all, &size| all.checked_mul(u64::from(size)));
+        .try_fold(width as u64, |all, &size| all.checked_mul(size as u64));
     let Some(expected) = expected.filter(|&bytes| bytes <= isize::MAX as u64) else {
         return Err(ReadError::new(
             path,
             format!("the IDX header promises {shape} elements, more than any file has"),
         ));
     };
-    let header = 4 + 4 * u64::from(rank);
     let promise = |found: String| {
         ReadError::new(
             path,
@@ -122,57 +135,26 @@ pub fn read_idx(path: &Path) -> Result<Idx, ReadError> {
         .help("the file is truncated or its header is damaged")
     };
     if let Some(size) = source.size
-        && size != header + expected
+        && size != layout.offset + expected
     {
-        return Err(promise(size.saturating_sub(header).to_string()));
+        return Err(promise(size.saturating_sub(layout.offset).to_string()));
     }
-    let bytes = read_up_to(&mut *source.reader, expected).map_err(fail)?;
+    let mut bytes = read_up_to(&mut *source.reader, expected).map_err(fail)?;
     if bytes.len() as u64 != expected {
         return Err(promise(bytes.len().to_string()));
     }
     if !read_up_to(&mut *source.reader, 1).map_err(fail)?.is_empty() {
         return Err(promise("more".to_string()));
     }
-    let data = match kind {
-        0x08 => IdxData::Bytes(bytes),
-        0x09 => IdxData::Numbers(Data::I32(
-            bytes.into_iter().map(|b| i32::from(b as i8)).collect(),
-        )),
-        0x0b => {
-            let numbers = bytes
-                .as_chunks::<2>()
-                .0
-                .iter()
-                .map(|b| i32::from(i16::from_be_bytes(*b)));
-            IdxData::Numbers(Data::I32(numbers.collect()))
-        }
-        0x0c => {
-            let numbers = bytes
-                .as_chunks::<4>()
-                .0
-                .iter()
-                .map(|b| i32::from_be_bytes(*b));
-            IdxData::Numbers(Data::I32(numbers.collect()))
-        }
-        0x0d => {
-            let numbers = bytes
-                .as_chunks::<4>()
-                .0
-                .iter()
-                .map(|b| f32::from_be_bytes(*b));
-            IdxData::Numbers(Data::F32(numbers.collect()))
-        }
-        _ => {
-            let numbers = bytes
-                .as_chunks::<8>()
-                .0
-                .iter()
-                .map(|b| f64::from_be_bytes(*b));
-            IdxData::Numbers(Data::F64(numbers.collect()))
+    let data = match layout.kind {
+        Kind::Scaled => IdxData::Bytes(bytes),
+        kind => {
+            bytes.chunks_exact_mut(width).for_each(<[u8]>::reverse);
+            IdxData::Numbers(decoded(kind, &bytes))
         }
     };
     Ok(Idx {
-        dims: sizes.into_iter().map(|size| size as usize).collect(),
+        dims: layout.dims,
         data,
     })
 }

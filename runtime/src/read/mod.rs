@@ -8,11 +8,16 @@ use std::path::{Path, PathBuf};
 
 mod idx;
 mod npy;
+mod picture;
+mod records;
+mod stored;
 mod table;
 
 pub use idx::{Idx, IdxData, read_idx};
 pub use npy::{read_npy, read_npz};
-pub use table::{CsvTable, read_csv};
+pub use picture::{Pictures, read_picture, read_pictures};
+pub use stored::Stored;
+pub use table::{Column, CsvRows, CsvTable, read_columns, read_csv};
 
 /// Why a file could not be read, for the person whose file it is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -134,6 +139,26 @@ pub(crate) fn open(path: &Path) -> Result<Source, ReadError> {
     Ok(Source {
         reader: Box::new(whole),
         size,
+    })
+}
+
+/// Reads a text in UTF-8, plain or gzipped.
+pub fn read_text(path: &Path) -> Result<String, ReadError> {
+    let mut bytes = Vec::new();
+    open(path)?
+        .reader
+        .read_to_end(&mut bytes)
+        .map_err(|error| ReadError::io(path, &error))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let bytes = error.as_bytes();
+        let line = bytes[..good].iter().filter(|&&b| b == b'\n').count() as u64 + 1;
+        ReadError::new(
+            path,
+            format!("the byte {:02x} at {good} is not UTF-8", bytes[good]),
+        )
+        .at_line(line)
+        .help("save the text as UTF-8, or see whether it is a text at all")
     })
 }
 

@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
+use super::stored::{Kind, Layout, decoded};
 use super::{ReadError, open, read_up_to};
 use crate::{Data, Tensor};
 
@@ -37,7 +38,7 @@ pub fn read_npz(path: &Path) -> Result<Vec<(String, Tensor)>, ReadError> {
     for _ in 0..count {
         let entry = (|| {
             let tail = bytes.get(at..)?;
-            let (method, size) = (u16_at(at + 10)?, size_at(at + 20)?);
+            let (method, sum, size) = (u16_at(at + 10)?, u32_at(at + 16)?, size_at(at + 20)?);
             let lengths = [u16_at(at + 28)?, u16_at(at + 30)?, u16_at(at + 32)?].map(usize::from);
             let name = String::from_utf8_lossy(tail.get(46..46 + lengths[0])?).into_owned();
             let local = size_at(at + 42)?;
@@ -45,16 +46,17 @@ pub fn read_npz(path: &Path) -> Result<Vec<(String, Tensor)>, ReadError> {
                 local + 30 + usize::from(u16_at(local + 26)?) + usize::from(u16_at(local + 28)?);
             at += 46 + lengths.iter().sum::<usize>();
             tail.starts_with(b"PK\x01\x02").then_some(())?;
-            Some((name, method, bytes.get(start..start.checked_add(size)?)?))
+            let data = bytes.get(start..start.checked_add(size)?)?;
+            Some((name, method, sum, data))
         })();
-        let (name, method, data) = entry.ok_or_else(broken)?;
+        let (name, method, sum, data) = entry.ok_or_else(broken)?;
         let Some(short) = name.strip_suffix(".npy") else {
             continue;
         };
         let place = format!("{short}: ");
-        let tensor = match method {
-            0 => parse(path, &place, &mut &*data)?,
-            8 => parse(path, &place, &mut flate2::read::DeflateDecoder::new(data))?,
+        let unpacked: Box<dyn Read> = match method {
+            0 => Box::new(data),
+            8 => Box::new(flate2::read::DeflateDecoder::new(data)),
             _ => {
                 return Err(ReadError::new(
                     path,
@@ -62,6 +64,15 @@ pub fn read_npz(path: &Path) -> Result<Vec<(String, Tensor)>, ReadError> {
                 ));
             }
         };
+        let mut unpacked = flate2::CrcReader::new(unpacked);
+        let tensor = parse(path, &place, &mut unpacked)?;
+        if unpacked.crc().sum() != sum {
+            return Err(ReadError::new(
+                path,
+                format!("{place}the check sum does not fit what was read"),
+            )
+            .help("the file is damaged"));
+        }
         out.push((short.to_string(), tensor));
     }
     Ok(out)
@@ -73,7 +84,27 @@ fn field<'a>(header: &'a str, key: &str) -> Option<&'a str> {
     Some(header[at..].trim_start().strip_prefix(':')?.trim_start())
 }
 
-fn parse(path: &Path, place: &str, reader: &mut dyn Read) -> Result<Tensor, ReadError> {
+/// What a header says.
+struct Header {
+    layout: Layout,
+    /// Whether the elements lie column by column.
+    fortran: bool,
+}
+
+/// The layout of an array in C order, for reading rows out of its middle.
+pub(super) fn layout(path: &Path, reader: &mut dyn Read) -> Result<Layout, ReadError> {
+    let header = header(path, "", reader)?;
+    if header.fortran && header.layout.dims.len() > 1 {
+        return Err(ReadError::new(
+            path,
+            "the array lies column by column, so no row of it can be read alone",
+        )
+        .help("write it with numpy.ascontiguousarray"));
+    }
+    Ok(header.layout)
+}
+
+fn header(path: &Path, place: &str, reader: &mut dyn Read) -> Result<Header, ReadError> {
     let fail = |error: std::io::Error| ReadError::io(path, &error);
     let wrong = |message: String| ReadError::new(path, format!("{place}{message}"));
     let head = read_up_to(reader, 8).map_err(fail)?;
@@ -87,6 +118,7 @@ fn parse(path: &Path, place: &str, reader: &mut dyn Read) -> Result<Tensor, Read
         .rev()
         .fold(0u64, |all, &byte| all << 8 | u64::from(byte));
     let header = read_up_to(reader, length.min(1 << 20)).map_err(fail)?;
+    let offset = 8 + width + header.len() as u64;
     let header = String::from_utf8_lossy(&header).into_owned();
     let bad = || wrong("the header cannot be understood".to_string());
     let descr = field(&header, "descr")
@@ -95,8 +127,8 @@ fn parse(path: &Path, place: &str, reader: &mut dyn Read) -> Result<Tensor, Read
     let fortran = field(&header, "fortran_order")
         .ok_or_else(bad)?
         .starts_with("True");
-    let shape = field(&header, "shape")
-        .and_then(|rest| rest.strip_prefix('(')?.split(')').next())
+    let (shape, _) = field(&header, "shape")
+        .and_then(|rest| rest.strip_prefix('(')?.split_once(')'))
         .ok_or_else(bad)?;
     let dims = shape
         .split(',')
@@ -105,20 +137,45 @@ fn parse(path: &Path, place: &str, reader: &mut dyn Read) -> Result<Tensor, Read
         .map(str::parse::<usize>);
     let dims: Vec<usize> = dims.collect::<Result<_, _>>().map_err(|_| bad())?;
     let (order, kind) = descr.split_at_checked(1).ok_or_else(bad)?;
-    let big = order == ">";
-    let size: usize = kind
-        .get(1..)
-        .and_then(|digits| digits.parse().ok())
-        .ok_or_else(bad)?;
-    let known = [
-        "b1", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8",
-    ];
-    if !known.contains(&kind) {
-        return Err(wrong(format!("elements of type {descr} cannot be read"))
-            .help("save it as float32 or int64"));
-    }
+    let kind = match kind {
+        "b1" => Kind::Bool,
+        "i1" => Kind::I8,
+        "u1" => Kind::U8,
+        "i2" => Kind::I16,
+        "u2" => Kind::U16,
+        "i4" => Kind::I32,
+        "u4" => Kind::U32,
+        "i8" | "u8" => Kind::I64,
+        "f2" => Kind::F16,
+        "f4" => Kind::F32,
+        "f8" => Kind::F64,
+        _ => {
+            return Err(wrong(format!("elements of type {descr} cannot be read"))
+                .help("save it as float32 or int64"));
+        }
+    };
+    Ok(Header {
+        layout: Layout {
+            dims,
+            kind,
+            big_endian: order == ">",
+            offset,
+        },
+        fortran,
+    })
+}
+
+fn parse(path: &Path, place: &str, reader: &mut dyn Read) -> Result<Tensor, ReadError> {
+    let fail = |error: std::io::Error| ReadError::io(path, &error);
+    let wrong = |message: String| ReadError::new(path, format!("{place}{message}"));
+    let Header { layout, fortran } = header(path, place, reader)?;
+    let (dims, size) = (layout.dims, layout.kind.bytes());
     let count = dims.iter().try_fold(1usize, |all, &n| all.checked_mul(n));
-    let expected = count.and_then(|n| n.checked_mul(size)).ok_or_else(bad)?;
+    let expected = count.and_then(|n| n.checked_mul(size)).ok_or_else(|| {
+        wrong(format!(
+            "the header promises {dims:?} elements, more than any file has"
+        ))
+    })?;
     let mut bytes = read_up_to(reader, expected as u64).map_err(fail)?;
     if bytes.len() != expected {
         return Err(wrong(format!(
@@ -127,53 +184,15 @@ fn parse(path: &Path, place: &str, reader: &mut dyn Read) -> Result<Tensor, Read
         ))
         .help("the file is truncated"));
     }
-    if big {
+    if layout.big_endian {
         bytes.chunks_exact_mut(size).for_each(<[u8]>::reverse);
     }
-    let data = elements(kind, &bytes);
+    let data = decoded(layout.kind, &bytes);
     if fortran && dims.len() > 1 && expected > 0 {
         let reversed: Vec<usize> = dims.iter().rev().copied().collect();
         return Ok(from_columns(Tensor::new(reversed, data), &dims));
     }
     Ok(Tensor::new(dims, data))
-}
-
-fn elements(kind: &str, bytes: &[u8]) -> Data {
-    let (twos, fours, eights) = (
-        bytes.as_chunks::<2>().0,
-        bytes.as_chunks::<4>().0,
-        bytes.as_chunks::<8>().0,
-    );
-    match kind {
-        "b1" => Data::Bool(bytes.iter().map(|&b| u8::from(b != 0)).collect()),
-        "i1" => Data::I32(bytes.iter().map(|&b| i32::from(b as i8)).collect()),
-        "u1" => Data::I32(bytes.iter().map(|&b| i32::from(b)).collect()),
-        "i2" => Data::I32(
-            twos.iter()
-                .map(|b| i32::from(i16::from_le_bytes(*b)))
-                .collect(),
-        ),
-        "u2" => Data::I32(
-            twos.iter()
-                .map(|b| i32::from(u16::from_le_bytes(*b)))
-                .collect(),
-        ),
-        "i4" => Data::I32(fours.iter().map(|b| i32::from_le_bytes(*b)).collect()),
-        "u4" => Data::I64(
-            fours
-                .iter()
-                .map(|b| i64::from(u32::from_le_bytes(*b)))
-                .collect(),
-        ),
-        "i8" | "u8" => Data::I64(eights.iter().map(|b| i64::from_le_bytes(*b)).collect()),
-        "f2" => Data::F32(
-            twos.iter()
-                .map(|b| crate::write::half_to_f32(u16::from_le_bytes(*b)))
-                .collect(),
-        ),
-        "f4" => Data::F32(fours.iter().map(|b| f32::from_le_bytes(*b)).collect()),
-        _ => Data::F64(eights.iter().map(|b| f64::from_le_bytes(*b)).collect()),
-    }
 }
 
 /// The row-major tensor of `dims` whose elements `columns` holds in column-major order.

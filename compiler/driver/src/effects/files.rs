@@ -1,14 +1,18 @@
-//! Reading data: CSV, IDX, text, and the bundled digits.
+//! Reading data: tables, arrays, pictures, text, rows that stay in their file, and the bundled
+//! digits.
 
 use super::{cannot_read, wrong};
 use crate::session::{Result, World};
-use aec_runtime::read::{self, ReadError};
-use aec_runtime::{Elem, Tensor};
+use aec_runtime::read::{self, ReadError, Stored};
+use aec_runtime::write::load_weights;
+use aec_runtime::{Data, Elem, Tensor};
 use aec_syntax::Span;
-use aec_types::Value;
-use aec_types::value::Origin;
+use aec_types::tokens::Vocab;
+use aec_types::value::{Origin, Repr};
+use aec_types::{Value, leaves, with_leaves};
 use std::fs;
 use std::io::Read as _;
+use std::rc::Rc;
 
 static DIGITS: &[u8] = include_bytes!("../../../../stdlib/digits/digits.csv.gz");
 
@@ -40,31 +44,201 @@ fn from_file(tensor: Tensor, name: &str, span: Span) -> Value {
     )
 }
 
-/// A table of numbers; its empty cells and `NA` are `?`.
+/// Numbers of a file in the float in force, or as ints; NaN is how files write what is missing.
+fn numbers(tensor: Tensor, float: Elem, name: &str, span: Span) -> Value {
+    let elem = match tensor.elem() {
+        Elem::F32 | Elem::F64 => float,
+        Elem::I32 | Elem::I64 => Elem::I64,
+        Elem::Bool => Elem::Bool,
+    };
+    let holes = tensor.elem().is_float() && tensor.to_f64_vec().iter().any(|v| v.is_nan());
+    if holes {
+        let values = tensor.to_f64_vec();
+        let seen = values
+            .iter()
+            .map(|value| f64::from(u8::from(!value.is_nan())));
+        let seen = Tensor::from_f64(Elem::Bool, tensor.dims(), seen);
+        let values = values.iter().map(|v| if v.is_nan() { 0.0 } else { *v });
+        let values = Tensor::from_f64(elem, tensor.dims(), values);
+        return Value::missing(from_file(values, name, span), from_file(seen, name, span));
+    }
+    let tensor = match tensor.elem() == elem {
+        true => tensor,
+        false => Tensor::from_f64(elem, tensor.dims(), tensor.to_f64_vec()),
+    };
+    from_file(tensor, name, span)
+}
+
+/// A table of numbers; its empty cells, `NA` and `nan` are `?`.
 pub fn csv(world: &World, float: Elem, name: &str, span: Span) -> Result<Value> {
     let table = read_with(world, name, span, read::read_csv)?;
-    if table.any_missing() {
-        // Below a `?` stands 0, as everywhere.
-        let seen = table.values.iter().zip(&table.observed);
-        let values = seen.map(|(&value, &seen)| if seen == 0 { 0.0 } else { value });
-        let values = Tensor::from_f64(float, &[table.rows, table.cols], values);
-        return Ok(Value::missing(
-            from_file(values, name, span),
-            from_file(table.mask(), name, span),
+    Ok(numbers(table.tensor(Elem::F64), float, name, span))
+}
+
+/// The columns of a table by name: `(columns, levels, names)`. A column of words is tokens, and
+/// `levels` has its vocabulary.
+pub fn table(world: &World, float: Elem, name: &str, span: Span) -> Result<Value> {
+    let columns = read_with(world, name, span, read::read_columns)?;
+    let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+    let names = fields(&names, name, span)?;
+    let (mut values, mut levels) = (Vec::new(), Vec::new());
+    for (field, column) in names.iter().zip(columns) {
+        let size = [column.values.len()];
+        let holes = column.observed.contains(&0);
+        let value = match column.levels {
+            None => from_file(Tensor::from_f64(float, &size, column.values), name, span),
+            Some(words) => {
+                let words = words.iter().map(|word| word.as_str().into()).collect();
+                levels.push((field.as_str(), Value::Vocab(Rc::new(Vocab::of(words)))));
+                Value::tokens(column.values.iter().map(|&place| place as i64).collect())
+            }
+        };
+        let observed = Tensor::new(size.to_vec(), Data::Bool(column.observed));
+        values.push((
+            field.as_str(),
+            match holes {
+                true => Value::missing(value, from_file(observed, name, span)),
+                false => value,
+            },
         ));
     }
-    Ok(from_file(table.tensor(float), name, span))
+    let list = names.iter().map(|name| Value::str(name)).collect();
+    Ok(Value::record(vec![
+        ("columns", Value::record(values)),
+        ("levels", Value::record(levels)),
+        ("names", Value::List(Rc::new(list))),
+    ]))
+}
+
+/// Names of a file as fields of a record: what is neither letter nor digit becomes `_`.
+fn fields(names: &[&str], file: &str, span: Span) -> Result<Vec<String>> {
+    let mut fields: Vec<String> = Vec::new();
+    for name in names {
+        let mut field = String::new();
+        for letter in name.chars() {
+            match letter {
+                letter if letter.is_ascii_alphanumeric() => field.push(letter),
+                _ if field.is_empty() || field.ends_with('_') => {}
+                _ => field.push('_'),
+            }
+        }
+        let mut field = field.trim_end_matches('_').to_string();
+        if field.is_empty() || field.starts_with(|first: char| first.is_ascii_digit()) {
+            field.insert(0, 'c');
+        }
+        if let Some(at) = fields.iter().position(|known| *known == field) {
+            return Err(wrong(
+                span,
+                format!(
+                    "`{}` and `{name}` of {file} would both be the field `{field}`",
+                    names[at]
+                ),
+            ));
+        }
+        fields.push(field);
+    }
+    Ok(fields)
+}
+
+/// A NumPy array.
+pub fn npy(world: &World, float: Elem, name: &str, span: Span) -> Result<Value> {
+    let tensor = read_with(world, name, span, read::read_npy)?;
+    Ok(numbers(tensor, float, name, span))
+}
+
+fn by_name(tensors: Vec<(String, Tensor)>, float: Elem, file: &str, span: Span) -> Result<Value> {
+    let names: Vec<&str> = tensors.iter().map(|(name, _)| name.as_str()).collect();
+    let names = fields(&names, file, span)?;
+    let values = tensors
+        .into_iter()
+        .map(|(_, tensor)| numbers(tensor, float, file, span));
+    Ok(Value::record(
+        names.iter().map(String::as_str).zip(values).collect(),
+    ))
+}
+
+/// The arrays of a NumPy archive, as a record.
+pub fn npz(world: &World, float: Elem, name: &str, span: Span) -> Result<Value> {
+    by_name(
+        read_with(world, name, span, read::read_npz)?,
+        float,
+        name,
+        span,
+    )
+}
+
+/// The tensors of a safetensors file, as a record.
+pub fn tensors(world: &World, float: Elem, name: &str, span: Span) -> Result<Value> {
+    let weights = read_with(world, name, span, load_weights)?;
+    by_name(weights.tensors, float, name, span)
+}
+
+/// A picture, `[height, width, channels]`.
+pub fn image(world: &World, float: Elem, name: &str, span: Span) -> Result<Value> {
+    let picture = read_with(world, name, span, read::read_picture)?;
+    Ok(numbers(picture, float, name, span))
+}
+
+/// All pictures of a folder, `[n, height, width, channels]`.
+pub fn images(world: &World, float: Elem, name: &str, span: Span) -> Result<Value> {
+    let pictures = read_with(world, name, span, read::read_pictures)?;
+    Ok(numbers(pictures.pixels, float, name, span))
+}
+
+/// All pictures of a folder's folders, each of which is a class.
+pub fn classes(world: &World, float: Elem, name: &str, span: Span) -> Result<Value> {
+    let pictures = read_with(world, name, span, read::read_pictures)?;
+    if pictures.classes.is_empty() {
+        return Err(wrong(
+            span,
+            format!("the pictures lie in {name} itself, not in folders that name their classes"),
+        ));
+    }
+    let words = pictures
+        .classes
+        .iter()
+        .map(|class| class.as_str().into())
+        .collect();
+    Ok(Value::record(vec![
+        ("x", numbers(pictures.pixels, float, name, span)),
+        ("y", Value::tokens(pictures.labels)),
+        ("classes", Value::Vocab(Rc::new(Vocab::of(words)))),
+    ]))
+}
+
+/// Rows of a file that stay there.
+pub fn stored(world: &World, float: Elem, name: &str, span: Span) -> Result<Value> {
+    let rows = read_with(world, name, span, |path| Stored::open(path, float))?;
+    let origin = Origin {
+        span,
+        text: format!("read from {name}").into(),
+    };
+    Ok(Value::stored(rows, origin))
+}
+
+/// Rows that stay in their file, brought into memory; what is in memory already stays as it is.
+pub fn load_rows(x: &Value, span: Span) -> Result<Value> {
+    let mut loaded = Vec::new();
+    for leaf in leaves(x) {
+        loaded.push(match leaf.tensor.tensor().map(|tensor| &tensor.repr) {
+            Some(Repr::Stored(rows)) => {
+                let all: Vec<usize> = (0..rows.rows()).collect();
+                let name = rows.path().display().to_string();
+                let tensor = rows
+                    .read(&all)
+                    .map_err(|error| cannot_read(&name, &error, span))?;
+                from_file(tensor, &name, span)
+            }
+            _ => leaf.tensor,
+        });
+    }
+    Ok(with_leaves(x, &mut loaded.into_iter(), false))
 }
 
 /// The items of an IDX file, bytes scaled to 0..1.
 pub fn idx(world: &World, float: Elem, name: &str, span: Span) -> Result<Value> {
     let tensor = read_with(world, name, span, read::read_idx)?.scaled();
-    let tensor = if tensor.elem().is_float() && tensor.elem() != float {
-        Tensor::from_f64(float, tensor.dims(), tensor.to_f64_vec())
-    } else {
-        tensor
-    };
-    Ok(from_file(tensor, name, span))
+    Ok(numbers(tensor, float, name, span))
 }
 
 /// The labels of an IDX file.
@@ -78,10 +252,7 @@ pub fn labels(world: &World, name: &str, span: Span) -> Result<Value> {
 
 /// A whole text file.
 pub fn whole_text(world: &World, name: &str, span: Span) -> Result<Value> {
-    match fs::read_to_string(world.find_file(name)) {
-        Ok(text) => Ok(Value::str(&text)),
-        Err(error) => Err(wrong(span, format!("cannot read {name}: {error}"))),
-    }
+    Ok(Value::str(&read_with(world, name, span, read::read_text)?))
 }
 
 /// Bytes of a file.

@@ -23,22 +23,22 @@ pub fn perform(
     if world.options.dry && matches!(name, "core.plot_grid" | "save" | "export") {
         return Ok(Value::Unit);
     }
+    let float = elaborator.float();
     match name {
-        "core.read_csv" => files::csv(
-            world,
-            elaborator.float(),
-            text(args, 0, "path", span)?,
-            span,
-        ),
-        "core.read_idx" => files::idx(
-            world,
-            elaborator.float(),
-            text(args, 0, "path", span)?,
-            span,
-        ),
+        "core.read_csv" => files::csv(world, float, text(args, 0, "path", span)?, span),
+        "core.read_table" => files::table(world, float, text(args, 0, "path", span)?, span),
+        "core.read_idx" => files::idx(world, float, text(args, 0, "path", span)?, span),
         "core.read_labels" => files::labels(world, text(args, 0, "path", span)?, span),
+        "core.read_npy" => files::npy(world, float, text(args, 0, "path", span)?, span),
+        "core.read_npz" => files::npz(world, float, text(args, 0, "path", span)?, span),
+        "core.read_tensors" => files::tensors(world, float, text(args, 0, "path", span)?, span),
+        "core.read_image" => files::image(world, float, text(args, 0, "path", span)?, span),
+        "core.read_images" => files::images(world, float, text(args, 0, "path", span)?, span),
+        "core.read_classes" => files::classes(world, float, text(args, 0, "path", span)?, span),
+        "core.read_stored" => files::stored(world, float, text(args, 0, "path", span)?, span),
+        "core.load_rows" => files::load_rows(value(args, 0, "x", span)?, span),
         "core.read_text" => files::whole_text(world, text(args, 0, "path", span)?, span),
-        "core.digits" => files::digits(elaborator.float(), span),
+        "core.digits" => files::digits(float, span),
         "core.file_size" => files::size(world, text(args, 0, "path", span)?, span),
         "core.plot_grid" => pictures::grid(
             value(args, 0, "rows", span)?,
@@ -51,6 +51,12 @@ pub fn perform(
             value(args, 1, "b", span)?,
             span,
         ),
+        "core.filter" => rows::filtered(
+            value(args, 0, "xs", span)?,
+            value(args, 1, "keep", span)?,
+            span,
+        ),
+        "core.unique" => rows::unique(value(args, 0, "x", span)?, span),
         "save" => weights::save(
             elaborator,
             value(args, 0, "m", span)?,

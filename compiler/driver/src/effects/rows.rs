@@ -1,16 +1,31 @@
-//! Rearranging examples: shuffles and batches, on every leaf of a tuple or record.
+//! Rearranging examples: shuffles, batches and selections, on every leaf of a tuple or record.
 
 use super::wrong;
 use crate::exec::{elements, gather_rows};
 use crate::session::Result;
-use aec_runtime::{Tensor, shuffle};
-use aec_syntax::Span;
+use aec_runtime::{Elem, Tensor, shuffle};
+use aec_syntax::{Diagnostic, Span};
+use aec_types::value::Repr;
 use aec_types::{Value, leaves, with_leaves};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
 /// Number of examples: the first axis of every leaf.
 fn count(xs: &Value, span: Span) -> Result<usize> {
+    let stored = |leaf: &aec_types::Leaf| {
+        let tensor = leaf.tensor.tensor();
+        tensor.is_some_and(|tensor| matches!(tensor.repr, Repr::Stored(_)))
+    };
+    if leaves(xs).iter().any(stored) {
+        let mut error = Diagnostic::error(
+            "E0816",
+            span,
+            "these rows stay in their file, in their order: `train` and `eval` read them",
+        );
+        error = error.help("`train` shuffles by itself; `data.load` brings rows into memory");
+        return Err(error.into());
+    }
     let mut counts = leaves(xs)
         .into_iter()
         .map(|leaf| leaf.tensor.host().and_then(|t| t.dims().first().copied()));
@@ -78,6 +93,41 @@ pub fn batches(xs: &Value, size: &Value, span: Span) -> Result<Value> {
     Ok(Value::List(Rc::new(
         rows.chunks(size).map(|rows| take(xs, rows)).collect(),
     )))
+}
+
+/// The rows whose flag holds.
+pub fn filtered(xs: &Value, keep: &Value, span: Span) -> Result<Value> {
+    let rows = count(xs, span)?;
+    let flags = match keep.host() {
+        Some(flags) if flags.elem() == Elem::Bool && flags.dims() == [rows] => flags,
+        _ => {
+            return Err(wrong(
+                span,
+                format!(
+                    "`keep` wants a bool for each of the {rows} examples, but this is {}",
+                    keep.describe()
+                ),
+            ));
+        }
+    };
+    let kept: Vec<usize> = (0..rows).filter(|&row| flags.get_f64(row) != 0.0).collect();
+    Ok(take(xs, &kept))
+}
+
+/// The different ints of a vector, rising.
+pub fn unique(x: &Value, span: Span) -> Result<Value> {
+    let known = elements(x).filter(|x| x.elem().is_int());
+    let Some(values) = known else {
+        return Err(wrong(
+            span,
+            format!("`unique` wants ints, but this is {}", x.describe()),
+        ));
+    };
+    let all: BTreeSet<i64> = (0..values.len()).map(|at| values.get_i64(at)).collect();
+    Ok(match x {
+        Value::Token(_) => Value::tokens(all.into_iter().collect()),
+        _ => Value::concrete(Tensor::i64(&[all.len()], all.into_iter().collect())),
+    })
 }
 
 #[cfg(test)]

@@ -465,6 +465,7 @@ pub(super) fn len(_: &mut Elaborator, args: &Args, span: Span) -> Result<Value> 
             Some(Value::Tensor(tensor)) if tensor.ty.rank() > 0 => {
                 Ok(Value::size(tensor.ty.shape[0].size.clone()))
             }
+            _ if crate::train::holds_unknown(&args.positional[0].0) => Ok(Value::Unknown),
             _ => wanted(span, "something with a length", &args.positional[0].0),
         },
         other => wanted(span, "something with a length", other),

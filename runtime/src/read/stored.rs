@@ -1,0 +1,271 @@
+//! Examples that stay in their file: rows of an NPY or IDX file, read when they are wanted.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Cursor;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{ReadError, idx, npy};
+use crate::{Data, Elem, Tensor};
+
+/// Bytes of a file that are enough for its header.
+const HEAD: usize = 1 << 16;
+
+/// How elements lie in a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    /// A byte that is not 0 is true.
+    Bool,
+    /// Bytes that mean 0..1: pictures.
+    Scaled,
+    /// Unsigned bytes.
+    U8,
+    /// Signed bytes.
+    I8,
+    /// Ints and floats of their widths.
+    I16,
+    U16,
+    I32,
+    U32,
+    I64,
+    F16,
+    F32,
+    F64,
+}
+
+impl Kind {
+    pub(super) fn bytes(self) -> usize {
+        match self {
+            Kind::Bool | Kind::Scaled | Kind::U8 | Kind::I8 => 1,
+            Kind::I16 | Kind::U16 | Kind::F16 => 2,
+            Kind::I32 | Kind::U32 | Kind::F32 => 4,
+            Kind::I64 | Kind::F64 => 8,
+        }
+    }
+
+    /// What the elements are in memory.
+    fn elem(self) -> Elem {
+        match self {
+            Kind::Bool => Elem::Bool,
+            Kind::U8 | Kind::I8 | Kind::I16 | Kind::U16 | Kind::I32 => Elem::I32,
+            Kind::U32 | Kind::I64 => Elem::I64,
+            Kind::Scaled | Kind::F16 | Kind::F32 => Elem::F32,
+            Kind::F64 => Elem::F64,
+        }
+    }
+}
+
+/// What a header says of the elements after it.
+pub(super) struct Layout {
+    /// Sizes, outermost first; at least one.
+    pub(super) dims: Vec<usize>,
+    pub(super) kind: Kind,
+    pub(super) big_endian: bool,
+    /// Where the elements begin.
+    pub(super) offset: u64,
+}
+
+/// Rows of a file (its first axis), or a run of them. Nothing of it is in memory.
+#[derive(Clone)]
+pub struct Stored {
+    file: Arc<File>,
+    path: PathBuf,
+    kind: Kind,
+    big_endian: bool,
+    /// Where row 0 of this run begins.
+    offset: u64,
+    dims: Vec<usize>,
+    elem: Elem,
+}
+
+impl fmt::Debug for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Stored({} {:?})", self.path.display(), self.dims)
+    }
+}
+
+impl Stored {
+    /// Opens an NPY (in C order) or IDX file; floats become `float`, as do the bytes of IDX, which
+    /// are scaled to 0..1; ints become i64.
+    pub fn open(path: &Path, float: Elem) -> Result<Stored, ReadError> {
+        let fail = |error: std::io::Error| ReadError::io(path, &error);
+        let file = File::open(path).map_err(fail)?;
+        let meta = file.metadata().map_err(fail)?;
+        if meta.is_dir() {
+            return Err(ReadError::new(path, "this is a folder, not a file"));
+        }
+        let mut head = vec![0; HEAD.min(meta.len() as usize)];
+        file.read_exact_at(&mut head, 0).map_err(fail)?;
+        let layout = match head.as_slice() {
+            [0x1f, 0x8b, ..] => {
+                return Err(ReadError::new(
+                    path,
+                    "a compressed file can only be read from its start",
+                )
+                .help("unpack it first, `gunzip`, to take rows out of its middle"));
+            }
+            [0x93, b'N', b'U', b'M', ..] => npy::layout(path, &mut Cursor::new(&head))?,
+            [0, 0, ..] => idx::layout(path, &mut Cursor::new(&head))?,
+            _ => {
+                return Err(ReadError::new(path, "is neither NPY nor IDX").help(
+                    "these two have rows of one size, which can be read when they are wanted",
+                ));
+            }
+        };
+        let count = layout
+            .dims
+            .iter()
+            .try_fold(1u64, |n, &d| n.checked_mul(d as u64));
+        let wanted = count.and_then(|n| n.checked_mul(layout.kind.bytes() as u64));
+        let there = meta.len().saturating_sub(layout.offset);
+        if layout.dims.is_empty() || wanted != Some(there) {
+            return Err(ReadError::new(
+                path,
+                format!(
+                    "the header promises {:?} elements of {} bytes, the file has {there} bytes of them",
+                    layout.dims,
+                    layout.kind.bytes()
+                ),
+            )
+            .help("the file is truncated or its header is damaged"));
+        }
+        let elem = match layout.kind.elem() {
+            Elem::F32 | Elem::F64 => float,
+            Elem::I32 | Elem::I64 => Elem::I64,
+            Elem::Bool => Elem::Bool,
+        };
+        Ok(Stored {
+            file: Arc::new(file),
+            path: path.to_path_buf(),
+            kind: layout.kind,
+            big_endian: layout.big_endian,
+            offset: layout.offset,
+            dims: layout.dims,
+            elem,
+        })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Sizes, outermost first; at least one.
+    pub fn dims(&self) -> &[usize] {
+        &self.dims
+    }
+
+    /// The type that rows have in memory.
+    pub fn elem(&self) -> Elem {
+        self.elem
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.dims[0]
+    }
+
+    /// Elements of a row.
+    pub fn width(&self) -> usize {
+        self.dims[1..].iter().product()
+    }
+
+    /// Rows `from..to`, which must be among them.
+    pub fn slice(&self, from: usize, to: usize) -> Stored {
+        assert!(from <= to && to <= self.rows(), "rows {from}..{to}");
+        let row = (self.width() * self.kind.bytes()) as u64;
+        let mut part = self.clone();
+        part.offset += from as u64 * row;
+        part.dims[0] = to - from;
+        part
+    }
+
+    /// These rows in memory, in this order.
+    pub fn read(&self, rows: &[usize]) -> Result<Tensor, ReadError> {
+        let mut dims = self.dims.clone();
+        dims[0] = rows.len();
+        let size = self.width() * self.kind.bytes();
+        let mut raw = vec![0; rows.len() * size];
+        let mut at = 0;
+        while at < rows.len() {
+            // Neighbours in the file are read in one go.
+            let run = (at + 1..rows.len())
+                .take_while(|&next| rows[next] == rows[at] + (next - at))
+                .count()
+                + 1;
+            let place = self.offset + (rows[at] * size) as u64;
+            self.file
+                .read_exact_at(&mut raw[at * size..(at + run) * size], place)
+                .map_err(|error| match error.kind() {
+                    std::io::ErrorKind::UnexpectedEof => {
+                        ReadError::new(&self.path, "the file became shorter while it was read")
+                    }
+                    _ => ReadError::io(&self.path, &error),
+                })?;
+            at += run;
+        }
+        if self.big_endian {
+            raw.chunks_exact_mut(self.kind.bytes())
+                .for_each(<[u8]>::reverse);
+        }
+        Ok(Tensor::new(dims, self.elements(&raw)))
+    }
+
+    fn elements(&self, raw: &[u8]) -> Data {
+        let data = decoded(self.kind, raw);
+        match (data, self.elem) {
+            (Data::F32(values), Elem::F64) => {
+                Data::F64(values.into_iter().map(f64::from).collect())
+            }
+            (Data::F64(values), Elem::F32) => {
+                Data::F32(values.into_iter().map(|value| value as f32).collect())
+            }
+            (Data::I32(values), Elem::I64) => {
+                Data::I64(values.into_iter().map(i64::from).collect())
+            }
+            (data, _) => data,
+        }
+    }
+}
+
+/// Little-endian bytes as elements.
+pub(super) fn decoded(kind: Kind, raw: &[u8]) -> Data {
+    let (twos, fours, eights) = (
+        raw.as_chunks::<2>().0,
+        raw.as_chunks::<4>().0,
+        raw.as_chunks::<8>().0,
+    );
+    match kind {
+        Kind::Bool => Data::Bool(raw.iter().map(|&b| u8::from(b != 0)).collect()),
+        Kind::Scaled => Data::F32(raw.iter().map(|&b| f32::from(b) / 255.0).collect()),
+        Kind::U8 => Data::I32(raw.iter().map(|&b| i32::from(b)).collect()),
+        Kind::I8 => Data::I32(raw.iter().map(|&b| i32::from(b as i8)).collect()),
+        Kind::I16 => Data::I32(
+            twos.iter()
+                .map(|b| i32::from(i16::from_le_bytes(*b)))
+                .collect(),
+        ),
+        Kind::U16 => Data::I32(
+            twos.iter()
+                .map(|b| i32::from(u16::from_le_bytes(*b)))
+                .collect(),
+        ),
+        Kind::I32 => Data::I32(fours.iter().map(|b| i32::from_le_bytes(*b)).collect()),
+        Kind::U32 => Data::I64(
+            fours
+                .iter()
+                .map(|b| i64::from(u32::from_le_bytes(*b)))
+                .collect(),
+        ),
+        Kind::I64 => Data::I64(eights.iter().map(|b| i64::from_le_bytes(*b)).collect()),
+        Kind::F16 => Data::F32(
+            twos.iter()
+                .map(|b| crate::write::half_to_f32(u16::from_le_bytes(*b)))
+                .collect(),
+        ),
+        Kind::F32 => Data::F32(fours.iter().map(|b| f32::from_le_bytes(*b)).collect()),
+        Kind::F64 => Data::F64(eights.iter().map(|b| f64::from_le_bytes(*b)).collect()),
+    }
+}
