@@ -1,6 +1,6 @@
 //! The language reference's blocks of code are tests: each ```` ```ae ```` block of docs/*.md and
 //! README.md runs, and prints what the ```` ```text ```` block right behind it says. A block
-//! marked `ae fails E0301` must fail with that code.
+//! marked `ae fails E0301` must fail with that code, one marked `ae warns W0101` is warned of and runs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,8 @@ struct Block {
     place: String,
     /// The code that it must fail with.
     fails: Option<String>,
+    /// The code that it must be warned of with.
+    warns: Option<String>,
     code: String,
     /// The `text` block that follows.
     output: Option<String>,
@@ -47,10 +49,15 @@ fn blocks(name: &str, text: &str) -> Vec<Block> {
                 }
                 follows = false;
             }
-            ["ae"] | ["ae", "fails", _] => {
+            ["ae"] | ["ae", "fails" | "warns", _] => {
+                let code = |kind| {
+                    let told = words.get(1) == Some(&kind);
+                    words.get(2).filter(|_| told).map(|code| code.to_string())
+                };
                 found.push(Block {
                     place: format!("{name}:{}", at + 1),
-                    fails: words.get(2).map(|code| code.to_string()),
+                    fails: code("fails"),
+                    warns: code("warns"),
                     code: body,
                     output: None,
                 });
@@ -79,6 +86,9 @@ fn judge(block: &Block, folder: &Path) -> Option<String> {
     match (&block.fails, done.status.code()) {
         (Some(code), Some(1)) if err.contains(&format!("error[{code}]")) => None,
         (Some(code), _) => Some(format!("it was to fail with {code}:\n{out}{err}")),
+        (None, Some(0)) if err.contains("warning[") != block.warns.is_some() => {
+            Some(format!("another warning was wanted:\n{err}"))
+        }
         (None, Some(0)) => match &block.output {
             Some(expected) if *expected != out => {
                 Some(format!("expected\n{expected}\nit printed\n{out}"))

@@ -11,7 +11,7 @@ use crate::jit::{Code, CodegenError, CodegenOptions, kernel_text};
 use crate::memory::{Block, read_tensor, tensor_bytes};
 use crate::resolve::{Action, Resolver, Rounds, all_loops, list_buffers};
 use crate::sort;
-use aec_ir::Type;
+use aec_ir::{BadIndex, Fault, Type};
 use aec_kernels::lir::Kernel;
 use aec_kernels::plan::{BufferRef, MatrixCall, Place, Plan};
 use aec_runtime::gemm::Isa;
@@ -89,7 +89,7 @@ pub enum RunError {
         /// The script text to blame.
         span: Span,
         /// What is wrong.
-        message: String,
+        bad: BadIndex,
     },
     /// A step of linear algebra met a matrix that has no result.
     Matrix {
@@ -109,7 +109,7 @@ impl fmt::Display for RunError {
         match self {
             RunError::Interrupted => f.write_str("interrupted"),
             RunError::NotFinite { value, .. } => write!(f, "the value is {value}"),
-            RunError::Check { message, .. } => f.write_str(message),
+            RunError::Check { bad, .. } => bad.fmt(f),
             RunError::Matrix { bad, .. } => bad.fmt(f),
             RunError::Codegen(error) => error.fmt(f),
         }
@@ -465,16 +465,15 @@ impl Instance {
         let info = usize::try_from(code - 1)
             .ok()
             .and_then(|at| self.exe.plan.checks.get(at));
-        Err(match info {
-            Some(info) => RunError::Check {
-                span: info.span,
-                message: info.message.replace("{detail}", &detail.to_string()),
-            },
-            None => RunError::Check {
-                span: Span::NONE,
-                message: format!("check {code} failed: {detail}"),
-            },
-        })
+        let (span, fault, size) = info.map_or((Span::NONE, Fault::Index, 0), |info| {
+            (info.span, info.fault, info.size)
+        });
+        let bad = BadIndex {
+            fault,
+            index: detail,
+            size,
+        };
+        Err(RunError::Check { span, bad })
     }
 
     /// Works out the table of pointers and the actions.

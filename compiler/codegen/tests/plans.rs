@@ -1,7 +1,7 @@
 //! Plans by hand: every kind of step, aliases, guards, checks, sizes of 0, threads.
 
 use aec_codegen::{CodegenOptions, Executable, Instance, RunError, run_once};
-use aec_ir::Type;
+use aec_ir::{BadIndex, Fault, Type};
 use aec_kernels::lir::{
     AccData, AccOp, Access, Affine, Bound, Buffer, Comparison, Kernel, LirBinary, Loop, Stmt, Val,
     ValData, ValKind, VarData,
@@ -515,7 +515,8 @@ fn gather_plan(rows: usize, count: usize, lanes: bool) -> Plan {
     step(&mut plan, kind);
     plan.checks.push(CheckInfo {
         span: span(9),
-        message: "index {detail} is out of range for an axis of size 5".to_owned(),
+        fault: Fault::Index,
+        size: 5,
     });
     plan
 }
@@ -537,7 +538,11 @@ fn a_failed_check_is_told_and_forgotten() {
                 instance.run(),
                 Err(RunError::Check {
                     span: span(9),
-                    message: "index 7 is out of range for an axis of size 5".to_owned(),
+                    bad: BadIndex {
+                        fault: Fault::Index,
+                        index: 7,
+                        size: 5,
+                    },
                 })
             );
         }

@@ -5,7 +5,7 @@ use crate::session::Result;
 use aec_codegen::{Executable, RunError};
 use aec_ir::interpret::{InterpretError, Precision, interpret};
 use aec_ir::rewrite::for_each_function;
-use aec_ir::{Function, Guard};
+use aec_ir::{BadIndex, Fault, Function, Guard};
 use aec_kernels::plan::{Plan, Step, StepKind};
 use aec_kernels::report::step_text;
 use aec_runtime::gemm::Isa;
@@ -32,7 +32,7 @@ pub enum Failure {
         /// The script text to blame.
         span: Span,
         /// What is wrong.
-        message: String,
+        bad: BadIndex,
     },
     /// Linear algebra met a matrix that has no result.
     Matrix {
@@ -55,10 +55,13 @@ impl Failure {
             Failure::NotFinite { span: inner } => {
                 Diagnostic::error("E0801", at(inner), "the loss is not a finite number")
             }
-            Failure::Check {
-                span: inner,
-                message,
-            } => Diagnostic::error("E0802", at(inner), message),
+            Failure::Check { span: inner, bad } => {
+                let code = match bad.fault {
+                    Fault::Index => "E0802",
+                    Fault::Unobserved => "E0322",
+                };
+                Diagnostic::error(code, at(inner), bad.to_string()).help(bad.help())
+            }
             Failure::Matrix { span: inner, bad } => {
                 let error = Diagnostic::error("E0804", at(inner), bad.to_string());
                 let error = match bad.note() {
@@ -158,9 +161,9 @@ impl Program {
         };
         match failure {
             Failure::NotFinite { span } => Failure::NotFinite { span: place(span) },
-            Failure::Check { span, message } => Failure::Check {
+            Failure::Check { span, bad } => Failure::Check {
                 span: place(span),
-                message,
+                bad,
             },
             Failure::Matrix { span, bad } => Failure::Matrix {
                 span: place(span),
@@ -409,7 +412,7 @@ impl Instance {
 fn failure(error: RunError) -> Failure {
     match error {
         RunError::NotFinite { span, .. } => Failure::NotFinite { span },
-        RunError::Check { span, message } => Failure::Check { span, message },
+        RunError::Check { span, bad } => Failure::Check { span, bad },
         RunError::Matrix { span, bad } => Failure::Matrix { span, bad },
         RunError::Interrupted => Failure::Interrupted,
         RunError::Codegen(error) => Failure::Internal(error.to_string()),
@@ -444,10 +447,7 @@ fn run_interpreter(
         .extend(function.guards.iter().map(|guard| guard.value));
     let interpreted = interpret(&guarded, inputs, Precision::AsTyped);
     let mut results = interpreted.map_err(|error| match error {
-        InterpretError::OutOfRange { index, size, span } => Failure::Check {
-            span,
-            message: format!("index {index} is out of range for an axis of size {size}"),
-        },
+        InterpretError::OutOfRange { bad, span } => Failure::Check { span, bad },
         InterpretError::Matrix { bad, span } => Failure::Matrix { span, bad },
         InterpretError::Invalid(_)
         | InterpretError::Inputs(_)

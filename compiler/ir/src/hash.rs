@@ -177,9 +177,10 @@ impl Hasher {
                 self.word(16);
                 self.sizes(axes);
             }
-            Op::Gather { batch } => {
+            Op::Gather { batch, fault } => {
                 self.word(17);
                 self.size(*batch);
+                self.word(*fault as u64);
             }
             Op::ScatterAdd { batch } => {
                 self.word(18);

@@ -257,7 +257,7 @@ fn rule(op: &Op, operands: &[Type]) -> Result<Rule, String> {
             axes_of(axes, x)?;
             one(x.clone())
         }
-        Op::Gather { batch } => {
+        Op::Gather { batch, fault: _ } => {
             let [x, at] = fixed(operands)?;
             index(at)?;
             ensure(*batch < x.rank() && *batch <= at.rank(), || {

@@ -39,8 +39,8 @@ pub use function::{Def, Function, Guard, Inst, InstData, Type, Value, ValueData}
 pub use infer::{check_types, result_types};
 pub use interpret::{InterpretError, Precision, interpret};
 pub use op::{
-    Binary, Category, Comparison, Contract, Distribution, Factor, Label, Labels, Literal, Loop,
-    Mode, Op, Reduction, Unary,
+    BadIndex, Binary, Category, Comparison, Contract, Distribution, Factor, Fault, Label, Labels,
+    Literal, Loop, Mode, Op, Reduction, Unary,
 };
 pub use parse::{ParseError, parse};
 pub use rewrite::{eliminate_dead, hash_structure, inline};

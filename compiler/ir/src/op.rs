@@ -218,6 +218,56 @@ impl Loop {
     }
 }
 
+/// What it means that the index of an [`Op::Gather`] lies beyond its axis.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Fault {
+    /// The script asked for an entry that is not there.
+    Index,
+    /// A `max` or its like was asked of entries that are all missing. The axis has one entry;
+    /// the index is 1 where nothing was observed.
+    Unobserved,
+}
+
+/// An index beyond its axis.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BadIndex {
+    /// What it means.
+    pub fault: Fault,
+    /// The index.
+    pub index: i64,
+    /// Size of the axis.
+    pub size: usize,
+}
+
+impl BadIndex {
+    /// What the script's writer can do about it.
+    pub fn help(&self) -> &'static str {
+        match self.fault {
+            Fault::Index => {
+                "the first index is 0, the last one is the size less 1; -1 counts from the end only where it is written"
+            }
+            Fault::Unobserved => {
+                "`if count(x) > 0 then max(x) else 0` says what holds where nothing is observed"
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for BadIndex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.fault {
+            Fault::Index => write!(
+                f,
+                "index {} is out of range for an axis of size {}",
+                self.index, self.size
+            ),
+            Fault::Unobserved => {
+                f.write_str("every entry is missing here, so there is no largest or smallest")
+            }
+        }
+    }
+}
+
 /// A TIR operation. Operands and results are kept by the [`Function`].
 #[derive(Clone, PartialEq, Debug)]
 pub enum Op {
@@ -295,6 +345,8 @@ pub enum Op {
     Gather {
         /// Number of leading axes that x and index share.
         batch: usize,
+        /// What an index outside means.
+        fault: Fault,
     },
     /// `[index, updates]`: zeros of `[..batch, n, ..s]` plus every update added at its index;
     /// updates `[..batch, ..t, ..s]`. Additions in the order of the updates. More pairs of an

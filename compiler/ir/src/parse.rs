@@ -4,8 +4,8 @@
 use crate::function::{Function, Guard, Type, Value};
 use crate::lexer::{Placed, Token, tokens};
 use crate::op::{
-    Binary, Comparison, Contract, Distribution, Factor, Label, Labels, Literal, Loop, Mode, Op,
-    Reduction, Unary,
+    Binary, Comparison, Contract, Distribution, Factor, Fault, Label, Labels, Literal, Loop, Mode,
+    Op, Reduction, Unary,
 };
 use crate::print::elem_named;
 use aec_runtime::linalg::{MatrixOp, System};
@@ -393,6 +393,10 @@ impl Parser {
                 self.word("batch")?;
                 Op::Gather {
                     batch: self.size()?,
+                    fault: match self.eat_word("observed") {
+                        true => Fault::Unobserved,
+                        false => Fault::Index,
+                    },
                 }
             }
             "scatter_add" => {

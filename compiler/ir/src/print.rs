@@ -3,7 +3,7 @@
 //! text does not depend on what passes left in the arenas.
 
 use crate::function::{Function, Inst, Type, Value};
-use crate::op::{Contract, Distribution, Label, Literal, Mode, Op, Reduction};
+use crate::op::{Contract, Distribution, Fault, Label, Literal, Mode, Op, Reduction};
 use aec_runtime::linalg::MatrixOp;
 use aec_runtime::{Data, Elem, Tensor};
 use cranelift_entity::{SecondaryMap, packed_option::PackedOption};
@@ -284,9 +284,13 @@ impl Printer {
                 self.put(&format!(" [{}]", ranges.join(",")));
             }
             Op::Reverse { axes } => self.put(&format!(" {}", sizes(axes))),
-            Op::Gather { batch } | Op::ScatterAdd { batch } | Op::Put { batch } => {
+            Op::Gather { batch, fault } => {
                 self.put(&format!(" batch {batch}"));
+                if *fault == Fault::Unobserved {
+                    self.put(" observed");
+                }
             }
+            Op::ScatterAdd { batch } | Op::Put { batch } => self.put(&format!(" batch {batch}")),
             Op::CumSum { axis, reverse } => {
                 self.put(&format!(
                     " {axis}{}",

@@ -6,7 +6,7 @@ use crate::coords;
 use crate::plan::{CheckInfo, Plan};
 use crate::views::{merge, trace};
 use aec_ir::rewrite::{self, ValueMap};
-use aec_ir::{Contract, Factor, Function, Inst, Label, Labels, Op, Type, Value};
+use aec_ir::{Contract, Factor, Fault, Function, Inst, Label, Labels, Op, Type, Value};
 use aec_runtime::Elem;
 use aec_syntax::Span;
 use cranelift_entity::{EntityRef, EntitySet};
@@ -599,12 +599,14 @@ impl Preparer {
         for at in 0..self.out.f.order.len() {
             let inst = self.out.f.order[at];
             let data = &self.out.f.insts[inst];
-            let (size, indices): (usize, Vec<Value>) = match &data.op {
-                Op::Gather { batch } => (
+            let (fault, size, indices): (Fault, usize, Vec<Value>) = match &data.op {
+                Op::Gather { batch, fault } => (
+                    *fault,
                     self.out.f.dims(data.operands[0])[*batch],
                     vec![data.operands[1]],
                 ),
                 Op::ScatterAdd { batch } => (
+                    Fault::Index,
                     self.out.f.dims(data.results[0])[*batch],
                     data.operands.chunks_exact(2).map(|pair| pair[0]).collect(),
                 ),
@@ -615,7 +617,8 @@ impl Preparer {
             }
             self.out.check_infos.push(CheckInfo {
                 span: data.span,
-                message: format!("index {{detail}} is out of range for an axis of size {size}"),
+                fault,
+                size,
             });
             self.out
                 .checks

@@ -337,7 +337,7 @@ impl<'a> Emitter<'a> {
                 }
                 self.emit(x, &coords)
             }
-            (Op::Gather { batch }, Some(x)) => {
+            (Op::Gather { batch, .. }, Some(x)) => {
                 let index = data.operands[1];
                 let index_rank = f.dims(index).len();
                 let at = self.emit(index, &coords[..index_rank])?;

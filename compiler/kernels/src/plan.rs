@@ -2,7 +2,7 @@
 //! their places, steps their order; nothing is allocated or decided while it runs.
 
 use crate::lir::Kernel;
-use aec_ir::Type;
+use aec_ir::{Fault, Type};
 use aec_runtime::Tensor;
 use aec_runtime::linalg::{MatrixOp, Shape};
 use aec_syntax::Span;
@@ -219,12 +219,14 @@ pub struct Step {
 }
 
 /// What a failed check means.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub struct CheckInfo {
     /// The script text to blame.
     pub span: Span,
-    /// `index {detail} is out of range for an axis of size 5`, `{detail}` being replaced.
-    pub message: String,
+    /// What an index beyond the axis means.
+    pub fault: Fault,
+    /// The size of that axis; the index is the check's detail.
+    pub size: usize,
 }
 
 /// A compiled-to-be function.

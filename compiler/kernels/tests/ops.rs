@@ -3,8 +3,8 @@
 mod common;
 
 use aec_ir::{
-    Binary, Comparison, Contract, Distribution, Factor, Function, Literal, Op, Reduction, Type,
-    Unary,
+    Binary, Comparison, Contract, Distribution, Factor, Fault, Function, Literal, Op, Reduction,
+    Type, Unary,
 };
 use aec_kernels::eval::{Stopped, run_plan};
 use aec_kernels::plan::StepKind;
@@ -411,20 +411,29 @@ fn gather_and_scatter() {
     let each = f.param(ty(Elem::I64, &[4, 5]), "each");
     let e = f.unary(Unary::Exp, x, S);
     let a = f.push1(
-        Op::Gather { batch: 0 },
+        Op::Gather {
+            batch: 0,
+            fault: Fault::Index,
+        },
         &[e, rows],
         ty(Elem::F32, &[6, 8]),
         S,
     );
     let b = f.push1(
-        Op::Gather { batch: 1 },
+        Op::Gather {
+            batch: 1,
+            fault: Fault::Index,
+        },
         &[y, each],
         ty(Elem::F32, &[4, 5, 2]),
         S,
     );
     let t = f.permute(x, &[1, 0], S);
     let c = f.push1(
-        Op::Gather { batch: 0 },
+        Op::Gather {
+            batch: 0,
+            fault: Fault::Index,
+        },
         &[t, rows],
         ty(Elem::F32, &[6, 3]),
         S,
@@ -481,7 +490,10 @@ fn scatters_onto_a_param() {
         let e = match reads {
             false => f.unary(Unary::Neg, x, S),
             true => f.push1(
-                Op::Gather { batch: 0 },
+                Op::Gather {
+                    batch: 0,
+                    fault: Fault::Index,
+                },
                 &[table, rows],
                 ty(Elem::F32, &[6, 20]),
                 S,

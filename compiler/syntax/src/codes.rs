@@ -38,7 +38,7 @@ impl Page {
             match line.strip_prefix("```") {
                 Some(info) if !in_code => {
                     in_code = true;
-                    let fails = info.contains("fails");
+                    let fails = info.contains("fails") || info.contains("warns");
                     let head = if fails { "This gives it:" } else { "Repaired:" };
                     let gap = if out.ends_with("\n\n") { "" } else { "\n" };
                     out.push_str(&format!("{gap}{head}\n\n"));

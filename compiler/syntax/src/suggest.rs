@@ -1,7 +1,8 @@
 //! "Did you mean …?": the nearest of the names that exist, only when it is near.
 
 /// The candidate with the fewest edits (insertions, deletions, replacements, swaps of
-/// neighbours) from `name`, if those are few for its length; the first of equals. Case counts
+/// neighbours) from `name`, if those are few for its length; of equals the first in the
+/// alphabet, whatever order they come in. Case counts
 /// for less than half an edit; a name of one letter is near only to its other case.
 pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let wanted: Vec<char> = name.chars().collect();
@@ -24,7 +25,7 @@ pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Opt
         let near =
             folded <= limit && (folded == 0 || folded * 2 < wanted.len().max(other.len()) + 1);
         let cost = folded * 3 + (plain - folded.min(plain)).min(1);
-        if near && best.is_none_or(|(least, _)| cost < least) {
+        if near && best.is_none_or(|best| (cost, candidate) < best) {
             best = Some((cost, candidate));
         }
     }

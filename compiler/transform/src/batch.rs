@@ -270,14 +270,26 @@ impl Rule<'_> {
                 let x = self.operands[0];
                 self.push(op, &[x])
             }
-            Op::Gather { batch } => {
+            Op::Gather { batch, fault } => {
                 if *batch == 0 && !self.which[0] {
                     // Every index looks into the same table.
                     let operands = self.operands.clone();
-                    self.push(Op::Gather { batch: 0 }, &operands)
+                    self.push(
+                        Op::Gather {
+                            batch: 0,
+                            fault: *fault,
+                        },
+                        &operands,
+                    )
                 } else {
                     let operands = self.all_varying();
-                    self.push(Op::Gather { batch: batch + 1 }, &operands)
+                    self.push(
+                        Op::Gather {
+                            batch: batch + 1,
+                            fault: *fault,
+                        },
+                        &operands,
+                    )
                 }
             }
             Op::ScatterAdd { batch } => {

@@ -3,7 +3,7 @@
 use crate::rebuild::splat;
 use crate::simplify::Context;
 use crate::term::Term;
-use aec_ir::{Label, Labels, Op, Reduction, Type, Value};
+use aec_ir::{Fault, Label, Labels, Op, Reduction, Type, Value};
 
 /// What stands for the op, or nothing if it stays.
 pub fn simplify_movement(
@@ -148,8 +148,10 @@ pub fn simplify_movement(
                 _ => None,
             }
         }
-        Op::Gather { batch } => {
-            if let Some(constant) = constant {
+        Op::Gather { batch, fault } => {
+            if let Some(constant) = constant
+                && *fault == Fault::Index
+            {
                 return Some(f.push1(constant, &[], ty.clone(), span));
             }
             if let Some(row) = constant_row(context, x, operands[1], *batch, ty) {

@@ -7,7 +7,7 @@ use crate::linearize::Linear;
 use crate::loops::transpose::transpose_loop;
 use crate::rebuild::splat;
 use crate::term::{Term, TermFactor, all_different, repeat_to, scale};
-use aec_ir::{Binary, Comparison, Function, Inst, InstData, MatrixOp, Op, Type, Value};
+use aec_ir::{Binary, Comparison, Fault, Function, Inst, InstData, MatrixOp, Op, Type, Value};
 use aec_syntax::{Diagnostic, Span};
 use cranelift_entity::SecondaryMap;
 use cranelift_entity::packed_option::PackedOption;
@@ -199,7 +199,7 @@ impl Transpose<'_> {
                 self.accumulate(data.operands[1], back);
             }
             (Op::Concat { axis }, _) => self.concat(&data, *axis, ct),
-            (Op::Gather { batch }, Some(x)) => {
+            (Op::Gather { batch, .. }, Some(x)) => {
                 let index = data.operands[1];
                 let back = match self.f.dims(index).len() == *batch {
                     true => self.put_one(index, ct, x, *batch),
@@ -216,7 +216,10 @@ impl Transpose<'_> {
                 }
                 for pair in pairs {
                     if self.is_linear(pair[1]) {
-                        let op = Op::Gather { batch: *batch };
+                        let op = Op::Gather {
+                            batch: *batch,
+                            fault: Fault::Index,
+                        };
                         let back = self.push(op, &[ct, pair[0]], pair[1]);
                         self.accumulate(pair[1], back);
                     }
@@ -320,7 +323,14 @@ impl Transpose<'_> {
         let inside = self.f.binary(Binary::And, low, high, self.span);
         let at = self.f.binary(Binary::Max, index, zero, self.span);
         let at = self.f.binary(Binary::Min, at, last, self.span);
-        let found = self.push(Op::Gather { batch }, &[x, at], like);
+        let found = self.push(
+            Op::Gather {
+                batch,
+                fault: Fault::Index,
+            },
+            &[x, at],
+            like,
+        );
         let dims: SmallVec<[usize; 4]> = SmallVec::from_slice(self.f.dims(like));
         let leading: SmallVec<[usize; 4]> = (0..self.f.dims(index).len()).collect();
         let inside = repeat_to(self.f, inside, &dims, &leading, self.span);

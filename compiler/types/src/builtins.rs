@@ -57,6 +57,27 @@ pub(crate) fn define_all(scope: &Scope) {
     scope.define("inf".into(), Value::real(f64::INFINITY, Elem::F32));
 }
 
+/// Whether it is among what forbids an autoencoder the identity (`identity.rs`).
+fn unlike_a_copy(row: &Row) -> bool {
+    match row.action {
+        Action::Derivative(_) | Action::Matrix(_) => true,
+        Action::Other(_) => matches!(
+            row.name,
+            "hide" | "batch_mean" | "iterate" | "while" | "argsort"
+        ),
+        Action::Unary(_)
+        | Action::Binary(_)
+        | Action::Extreme(..)
+        | Action::Sum { .. }
+        | Action::Truth(_)
+        | Action::Place(_)
+        | Action::Convert(_)
+        | Action::Fill(_)
+        | Action::Distribution(_)
+        | Action::Effect(_) => false,
+    }
+}
+
 /// Calls a builtin.
 pub(crate) fn call(
     elaborator: &mut Elaborator,
@@ -65,6 +86,7 @@ pub(crate) fn call(
     span: Span,
 ) -> Result<Value> {
     let row = &TABLE[id.0];
+    elaborator.unlike_copies += u32::from(unlike_a_copy(row));
     if lifted::concerns(&args)
         && let Some(value) = lifted::lifted(elaborator, id, &args, span)?
     {

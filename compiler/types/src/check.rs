@@ -75,6 +75,7 @@ impl Elaborator {
         }
         self.check_names(script, &scope);
         self.below.clear();
+        self.check_signatures(script);
         let mut found = std::mem::take(&mut self.found);
         (self.phase, self.script, self.modules, self.found) = outer;
         self.frames = frames;

@@ -3,11 +3,15 @@
 
 use crate::error::{fail, size_mismatch};
 use crate::ops::as_tensor;
+use crate::scope::Scope;
 use crate::value::{Choice, Dim, Repr, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
-use aec_runtime::Elem;
+use aec_ir::{Fault, Op, Unary};
+use aec_runtime::{Elem, Tensor as HostTensor};
+use aec_syntax::ast::Expr;
 use aec_syntax::{Diagnostic, Span};
 use std::rc::Rc;
+use std::sync::Arc;
 
 impl Elaborator {
     /// The branch that a condition takes, if that is known (or may be found out by running).
@@ -36,6 +40,73 @@ impl Elaborator {
             return Ok(self.materialize_one(test.clone(), span)?.as_bool());
         }
         Ok(None)
+    }
+
+    /// The value of a branch of an `if` that compiled code decides.
+    pub(crate) fn branch_of(
+        &mut self,
+        test: &Value,
+        holds: bool,
+        branch: &Expr,
+        scope: &Scope,
+    ) -> Result<Value> {
+        let condition = match test {
+            Value::Tensor(tensor) if !self.checking() => tensor.clone(),
+            _ => return self.eval(branch, scope),
+        };
+        let condition = match holds {
+            true => condition,
+            false => self.unary(Unary::Not, &condition, branch.span)?,
+        };
+        self.taken.push(condition);
+        let value = self.eval(branch, scope);
+        self.taken.pop();
+        value
+    }
+
+    /// An index whose check always holds where the branch around is not taken: 0 stands there.
+    pub(crate) fn checked_if_taken(&mut self, index: Tensor, span: Span) -> Result<Tensor> {
+        let mut index = index;
+        for at in 0..self.taken.len() {
+            let condition = self.taken[at].clone();
+            let zero = Tensor {
+                ty: TensorType::scalar(index.ty.elem),
+                repr: Repr::Static(Arc::new(HostTensor::i64(&[], vec![0]))),
+            };
+            index = self.select(&condition, index, zero, (span, span), span)?;
+        }
+        Ok(index)
+    }
+
+    /// The value itself, with a check: at run time it is an error that `observed`, a bool, does
+    /// not hold (SEMANTICS.md Q3).
+    pub(crate) fn unless_unobserved(
+        &mut self,
+        x: &Tensor,
+        observed: &Tensor,
+        span: Span,
+    ) -> Result<Tensor> {
+        if let Repr::Static(flag) = &observed.repr {
+            if flag.get_f64(0) != 0.0 {
+                return Ok(x.clone());
+            }
+            if self.taken.is_empty() {
+                return Err(crate::error::unobserved(span));
+            }
+        }
+        let hidden = self.unary(Unary::Not, observed, span)?;
+        let index = self.convert(&hidden, Elem::I64, span)?;
+        let index = self.checked_if_taken(index, span)?;
+        self.build(&[x, &index], x.ty.clone(), span, |f, v, ty, span| {
+            let mut dims = vec![1];
+            dims.extend_from_slice(&ty.dims);
+            let one = f.reshape(v[0], &dims, span);
+            let op = Op::Gather {
+                batch: 0,
+                fault: Fault::Unobserved,
+            };
+            f.push1(op, &[one, v[1]], ty, span)
+        })
     }
 
     /// `if` on a condition that compiled code decides: a selection (A7).

@@ -37,6 +37,16 @@ pub(crate) fn wanted<T>(span: Span, what: &str, got: &Value) -> Result<T> {
     }))
 }
 
+/// A `max` or its like of nothing that is observed, which is known before anything runs.
+pub(crate) fn unobserved(span: Span) -> Box<Diagnostic> {
+    let bad = aec_ir::BadIndex {
+        fault: aec_ir::Fault::Unobserved,
+        index: 1,
+        size: 1,
+    };
+    Box::new(Diagnostic::error("E0322", span, bad.to_string()).help(bad.help()))
+}
+
 /// `D = 64` or `64`.
 pub(crate) fn show_dim(dim: &Dim) -> String {
     match &dim.name {

@@ -171,8 +171,8 @@ impl Elaborator {
                     Some(true) => self.eval(then, scope),
                     Some(false) => self.eval(otherwise, scope),
                     None => {
-                        let a = self.eval(then, scope)?;
-                        let b = self.eval(otherwise, scope)?;
+                        let a = self.branch_of(&test, true, then, scope)?;
+                        let b = self.branch_of(&test, false, otherwise, scope)?;
                         self.choose(&test, (&a, then.span), (&b, otherwise.span), span)
                     }
                 }

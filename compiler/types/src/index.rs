@@ -8,7 +8,7 @@ use crate::size::Size;
 use crate::tokens::as_ints;
 use crate::value::{Dim, Maybe, Repr, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
-use aec_ir::Op;
+use aec_ir::{Fault, Op};
 use aec_runtime::{Elem, Tensor as HostTensor};
 use aec_syntax::ast::{Expr, ExprKind, Index};
 use aec_syntax::{Diagnostic, Span};
@@ -439,6 +439,7 @@ impl Elaborator {
             }
         }
         let index = self.convert(index, Elem::I64, index_span)?;
+        let index = self.checked_if_taken(index, index_span)?;
         let (rank, t) = (x.ty.rank(), index.ty.rank());
         let mut shape: Vec<Dim> = x.ty.shape[..axis].to_vec();
         shape.extend(index.ty.shape.iter().cloned());
@@ -450,7 +451,15 @@ impl Elaborator {
         let blamed = self.blamed(span);
         self.build(&[x, &index], ty, blamed, |f, v, ty, span| {
             if axis == 0 {
-                return f.push1(Op::Gather { batch: 0 }, v, ty, span);
+                return f.push1(
+                    Op::Gather {
+                        batch: 0,
+                        fault: Fault::Index,
+                    },
+                    v,
+                    ty,
+                    span,
+                );
             }
             // Axis to the front, gather, and the new axes back to its place.
             let order: Vec<usize> = std::iter::once(axis)
@@ -461,7 +470,10 @@ impl Elaborator {
             dims.extend(&ty.dims[..axis]);
             dims.extend(&ty.dims[axis + t..]);
             let gathered = f.push1(
-                Op::Gather { batch: 0 },
+                Op::Gather {
+                    batch: 0,
+                    fault: Fault::Index,
+                },
                 &[front, v[1]],
                 ty.with_dims(&dims),
                 span,

@@ -18,6 +18,7 @@ mod error;
 mod expr;
 mod grad;
 pub mod host;
+mod identity;
 mod index;
 mod leaves;
 mod loops;
@@ -28,6 +29,7 @@ mod ops;
 mod random;
 pub mod scope;
 mod sequence;
+mod signatures;
 pub mod size;
 mod slips;
 mod stmt;
@@ -116,6 +118,12 @@ pub struct Elaborator {
     pub(crate) interactive: bool,
     /// Whether a batch is being mapped over, while checking.
     pub(crate) batch_depth: u32,
+    /// Conditions under which what is being traced counts: those of the `if`s around it, which
+    /// compiled code decides. Checks of the branch not taken must hold whatever the data.
+    pub(crate) taken: Vec<value::Tensor>,
+    /// Counts, while checking, what no mere copy of an input does: draws, hiding, derivatives,
+    /// sorting, iterations.
+    pub(crate) unlike_copies: u32,
     /// The script's innermost call in progress: what an op inside the library is blamed on.
     pub(crate) caller: Span,
 }
@@ -157,6 +165,8 @@ impl Elaborator {
             below: HashMap::new(),
             interactive: false,
             batch_depth: 0,
+            taken: Vec::new(),
+            unlike_copies: 0,
             caller: Span::NONE,
         };
         elaborator.load_prelude();

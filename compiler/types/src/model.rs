@@ -205,7 +205,14 @@ impl Elaborator {
                 pattern,
                 iter,
             } => {
-                let Walk::Items(items) = self.walk(iter, scope)? else {
+                let walk = self.walk(iter, scope)?;
+                let known = match walk {
+                    Walk::Items(items) if !matches!(items.as_slice(), [Value::Unknown]) => {
+                        Some(items)
+                    }
+                    Walk::Items(_) | Walk::Axis(_) | Walk::Sizes(..) => None,
+                };
+                let Some(items) = known else {
                     return if self.checking() {
                         Ok(Value::Unknown)
                     } else {
@@ -494,7 +501,7 @@ pub(crate) fn is_size(def: &ModelDef, name: &str) -> bool {
     }) || in_params(&def.params)
 }
 
-fn in_type(ty: &TypeExpr, name: &str, shape: bool) -> bool {
+pub(crate) fn in_type(ty: &TypeExpr, name: &str, shape: bool) -> bool {
     let in_args = |args: &[TypeArg], shape: bool| {
         args.iter().any(|arg| match arg {
             TypeArg::Type(ty) | TypeArg::Named(_, ty) => in_type(ty, name, shape),

@@ -233,7 +233,17 @@ impl Elaborator {
             if x.size != y.size {
                 let mut diagnostic =
                     size_mismatch(span, text, (a, spans.0), (b, spans.1), Some((x, y)));
-                if x.size.as_constant() == Some(1) || y.size.as_constant() == Some(1) {
+                let ints = [a, b]
+                    .iter()
+                    .all(|side| side.ty.rank() == 1 && side.is_static_int());
+                if ints && text.contains('+') {
+                    let joined = format!("concat({}, {})", self.text(spans.0), self.text(spans.1));
+                    diagnostic = diagnostic.help_edit(
+                        format!("`+` adds entry by entry; one after the other is `{joined}`"),
+                        span,
+                        joined,
+                    );
+                } else if x.size.as_constant() == Some(1) || y.size.as_constant() == Some(1) {
                     diagnostic = diagnostic
                         .help("an axis of size 1 does not repeat; `broadcast` repeats on purpose");
                 }
@@ -246,6 +256,25 @@ impl Elaborator {
             .zip(&b.ty.shape)
             .map(|(x, y)| if x.origin.is_some() { x } else { y }.clone())
             .collect())
+    }
+
+    /// A list and the entries of a vector, one after the other; unknown if the entries are not
+    /// known one by one.
+    fn with_items(&mut self, list: &[Value], vector: Operand<'_>, front: bool) -> Result<Value> {
+        let at = vector.1;
+        let vector = self.materialize_if_allowed(vector.0.clone(), at)?;
+        if vector.host().is_none() {
+            return match self.checking() {
+                true => Ok(Value::Unknown),
+                false => wanted(at, "a list", &vector),
+            };
+        }
+        let items = crate::stmt::split_rows(&vector);
+        let all = match front {
+            true => items.iter().chain(list).cloned().collect(),
+            false => list.iter().chain(&items).cloned().collect(),
+        };
+        Ok(Value::List(std::rc::Rc::new(all)))
     }
 
     /// `a op b`.
@@ -286,6 +315,13 @@ impl Elaborator {
                 return Ok(Value::List(std::rc::Rc::new(
                     x.iter().chain(y.iter()).cloned().collect(),
                 )));
+            }
+            // A vector of numbers, joined to a list: `[] + [n for n in widths]`.
+            (Value::List(x), Value::Tensor(y)) if op == BinaryOp::Add && y.ty.rank() == 1 => {
+                return self.with_items(x, b, false);
+            }
+            (Value::Tensor(x), Value::List(y)) if op == BinaryOp::Add && x.ty.rank() == 1 => {
+                return self.with_items(y, a, true);
             }
             (Value::List(_) | Value::Tensor(_), Value::List(_))
             | (Value::List(_), Value::Tensor(_))

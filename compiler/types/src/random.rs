@@ -89,6 +89,7 @@ impl Elaborator {
         distribution: &Value,
         span: Span,
     ) -> Result<Value> {
+        self.unlike_copies += 1;
         let distribution = match distribution {
             Value::Distribution(distribution) => distribution.clone(),
             Value::Unknown => {

@@ -18,6 +18,13 @@ const MAX_UNROLL: usize = 4096;
 /// Ranges up to this length are taken apart; longer ones are walked, not kept.
 const MAX_ITEMS: i64 = 1 << 20;
 
+/// Comprehensions of ints up to this length are worked out one by one, to be used as sizes.
+const MAX_SIZES: usize = 64;
+
+fn is_int_vector(value: &Value) -> bool {
+    matches!(value, Value::Tensor(tensor) if tensor.ty.elem == Elem::I64 && tensor.ty.rank() == 1)
+}
+
 /// What a comprehension or `for` walks.
 pub(crate) enum Walk {
     /// Values known one by one.
@@ -336,6 +343,22 @@ impl Elaborator {
                 round(self, &Value::Unknown)?;
                 return Ok(Value::Unknown);
             }
+            // In a script the ends are known when it runs, and with them each int.
+            Walk::Sizes(from, to) if self.checking() && self.effects_allowed() => {
+                let dim = Dim::of(to.minus(from));
+                let item = Value::size(self.fresh_size("_"));
+                let value = round(self, &item)?;
+                return Ok(match value {
+                    Value::Tensor(tensor) if condition.is_none() => Value::Tensor(Tensor {
+                        ty: TensorType {
+                            elem: tensor.ty.elem,
+                            shape: std::iter::once(dim).chain(tensor.ty.shape).collect(),
+                        },
+                        repr: Repr::Unknown,
+                    }),
+                    _ => Value::Unknown,
+                });
+            }
             Walk::Axis(value) => match value.tensor().and_then(|tensor| tensor.ty.shape.first()) {
                 Some(dim) => (dim.clone(), value.clone()),
                 None => return wanted(iter.span, "something to walk", value),
@@ -410,6 +433,20 @@ impl Elaborator {
             }
         });
         match (mapped, &walk) {
+            // A few ints that are known while compiling stay so: they may be sizes.
+            (Ok(value), Walk::Items(items))
+                if items.len() <= MAX_SIZES && is_int_vector(&value) =>
+            {
+                let after = self.snapshot();
+                self.restore(before);
+                match self.unrolled(items, None, pattern, iter.span, scope, span, &round) {
+                    Ok(known) if known.host().is_some() => Ok(known),
+                    _ => {
+                        self.restore(after);
+                        Ok(value)
+                    }
+                }
+            }
             (Ok(value), _) => Ok(value),
             (Err(_), Walk::Items(items)) => {
                 self.restore(before);

@@ -7,6 +7,7 @@
 use crate::call::Args;
 use crate::error::wanted;
 use crate::ops::Operand;
+use crate::size::Size;
 use crate::value::{Closure, Code, Dim, Repr, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
 use aec_runtime::{Elem, Tensor as HostTensor};
@@ -23,6 +24,9 @@ const UNKNOWN_WORD: &str = "<unk>";
 pub struct Vocab {
     words: Vec<Rc<str>>,
     places: HashMap<Rc<str>, i64>,
+    /// While a script is checked, its text is not read: then this is the number of words, the
+    /// same wherever the vocabulary is used, and the rest is empty.
+    unread: Option<Size>,
 }
 
 impl Vocab {
@@ -33,7 +37,27 @@ impl Vocab {
             .enumerate()
             .map(|(at, word)| (word.clone(), at as i64))
             .collect();
-        Vocab { words, places }
+        Vocab {
+            words,
+            places,
+            unread: None,
+        }
+    }
+
+    /// The vocabulary of a text that is not read.
+    fn unread(size: Size) -> Vocab {
+        Vocab {
+            unread: Some(size),
+            ..Vocab::of(Vec::new())
+        }
+    }
+
+    /// How many words it has.
+    pub(crate) fn size(&self) -> Size {
+        match &self.unread {
+            Some(size) => size.clone(),
+            None => Size::constant(self.words.len() as i64),
+        }
     }
 
     /// `extra` first, then the words that occur at least `min_count` times, the most frequent
@@ -93,6 +117,12 @@ impl Vocab {
 
     /// The token of a word.
     pub(crate) fn token(&self, word: &str, span: Span) -> Result<Value> {
+        if self.unread.is_some() {
+            return Ok(Value::Token(Tensor {
+                ty: TensorType::scalar(Elem::I64),
+                repr: Repr::Unknown,
+            }));
+        }
         Ok(Value::Token(Tensor {
             ty: TensorType::scalar(Elem::I64),
             repr: Repr::Static(Arc::new(HostTensor::i64(
@@ -194,7 +224,8 @@ pub(crate) fn member(vocab: &Rc<Vocab>, name: &str, span: Span) -> Option<Value>
         }))
     };
     Some(match name {
-        "size" => Value::int(vocab.words.len() as i64),
+        "size" => Value::size(vocab.size()),
+        "words" if vocab.unread.is_some() => Value::Unknown,
         "words" => Value::List(Rc::new(
             vocab
                 .words
@@ -230,7 +261,8 @@ fn strings(value: &Value, span: Span) -> Result<Vec<Rc<str>>> {
 /// `core.vocab(words, min_count, extra)`.
 pub(crate) fn vocab(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
     if elaborator.checking() {
-        return Ok(Value::Unknown);
+        let size = elaborator.fresh_size("V");
+        return Ok(Value::Vocab(Rc::new(Vocab::unread(size))));
     }
     let [(text, text_at), (least, least_at), (extra, extra_at)] = args.positional.as_slice() else {
         return crate::error::fail("E0401", span, "three arguments are wanted here");

@@ -92,6 +92,7 @@ pub(crate) struct Snapshot {
     frames: usize,
     pure_depth: u32,
     batch_depth: u32,
+    taken: usize,
     found: usize,
     calls: HashMap<aec_syntax::ast::Name, u64>,
 }
@@ -142,6 +143,7 @@ impl Elaborator {
             frames: self.frames.len(),
             pure_depth: self.pure_depth,
             batch_depth: self.batch_depth,
+            taken: self.taken.len(),
             found: self.found.len(),
             calls: self
                 .activations
@@ -162,6 +164,7 @@ impl Elaborator {
         self.frames.truncate(state.frames);
         self.pure_depth = state.pure_depth;
         self.batch_depth = state.batch_depth;
+        self.taken.truncate(state.taken);
         self.found.truncate(state.found);
         if let Some(activation) = self.activations.last_mut() {
             activation.calls = state.calls;

@@ -215,6 +215,7 @@ impl Elaborator {
                     self.check_loss(&value, &set, data.span)?;
                 }
             }
+            self.warn_of_identity(&value, model.span);
             return Ok(map_tensors(&value, &mut |tensor| match tensor.repr {
                 Repr::Symbolic(_) | Repr::Static(_) => tensor.clone(),
                 _ => Tensor {

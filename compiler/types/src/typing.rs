@@ -718,7 +718,7 @@ fn size_names(ty: &TypeExpr, names: &mut Vec<Name>) {
     }
 }
 
-fn axes(rank: usize) -> String {
+pub(crate) fn axes(rank: usize) -> String {
     match rank {
         0 => "no axis".into(),
         1 => "one axis".into(),

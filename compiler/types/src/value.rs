@@ -525,7 +525,7 @@ impl Value {
             Value::Module(module) => format!("the module `{}`", module.path),
             Value::Distribution(_) => "a distribution".into(),
             Value::Tree(_) => crate::trees::describe(self),
-            Value::Vocab(vocab) => format!("a vocabulary of {} words", vocab.words().len()),
+            Value::Vocab(vocab) => format!("a vocabulary of {} words", vocab.size()),
             Value::Unknown => "unknown".into(),
         }
     }

@@ -77,11 +77,11 @@ pub fn perform(
         "eval" => eval::eval(world, elaborator, args, span),
         "debug" => {
             let shown = value(args, 0, "x", span)?;
-            say(&format!(
-                "{}: {}",
-                world.locate(span),
-                crate::format::display(shown)
-            ));
+            let text = match shown {
+                Value::Str(text) => text.to_string(),
+                other => crate::format::display(other),
+            };
+            say(&format!("{}: {text}", world.locate(span)));
             Ok(shown.clone())
         }
         other => Err(Diagnostic::error(

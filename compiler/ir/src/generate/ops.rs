@@ -4,7 +4,7 @@
 use super::{Entry, Generator, MAX_ELEMENTS, MAX_RANK};
 use crate::function::{Type, Value};
 use crate::op::{
-    Binary, Comparison, Contract, Distribution, Factor, Label, Labels, Op, Reduction, Unary,
+    Binary, Comparison, Contract, Distribution, Factor, Fault, Label, Labels, Op, Reduction, Unary,
 };
 use aec_runtime::Elem;
 use aec_syntax::Span;
@@ -553,7 +553,13 @@ impl Generator<'_> {
         if count > MAX_ELEMENTS || self.ty(index).rank() + ty.rank() > MAX_RANK + batch + 1 {
             return;
         }
-        let value = self.infer(Op::Gather { batch }, &[x.value, index]);
+        let value = self.infer(
+            Op::Gather {
+                batch,
+                fault: Fault::Index,
+            },
+            &[x.value, index],
+        );
         self.keep(value, x.exact);
     }
 

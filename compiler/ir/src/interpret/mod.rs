@@ -11,7 +11,7 @@ mod random;
 mod reduce;
 
 use crate::function::{Function, Inst, InstData, Value};
-use crate::op::{Loop, Op};
+use crate::op::{BadIndex, Loop, Op};
 use crate::verify::{VerifyError, verify};
 use aec_runtime::linalg::BadMatrix;
 use aec_runtime::{Elem, Tensor};
@@ -39,10 +39,8 @@ pub enum InterpretError {
     Inputs(String),
     /// `gather` or `scatter_add` met an index beyond its axis.
     OutOfRange {
-        /// The index.
-        index: i64,
-        /// The size of the axis.
-        size: usize,
+        /// Which, and what it means.
+        bad: BadIndex,
         /// The instruction's script text.
         span: Span,
     },
@@ -65,9 +63,7 @@ impl fmt::Display for InterpretError {
         match self {
             InterpretError::Invalid(error) => error.fmt(f),
             InterpretError::Inputs(message) => f.write_str(message),
-            InterpretError::OutOfRange { index, size, .. } => {
-                write!(f, "index {index} is outside an axis of size {size}")
-            }
+            InterpretError::OutOfRange { bad, .. } => bad.fmt(f),
             InterpretError::Matrix { bad, .. } => bad.fmt(f),
             InterpretError::Derivative { .. } => {
                 f.write_str("expand derivatives before interpreting")
@@ -357,8 +353,10 @@ fn plain(
         } => movement::pad(x(0), x(1), low, interior, &ty.dims),
         Op::Concat { axis } => movement::concat(operands, *axis, &ty.dims),
         Op::Reverse { axes } => movement::reverse(x(0), axes),
-        Op::Gather { batch } => {
-            movement::gather(x(0), x(1), *batch, &ty.dims).map_err(|bad| bad.at(data.span))?
+        Op::Gather { batch, fault } => {
+            let fault = *fault;
+            movement::gather(x(0), x(1), *batch, &ty.dims)
+                .map_err(|bad| out_of_range(BadIndex { fault, ..bad }, data.span))?
         }
         Op::ScatterAdd { batch } => {
             let pairs = operands.chunks_exact(2);
@@ -368,7 +366,7 @@ fn plain(
             };
             for pair in pairs {
                 movement::scatter_add(&mut sums, &pair[0], &pair[1], *batch)
-                    .map_err(|bad| bad.at(data.span))?;
+                    .map_err(|bad| out_of_range(bad, data.span))?;
             }
             sums
         }
@@ -395,18 +393,6 @@ fn plain(
     })
 }
 
-/// An index beyond its axis.
-struct BadIndex {
-    index: i64,
-    size: usize,
-}
-
-impl BadIndex {
-    fn at(self, span: Span) -> InterpretError {
-        InterpretError::OutOfRange {
-            index: self.index,
-            size: self.size,
-            span,
-        }
-    }
+fn out_of_range(bad: BadIndex, span: Span) -> InterpretError {
+    InterpretError::OutOfRange { bad, span }
 }

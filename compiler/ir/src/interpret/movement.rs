@@ -1,9 +1,8 @@
 //! Ops that move entries, by attributes or by an index tensor, and `scatter_add`.
 
-use super::BadIndex;
 use super::array::{Array, Items, each_index, offset, strides};
 use crate::function::Type;
-use crate::op::Literal;
+use crate::op::{BadIndex, Fault, Literal};
 use std::rc::Rc;
 
 pub(super) fn iota(dims: &[usize], axis: usize) -> Array {
@@ -109,7 +108,11 @@ pub(super) fn reverse(x: &Array, axes: &[usize]) -> Array {
 fn checked(index: i64, size: usize) -> Result<usize, BadIndex> {
     match usize::try_from(index) {
         Ok(at) if at < size => Ok(at),
-        _ => Err(BadIndex { index, size }),
+        _ => Err(BadIndex {
+            fault: Fault::Index,
+            index,
+            size,
+        }),
     }
 }
 

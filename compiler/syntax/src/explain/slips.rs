@@ -10,6 +10,7 @@ use crate::token::Token;
 pub(super) fn explain(site: &Site<'_, '_>) -> Option<Diagnostic> {
     comment(site)
         .or_else(|| lambda(site))
+        .or_else(|| statement_body(site))
         .or_else(|| prefixed_string(site))
         .or_else(|| weight(site))
         .or_else(|| colon(site))
@@ -101,6 +102,28 @@ fn comment(site: &Site<'_, '_>) -> Option<Diagnostic> {
         }
         _ => error.help_edit("write `#`", pair, "#"),
     })
+}
+
+/// `fn m -> print m`: a statement where a lambda's expression stands.
+fn statement_body(site: &Site<'_, '_>) -> Option<Diagnostic> {
+    let word = match site.found? {
+        Token::Print => "print",
+        Token::Let => "let",
+        Token::Assert => "assert",
+        Token::For => "for",
+        _ => return None,
+    };
+    if site.previous() != Some(&Token::Arrow) {
+        return None;
+    }
+    let last = site.last_of_statement();
+    let new = format!("{{ {} }}", site.text(site.at, last));
+    let message = format!("after `->` comes an expression; `{word}` begins a statement");
+    Some(site.error(site.span, &message).help_edit(
+        format!("statements stand in braces: `{new}`"),
+        site.span.to(site.token_span(last)),
+        new,
+    ))
 }
 
 /// `lambda x: e`, and `x -> e` without `fn`.

@@ -8,9 +8,9 @@ use crate::error::{fail, wanted};
 use crate::missing::plain;
 use crate::ops::as_tensor;
 use crate::tokens::as_ints;
-use crate::value::{Maybe, Value};
+use crate::value::{Maybe, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
-use aec_ir::{Binary, Reduction};
+use aec_ir::{Binary, Op, Reduction};
 use aec_runtime::Elem;
 use aec_syntax::Span;
 use aec_syntax::ast::BinaryOp;
@@ -305,12 +305,14 @@ fn reduced(
         (Action::Extreme(reduction, _) | Action::Place(reduction), _) => {
             let elem = numbers(&maybe.value, at)?.ty.elem;
             let args = replaced(elaborator, neutral(reduction, elem))?;
-            call(elaborator, id, args, span)
+            let extreme = call(elaborator, id, args, span)?;
+            some_observed(elaborator, &extreme, &maybe.observed, false, span)
         }
         (_, "max_first") => {
             let elem = numbers(&maybe.value, at)?.ty.elem;
             let args = replaced(elaborator, neutral(Reduction::Max, elem))?;
-            call(elaborator, id, args, span)
+            let extreme = call(elaborator, id, args, span)?;
+            some_observed(elaborator, &extreme, &maybe.observed, true, span)
         }
         (_, "batch_mean") => {
             let total = call(elaborator, id, bare, span)?;
@@ -325,6 +327,37 @@ fn reduced(
         (_, "shape" | "len") => call(elaborator, id, Args::of(&[as_ints(&maybe.value)], at), span),
         _ => call(elaborator, id, bare, span),
     }
+}
+
+/// An extreme, unless nothing was observed that it could be of: over everything, or over the
+/// first axis at one of the places.
+fn some_observed(
+    elaborator: &mut Elaborator,
+    extreme: &Value,
+    observed: &Tensor,
+    first: bool,
+    span: Span,
+) -> Result<Value> {
+    if elaborator.checking() {
+        return Ok(extreme.clone());
+    }
+    let extreme = as_tensor(extreme, span, "a tensor")?;
+    let reduce = |elaborator: &mut Elaborator, op, flags: &Tensor, axes: usize| {
+        if axes == 0 {
+            return Ok(flags.clone());
+        }
+        let ty = TensorType {
+            elem: Elem::Bool,
+            shape: flags.ty.shape[axes..].to_vec(),
+        };
+        let axes = (0..axes).collect();
+        elaborator.emit(Op::Reduce { op, axes }, &[flags], ty, span)
+    };
+    let axes = if first { 1 } else { observed.ty.rank() };
+    let seen = reduce(elaborator, Reduction::Any, observed, axes)?;
+    let seen = reduce(elaborator, Reduction::All, &seen, seen.ty.rank())?;
+    let checked = elaborator.unless_unobserved(&extreme, &seen, span)?;
+    Ok(Value::Tensor(checked))
 }
 
 /// `hide(x, where = b)`: x with the entries hidden where b holds.

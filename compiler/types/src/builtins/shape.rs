@@ -7,9 +7,10 @@ use crate::size::Size;
 use crate::value::{Dim, Repr, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
 use aec_ir::{Op, Reduction};
-use aec_runtime::Elem;
+use aec_runtime::{Elem, Tensor as HostTensor};
 use aec_syntax::{Diagnostic, Span};
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Parts that `concat` takes one by one.
 const MAX_PARTS: i64 = 4096;
@@ -195,6 +196,9 @@ pub(super) fn concat(elaborator: &mut Elaborator, args: &Args, span: Span) -> Re
     }
     let mut ty = first.ty.clone();
     ty.shape[axis] = Dim::of(total);
+    if let Some(known) = joined_constants(&tensors, &ty) {
+        return Ok(Value::Tensor(known));
+    }
     let operands: Vec<&Tensor> = tensors.iter().map(|(tensor, _)| tensor).collect();
     Ok(Value::Tensor(elaborator.emit(
         Op::Concat { axis },
@@ -202,6 +206,32 @@ pub(super) fn concat(elaborator: &mut Elaborator, args: &Args, span: Span) -> Re
         ty,
         span,
     )?))
+}
+
+/// Vectors of ints that are known while compiling, one after the other: lists of sizes stay so.
+fn joined_constants(parts: &[(Tensor, Span)], ty: &TensorType) -> Option<Tensor> {
+    let mut ints = Vec::new();
+    for (part, _) in parts {
+        ints.extend(known_ints(part)?);
+    }
+    Some(int_vector(ints, ty))
+}
+
+/// The ints of a vector that is known while compiling, if there are not too many.
+fn known_ints(tensor: &Tensor) -> Option<Vec<i64>> {
+    match &tensor.repr {
+        Repr::Static(host) if tensor.ty.elem == Elem::I64 && tensor.ty.rank() == 1 => {
+            (host.len() <= 256).then(|| (0..host.len()).map(|at| host.get_i64(at)).collect())
+        }
+        _ => None,
+    }
+}
+
+fn int_vector(ints: Vec<i64>, ty: &TensorType) -> Tensor {
+    Tensor {
+        ty: ty.clone(),
+        repr: Repr::Static(Arc::new(HostTensor::i64(&[ints.len()], ints))),
+    }
 }
 
 fn scalar_index(at: i64) -> Tensor {
@@ -374,20 +404,62 @@ pub(super) fn broadcast(elaborator: &mut Elaborator, args: &Args, span: Span) ->
     )?))
 }
 
+/// What `pad` puts before and after each axis: one width for both, or a pair.
+fn borders(elaborator: &mut Elaborator, value: &Value, span: Span) -> Result<Vec<(Dim, Dim)>> {
+    let items: Vec<Value> = match value {
+        Value::List(items) | Value::Tuple(items) => items.to_vec(),
+        // Pairs in brackets have become a matrix.
+        Value::Tensor(tensor) if tensor.ty.rank() == 2 && value.host().is_some() => {
+            crate::stmt::split_rows(value)
+        }
+        one => vec![one.clone()],
+    };
+    let mut widths = Vec::new();
+    for item in &items {
+        let own = sizes(elaborator, item, span)?;
+        match (item, own.as_slice()) {
+            (Value::Tensor(tensor), own) if tensor.ty.rank() < 2 && items.len() == 1 => {
+                widths.extend(own.iter().map(|width| (width.clone(), width.clone())));
+            }
+            (_, [width]) => widths.push((width.clone(), width.clone())),
+            (_, [low, high]) => widths.push((low.clone(), high.clone())),
+            _ => {
+                return fail(
+                    "E0302",
+                    span,
+                    "an axis has one width, or a pair of them: before and after",
+                );
+            }
+        }
+    }
+    Ok(widths)
+}
+
 pub(super) fn pad(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
     let Some(x) = tensor(elaborator, args, 0)? else {
         return Ok(Value::Unknown);
     };
-    let widths = sizes(elaborator, &args.positional[1].0, args.positional[1].1)?;
+    let (widths, widths_at) = &args.positional[1];
+    let widths = borders(elaborator, widths, *widths_at)?;
     if widths.len() != x.ty.rank() {
-        return fail(
-            "E0302",
-            args.positional[1].1,
-            format!(
-                "one width for each of the {} axes is wanted here",
-                x.ty.rank()
-            ),
-        );
+        let rank = x.ty.rank();
+        let each = |width: &str| vec![width; rank].join(", ");
+        return Err(Box::new(
+            Diagnostic::error(
+                "E0302",
+                *widths_at,
+                format!(
+                    "{} for {}: one for each axis is wanted",
+                    crate::call::count(widths.len(), "width"),
+                    crate::typing::axes(rank)
+                ),
+            )
+            .help(format!(
+                "`[{}]` for the same on both sides, `[{}]` for before and after each",
+                each("1"),
+                each("(1, 2)")
+            )),
+        ));
     }
     let zero = match args.positional.get(2) {
         Some((value, at)) => as_tensor(value, *at, "a number")?,
@@ -398,21 +470,22 @@ pub(super) fn pad(elaborator: &mut Elaborator, args: &Args, span: Span) -> Resul
         x.ty.shape
             .iter()
             .zip(&widths)
-            .map(|(dim, width)| Dim::of(dim.size.plus(&width.size).plus(&width.size)))
+            .map(|(dim, (low, high))| Dim::of(dim.size.plus(&low.size).plus(&high.size)))
             .collect();
     let ty = TensorType {
         elem: x.ty.elem,
         shape,
     };
-    let low: Vec<usize> = widths
+    let number = |width: &Dim| width.size.as_constant().unwrap_or(0) as usize;
+    let (low, high): (Vec<usize>, Vec<usize>) = widths
         .iter()
-        .map(|width| width.size.as_constant().unwrap_or(0) as usize)
-        .collect();
+        .map(|(low, high)| (number(low), number(high)))
+        .unzip();
     let interior = vec![0; low.len()];
     Ok(Value::Tensor(elaborator.emit(
         Op::Pad {
-            high: low.clone(),
             low,
+            high,
             interior,
         },
         &[&x, &zero],
@@ -427,6 +500,10 @@ pub(super) fn reverse(elaborator: &mut Elaborator, args: &Args, span: Span) -> R
     };
     if x.is_scalar() {
         return wanted(span, "a tensor with an axis", &args.positional[0].0);
+    }
+    if let Some(mut ints) = known_ints(&x) {
+        ints.reverse();
+        return Ok(Value::Tensor(int_vector(ints, &x.ty)));
     }
     let axes = std::iter::once(0).collect();
     Ok(Value::Tensor(elaborator.emit(
@@ -453,7 +530,7 @@ pub(super) fn len(_: &mut Elaborator, args: &Args, span: Span) -> Result<Value> 
     match &args.positional[0].0 {
         Value::List(items) | Value::Tuple(items) => Ok(Value::int(items.len() as i64)),
         Value::Str(text) => Ok(Value::int(text.chars().count() as i64)),
-        Value::Vocab(vocab) => Ok(Value::int(vocab.words().len() as i64)),
+        Value::Vocab(vocab) => Ok(Value::size(vocab.size())),
         Value::Unknown => Ok(Value::Unknown),
         Value::Tensor(tensor) if tensor.ty.rank() > 0 => {
             Ok(Value::size(tensor.ty.shape[0].size.clone()))
