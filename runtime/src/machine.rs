@@ -3,8 +3,38 @@
 
 #![allow(unsafe_code)]
 
+use std::fs;
 use std::hint::black_box;
 use std::time::Instant;
+
+/// Bytes of memory that a process can still take: what the system calls available, or what its
+/// control group leaves if that is less. None where neither is known.
+pub fn available_memory() -> Option<u64> {
+    let system = fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("MemAvailable:"))?;
+        let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+        Some(kilobytes * 1024)
+    });
+    let number = |name: &str| -> Option<u64> {
+        let text = fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok()?;
+        text.trim().parse().ok()
+    };
+    // What the group holds as copies of files can be given back.
+    let cached = || {
+        let text = fs::read_to_string("/sys/fs/cgroup/memory.stat").ok()?;
+        let line = text.lines().find(|line| line.starts_with("file "))?;
+        line.split_whitespace().nth(1)?.parse::<u64>().ok()
+    };
+    let group = number("memory.max")
+        .zip(number("memory.current"))
+        .map(|(most, now)| most.saturating_sub(now.saturating_sub(cached().unwrap_or(0))));
+    match (system, group) {
+        (Some(system), Some(group)) => Some(system.min(group)),
+        (system, group) => system.or(group),
+    }
+}
 
 /// Operations per second of f32 multiply-adds in registers on one core, two for each, in the
 /// widest vectors here. Takes about 20 microseconds.

@@ -4,6 +4,7 @@
 
 use crate::effects::{cannot_read, cannot_write};
 use crate::evaluate::bad;
+use crate::history::{self, Figures};
 use crate::session::Result;
 use aec_runtime::Tensor;
 use aec_runtime::write::{load_weights, save_weights};
@@ -39,6 +40,8 @@ pub(crate) struct State {
     pub(crate) kept: Vec<Arc<Tensor>>,
     /// The best score so far and its model leaves.
     pub(crate) best: Option<(f64, Vec<Arc<Tensor>>)>,
+    /// The figures of the epochs so far.
+    pub(crate) figures: Figures,
 }
 
 impl Checkpoint {
@@ -54,6 +57,7 @@ impl Checkpoint {
             ("epoch".to_string(), state.epoch.to_string()),
             ("done".to_string(), state.done.to_string()),
             ("waited".to_string(), state.waited.to_string()),
+            ("figures".to_string(), history::text(&state.figures)),
         ]);
         if let Some((score, best)) = &state.best {
             metadata.insert("best".into(), score.to_bits().to_string());
@@ -122,6 +126,7 @@ impl Checkpoint {
             waited: number("waited")?,
             kept: group("kept"),
             best,
+            figures: history::parse(&text("figures")),
         }))
     }
 }

@@ -14,6 +14,7 @@ mod evaluate;
 pub mod exec;
 mod feed;
 pub mod format;
+mod history;
 mod names;
 pub mod pipeline;
 mod progress;

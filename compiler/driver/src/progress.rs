@@ -53,21 +53,6 @@ impl Report<'_> {
         all
     }
 
-    /// In words, for the model's file: how far the training came and its last figures.
-    pub fn history(&self, seed: u64) -> String {
-        let figures: Vec<String> = self
-            .figures()
-            .into_iter()
-            .map(|(name, value)| format!("{name} {value:.6}"))
-            .collect();
-        format!(
-            "{} epochs, {} steps, seed {seed}; {}",
-            self.epoch + 1,
-            self.steps,
-            figures.join(", ")
-        )
-    }
-
     /// As the record that `on_epoch` gets; epochs count from 1.
     pub fn record(&self, float: Elem) -> Value {
         let mut fields = vec![
@@ -86,6 +71,18 @@ impl Report<'_> {
                 .collect(),
         )
     }
+}
+
+/// For the model's file: how far the training came and its last figures.
+pub fn in_words(epochs: usize, steps: usize, seed: u64, figures: &[(String, f64)]) -> String {
+    let figures: Vec<String> = figures
+        .iter()
+        .map(|(name, value)| format!("{name} {value:.6}"))
+        .collect();
+    format!(
+        "{epochs} epochs, {steps} steps, seed {seed}; {}",
+        figures.join(", ")
+    )
 }
 
 /// The line.

@@ -56,8 +56,8 @@ pub struct Settings {
     pub shuffle: bool,
     /// Epochs without improvement before training ends with the best weights.
     pub early_stop: Option<usize>,
-    /// A file for one line each epoch.
-    pub log: Option<(String, Span)>,
+    /// Files for the figures of each epoch.
+    pub log: Vec<(String, Span)>,
     /// Called after each epoch with the model and the epoch's figures.
     pub on_epoch: Option<(Value, Span)>,
     /// Members to report of the validation data.
@@ -86,7 +86,7 @@ impl Settings {
             validate: None,
             shuffle: true,
             early_stop: None,
-            log: None,
+            log: Vec::new(),
             on_epoch: None,
             metrics: Vec::new(),
             schedule: None,
@@ -150,10 +150,18 @@ impl Settings {
                     None => return Err(expected(name, "`true` or `false`", value, span)),
                 },
                 "early_stop" => settings.early_stop = Some(count(value, name, span, 1)?),
-                "log" => match value {
-                    Value::Str(path) => settings.log = Some((path.to_string(), span)),
-                    _ => return Err(expected(name, "the name of a file", value, span)),
-                },
+                "log" => {
+                    let paths = match value {
+                        Value::List(paths) | Value::Tuple(paths) => paths.to_vec(),
+                        one => vec![one.clone()],
+                    };
+                    for path in &paths {
+                        let Value::Str(path) = path else {
+                            return Err(expected(name, "the name of a file", path, span));
+                        };
+                        settings.log.push((path.to_string(), span));
+                    }
+                }
                 "on_epoch" => match value {
                     Value::Fn(_) | Value::Builtin(_) => {
                         settings.on_epoch = Some((value.clone(), span))

@@ -6,7 +6,8 @@ use crate::checkpoint::State;
 use crate::evaluate::{Evaluator, KEYS, Means, bad};
 use crate::exec::{Failure, Instance, elements};
 use crate::feed::DataSet;
-use crate::progress::{Progress, Report, say};
+use crate::history;
+use crate::progress::{Progress, Report, in_words, say};
 use crate::session::{OPTIMIZERS, Result, World};
 use crate::settings::{Batch, Length, Settings};
 use crate::trainlog::TrainLog;
@@ -14,9 +15,9 @@ use aec_runtime::pool::Pool;
 use aec_runtime::{Tensor, shuffle};
 use aec_syntax::ast::Name;
 use aec_syntax::{Diagnostic, Span};
+use aec_types::value::History;
 use aec_types::{Elaborator, TrainRequest, Value, leaves, train_sets, with_leaves};
 use std::collections::VecDeque;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -72,6 +73,7 @@ impl Steps<'_> {
                     .world
                     .compiler
                     .compile(step.function, self.request.span)?;
+                program.check_memory(self.request.span)?;
                 let mut instance = program.instance(self.pool.clone());
                 instance.set_int(self.kept, seed as i64);
                 for (at, constant) in step.constants.iter().enumerate() {
@@ -151,18 +153,6 @@ impl Steps<'_> {
     }
 }
 
-/// The model, knowing how it was trained.
-fn remember(model: Value, history: &str) -> Value {
-    match model {
-        Value::Model(model) => {
-            let mut model = (*model).clone();
-            model.history = Some(history.into());
-            Value::Model(Rc::new(model))
-        }
-        other => other,
-    }
-}
-
 fn rebuild(model: &Value, weights: Vec<Arc<Tensor>>) -> Value {
     with_leaves(model, &mut weights.into_iter().map(Value::shared), true)
 }
@@ -232,10 +222,6 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
         steps.prepare(elaborator, &sizes, settings.seed)?;
         return Ok(steps.model());
     }
-    let mut log = match &settings.log {
-        Some((path, span)) => Some(TrainLog::create(path, *span)?),
-        None => None,
-    };
     let mut evaluator = match &settings.validate {
         Some((data, span)) => Some(Evaluator::new(
             data,
@@ -250,11 +236,13 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
     let mut waited = 0;
     let mut done = 0;
     let mut first_epoch = 0;
+    let mut figures = history::Figures::new();
     let what = describe(request, &sets, settings.seed);
     if let Some(checkpoint) = &settings.checkpoint
         && let Some(state) = checkpoint.load(&what)?
     {
         (first_epoch, done, waited, best) = (state.epoch, state.done, state.waited, state.best);
+        figures = state.figures;
         steps.start = Some(state.kept);
         if settings
             .early_stop
@@ -263,8 +251,21 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
             first_epoch = epochs;
         }
     }
+    let past = figures.first().map_or(0, |(_, values)| values.len());
+    let first_logged = past.min(first_epoch);
+    let mut logs = Vec::new();
+    for (path, span) in &settings.log {
+        let mut log = TrainLog::create(path, *span)?;
+        for epoch in 0..first_logged {
+            log.write(epoch, &history::epoch(&figures, epoch))?;
+        }
+        logs.push(log);
+    }
     let mut interrupted = false;
-    let mut history = String::new();
+    let mut words = match history::epoch(&figures, past.wrapping_sub(1)) {
+        last if last.is_empty() => String::new(),
+        last => in_words(past, done, settings.seed, &last),
+    };
     'epochs: for epoch in first_epoch..epochs {
         let mut means = Means::default();
         let turns = per_epoch.min(total - done);
@@ -340,9 +341,10 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
             metrics,
         };
         progress.epoch(&report);
-        history = report.history(settings.seed);
-        if let Some(log) = &mut log {
-            log.write(&report)?;
+        words = in_words(epoch + 1, done, settings.seed, &report.figures());
+        history::add(&mut figures, report.figures());
+        for log in &mut logs {
+            log.write(epoch, &report.figures())?;
         }
         if let Some((callback, span)) = &settings.on_epoch {
             let float = elaborator.float();
@@ -370,6 +372,7 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
                 waited,
                 kept: steps.kept(),
                 best: best.clone(),
+                figures: figures.clone(),
             };
             checkpoint.save(&state, &what)?;
         }
@@ -384,6 +387,7 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
             waited,
             kept: steps.kept(),
             best: best.clone(),
+            figures: figures.clone(),
         };
         checkpoint.save(&state, &what)?;
     }
@@ -395,9 +399,9 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
         Some((_, weights)) if !interrupted => rebuild(&request.model, weights),
         _ => steps.model(),
     };
-    Ok(match history.as_str() {
-        "" => model,
-        history => remember(model, history),
+    Ok(match figures.is_empty() {
+        true => model,
+        false => history::remember(model, History { words, figures }),
     })
 }
 

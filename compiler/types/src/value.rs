@@ -196,8 +196,17 @@ pub struct Model {
     pub frozen: bool,
     /// The call that made it, for the origin of sizes.
     pub made: Span,
-    /// How it was trained, in words, for saved files; none for an untrained one.
-    pub history: Option<Rc<str>>,
+    /// How it was trained; none for an untrained one.
+    pub history: Option<Rc<History>>,
+}
+
+/// How a model was trained.
+#[derive(Clone, PartialEq, Debug)]
+pub struct History {
+    /// In words, for a person.
+    pub words: String,
+    /// The figures of each epoch by name: `loss`, its parts, `validation` …
+    pub figures: Vec<(String, Vec<f64>)>,
 }
 
 /// Families of distributions.

@@ -2,6 +2,7 @@
 
 pub mod eval;
 mod export;
+mod figures;
 mod files;
 mod pictures;
 mod rows;
@@ -42,6 +43,13 @@ pub fn perform(
         "core.file_size" => files::size(world, text(args, 0, "path", span)?, span),
         "core.plot_grid" => pictures::grid(
             value(args, 0, "rows", span)?,
+            text(args, 1, "path", span)?,
+            value(args, 2, "width", span)?,
+            span,
+        ),
+        "core.plot" => figures::figure(
+            world,
+            value(args, 0, "figure", span)?,
             text(args, 1, "path", span)?,
             span,
         ),

@@ -3,6 +3,7 @@
 use super::{cannot_read, cannot_write, wrong};
 use crate::exec::elements;
 use crate::format;
+use crate::history;
 use crate::names::needed_by;
 use crate::session::{Result, World};
 use aec_runtime::Tensor;
@@ -10,7 +11,7 @@ use aec_runtime::read::ReadError;
 use aec_runtime::write::{Weights, load_weights, save_weights};
 use aec_syntax::ast::{Item, ItemKind, Pattern, Stmt, StmtKind};
 use aec_syntax::{Diagnostic, Span, parse_script};
-use aec_types::value::{ModelTemplate, Repr};
+use aec_types::value::{History, ModelTemplate, Repr};
 use aec_types::{Elaborator, Value, leaves, with_leaves};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -60,7 +61,9 @@ fn metadata(elaborator: &Elaborator, model: &Value) -> BTreeMap<String, String> 
             .collect();
         let source = source(elaborator, &model.template);
         if let Some(history) = &model.history {
-            metadata.insert("aec.training".into(), history.to_string());
+            metadata.insert("aec.training".into(), history.words.clone());
+            let figures = history::text(&history.figures);
+            metadata.insert("aec.history".into(), figures);
         }
         metadata.insert("aec.model".into(), model.template.def.name.name.to_string());
         metadata.insert("aec.module".into(), model.template.module.to_string());
@@ -192,5 +195,16 @@ pub fn load(world: &World, model: &Value, path: &str, span: Span) -> Result<Valu
         };
         found.push(Value::shared(Arc::new(tensor)));
     }
-    Ok(with_leaves(model, &mut found.into_iter(), false))
+    let model = with_leaves(model, &mut found.into_iter(), false);
+    let text = |name: &str| weights.metadata.get(name);
+    Ok(match (text("aec.training"), text("aec.history")) {
+        (Some(words), Some(figures)) => history::remember(
+            model,
+            History {
+                words: words.clone(),
+                figures: history::parse(figures),
+            },
+        ),
+        _ => model,
+    })
 }

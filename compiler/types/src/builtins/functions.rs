@@ -268,6 +268,30 @@ pub(super) fn with(elaborator: &mut Elaborator, args: &Args, span: Span) -> Resu
     Ok(out)
 }
 
+/// The figures of a model's training: a record of vectors, one entry for each epoch.
+pub(super) fn history(elaborator: &mut Elaborator, args: &Args, _: Span) -> Result<Value> {
+    let (model, at) = &args.positional[0];
+    if elaborator.checking() || matches!(model, Value::Unknown) {
+        return Ok(Value::Unknown);
+    }
+    let Value::Model(known) = model else {
+        return wanted(*at, "a model", model);
+    };
+    let Some(history) = &known.history else {
+        return fail(
+            "E0310",
+            *at,
+            "this model was not trained, so it has no history",
+        );
+    };
+    let float = elaborator.float();
+    let columns = history.figures.iter().map(|(name, values)| {
+        let column = aec_runtime::Tensor::from_f64(float, &[values.len()], values.iter().copied());
+        (name.as_str(), Value::concrete(column))
+    });
+    Ok(Value::record(columns.collect()))
+}
+
 pub(super) fn to_str(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
     if elaborator.checking() {
         return Ok(Value::str(""));

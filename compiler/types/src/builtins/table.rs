@@ -509,6 +509,12 @@ pub(super) static TABLE: &[Row] = &[
         Action::Effect(Checked::Unknown),
         "loss and metrics of a model on data",
     ),
+    row(
+        "history",
+        &["m"],
+        Action::Other(functions::history),
+        "the figures of each epoch of a model's training, by name",
+    ),
     row("debug", X, Action::Effect(Checked::First), "x, printed"),
     core(
         "read_csv",
@@ -596,9 +602,15 @@ pub(super) static TABLE: &[Row] = &[
     ),
     core(
         "plot_grid",
-        &["rows", "path"],
+        &["rows", "path", "width"],
         Action::Effect(Checked::Unit),
         "pictures in a grid",
+    ),
+    core(
+        "plot",
+        &["figure", "path"],
+        Action::Effect(Checked::Unit),
+        "a chart or a tree, in a file or printed",
     ),
     core(
         "shuffle",
