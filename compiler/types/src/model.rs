@@ -210,6 +210,7 @@ impl Elaborator {
                     Walk::Items(items) if !matches!(items.as_slice(), [Value::Unknown]) => {
                         Some(items)
                     }
+                    Walk::Ints(from, to) => Some((from..to).map(Value::int).collect()),
                     Walk::Items(_) | Walk::Axis(_) | Walk::Sizes(..) => None,
                 };
                 let Some(items) = known else {
