@@ -216,8 +216,7 @@ impl Elaborator {
         spans: (Span, Span),
         span: Span,
     ) -> Result<Tensor> {
-        let text = self.text(span);
-        let (a, b) = self.promote(a, b, spans, &text, span)?;
+        let (a, b) = self.promote(a, b, spans, span)?;
         let mut shape: Vec<Dim> = Vec::new();
         for (tensor, at) in [(c, span), (&a, spans.0), (&b, spans.1)] {
             if shape.is_empty() {
@@ -238,7 +237,7 @@ impl Elaborator {
                     };
                     return Err(Box::new(size_mismatch(
                         span,
-                        &text,
+                        &self.text(span),
                         (&first, span),
                         (tensor, at),
                         None,

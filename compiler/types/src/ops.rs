@@ -132,7 +132,6 @@ impl Elaborator {
         a: Tensor,
         b: Tensor,
         spans: (Span, Span),
-        text: &str,
         span: Span,
     ) -> Result<(Tensor, Tensor)> {
         let (ea, eb) = (a.ty.elem, b.ty.elem);
@@ -152,7 +151,7 @@ impl Elaborator {
         let mut diagnostic = Diagnostic::error(
             "E0303",
             span,
-            format!("element types do not match in `{text}`"),
+            format!("element types do not match in `{}`", self.text(span)),
         )
         .label(spans.0, a.ty.to_string())
         .label(spans.1, b.ty.to_string());
@@ -188,7 +187,6 @@ impl Elaborator {
         a: &Tensor,
         b: &Tensor,
         spans: (Span, Span),
-        text: &str,
         span: Span,
     ) -> Result<Vec<Dim>> {
         if b.is_scalar() {
@@ -198,8 +196,9 @@ impl Elaborator {
             return Ok(b.ty.shape.clone());
         }
         if a.ty.rank() != b.ty.rank() {
-            let mut diagnostic = size_mismatch(span, text, (a, spans.0), (b, spans.1), None)
-                .here(format!("{} axes against {}", a.ty.rank(), b.ty.rank()));
+            let mut diagnostic =
+                size_mismatch(span, &self.text(span), (a, spans.0), (b, spans.1), None)
+                    .here(format!("{} axes against {}", a.ty.rank(), b.ty.rank()));
             let (small, large) = if a.ty.rank() < b.ty.rank() {
                 (a, b)
             } else {
@@ -212,7 +211,7 @@ impl Elaborator {
             let product = a.ty.rank() == 2
                 && b.ty.rank() == 1
                 && a.ty.shape[1].size == b.ty.shape[0].size
-                && text.contains('*');
+                && self.text(span).contains('*');
             diagnostic = if product {
                 diagnostic.help_edit(
                     "the product of a matrix with a vector is `@`",
@@ -231,12 +230,17 @@ impl Elaborator {
         }
         for (x, y) in a.ty.shape.iter().zip(&b.ty.shape) {
             if x.size != y.size {
-                let mut diagnostic =
-                    size_mismatch(span, text, (a, spans.0), (b, spans.1), Some((x, y)));
+                let mut diagnostic = size_mismatch(
+                    span,
+                    &self.text(span),
+                    (a, spans.0),
+                    (b, spans.1),
+                    Some((x, y)),
+                );
                 let ints = [a, b]
                     .iter()
                     .all(|side| side.ty.rank() == 1 && side.is_static_int());
-                if ints && text.contains('+') {
+                if ints && self.text(span).contains('+') {
                     let joined = format!("concat({}, {})", self.text(spans.0), self.text(spans.1));
                     diagnostic = diagnostic.help_edit(
                         format!("`+` adds entry by entry; one after the other is `{joined}`"),
@@ -450,7 +454,6 @@ impl Elaborator {
         spans: (Span, Span),
         span: Span,
     ) -> Result<Tensor> {
-        let text = self.text(span);
         if let Some(folded) = fold_sizes(op, &x, &y) {
             return Ok(folded);
         }
@@ -460,7 +463,7 @@ impl Elaborator {
                 let diagnostic = Diagnostic::error(
                     "E0304",
                     span,
-                    format!("`/` divides reals, but `{text}` has ints"),
+                    format!("`/` divides reals, but `{}` has ints", self.text(span)),
                 )
                 .label(spans.0, x.ty.to_string())
                 .label(spans.1, y.ty.to_string())
@@ -477,7 +480,7 @@ impl Elaborator {
                 self.convert(&y, float, spans.1)?,
             )
         } else {
-            self.promote(x, y, spans, &text, span)?
+            self.promote(x, y, spans, span)?
         };
         let elem = x.ty.elem;
         let kind = match op {
@@ -508,7 +511,7 @@ impl Elaborator {
         {
             return crate::error::division_by_zero(spans.1);
         }
-        let shape = self.joint_shape(&x, &y, spans, &text, span)?;
+        let shape = self.joint_shape(&x, &y, spans, span)?;
         if let (Repr::Static(p), Repr::Static(q)) = (&x.repr, &y.repr)
             && let Some(folded) = fold(op, p, q, elem, &shape)
         {
@@ -573,9 +576,8 @@ impl Elaborator {
         }
         let x = as_tensor(a.0, a.1, "a number or tensor")?;
         let y = as_tensor(b.0, b.1, "a number or tensor")?;
-        let text = self.text(span);
-        let (x, y) = self.promote(x, y, (a.1, b.1), &text, span)?;
-        let shape = self.joint_shape(&x, &y, (a.1, b.1), &text, span)?;
+        let (x, y) = self.promote(x, y, (a.1, b.1), span)?;
+        let shape = self.joint_shape(&x, &y, (a.1, b.1), span)?;
         if let (Repr::Static(p), Repr::Static(q)) = (&x.repr, &y.repr)
             && let (0, 0) = (p.rank(), q.rank())
         {
@@ -642,7 +644,6 @@ impl Elaborator {
 
     /// `x ^ y`.
     fn power(&mut self, x: Tensor, y: Tensor, spans: (Span, Span), span: Span) -> Result<Tensor> {
-        let text = self.text(span);
         let exponent = match &y.repr {
             Repr::Static(host) if host.rank() == 0 => Some(host.get_f64(0)),
             _ => None,
@@ -680,7 +681,7 @@ impl Elaborator {
             }
             Some(0.5) if x.ty.elem.is_float() => self.unary(Unary::Sqrt, &x, span),
             _ => {
-                let (x, y) = self.promote(x, y, spans, &text, span)?;
+                let (x, y) = self.promote(x, y, spans, span)?;
                 if !x.ty.elem.is_float() {
                     let diagnostic = Diagnostic::error(
                         "E0303",
@@ -697,7 +698,7 @@ impl Elaborator {
                     );
                     return Err(Box::new(diagnostic));
                 }
-                let shape = self.joint_shape(&x, &y, spans, &text, span)?;
+                let shape = self.joint_shape(&x, &y, spans, span)?;
                 let ty = TensorType {
                     elem: x.ty.elem,
                     shape,
@@ -721,13 +722,15 @@ impl Elaborator {
 
     /// `a @ b`: contracts the last axis of a with the first of b.
     fn product(&mut self, x: Tensor, y: Tensor, spans: (Span, Span), span: Span) -> Result<Tensor> {
-        let text = self.text(span);
         if x.is_scalar() || y.is_scalar() {
             let at = if x.is_scalar() { spans.0 } else { spans.1 };
             let diagnostic = Diagnostic::error(
                 "E0302",
                 span,
-                format!("`@` in `{text}` wants an axis to sum over on both sides"),
+                format!(
+                    "`@` in `{}` wants an axis to sum over on both sides",
+                    self.text(span)
+                ),
             )
             .label(at, "a scalar")
             .help_edit(
@@ -737,13 +740,13 @@ impl Elaborator {
             );
             return Err(Box::new(diagnostic));
         }
-        let (x, y) = self.promote(x, y, spans, &text, span)?;
+        let (x, y) = self.promote(x, y, spans, span)?;
         let (ra, rb) = (x.ty.rank(), y.ty.rank());
         let (inner_left, inner_right) = (&x.ty.shape[ra - 1], &y.ty.shape[0]);
         if inner_left.size != inner_right.size {
             let mut diagnostic = size_mismatch(
                 span,
-                &text,
+                &self.text(span),
                 (&x, spans.0),
                 (&y, spans.1),
                 Some((inner_left, inner_right)),

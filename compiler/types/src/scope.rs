@@ -10,8 +10,56 @@ use std::rc::Rc;
 #[derive(Clone)]
 pub struct Scope(Rc<ScopeData>);
 
+/// The names of one scope: a few in a row, or those of a module by hash.
+enum Names {
+    Few(Vec<(Name, Value)>),
+    Many(HashMap<Name, Value>),
+}
+
+impl Names {
+    fn get(&self, name: &str) -> Option<&Value> {
+        match self {
+            Names::Few(all) => all
+                .iter()
+                .find(|(known, _)| **known == *name)
+                .map(|(_, value)| value),
+            Names::Many(all) => all.get(name),
+        }
+    }
+
+    fn get_mut(&mut self, name: &str) -> Option<&mut Value> {
+        match self {
+            Names::Few(all) => all
+                .iter_mut()
+                .find(|(known, _)| **known == *name)
+                .map(|(_, value)| value),
+            Names::Many(all) => all.get_mut(name),
+        }
+    }
+
+    fn insert(&mut self, name: Name, value: Value) {
+        if let Some(slot) = self.get_mut(&name) {
+            *slot = value;
+            return;
+        }
+        match self {
+            Names::Few(all) => all.push((name, value)),
+            Names::Many(all) => {
+                all.insert(name, value);
+            }
+        }
+    }
+
+    fn keys(&self) -> Vec<Name> {
+        match self {
+            Names::Few(all) => all.iter().map(|(name, _)| name.clone()).collect(),
+            Names::Many(all) => all.keys().cloned().collect(),
+        }
+    }
+}
+
 struct ScopeData {
-    names: RefCell<HashMap<Name, Value>>,
+    names: RefCell<Names>,
     parent: Option<Scope>,
     model: Option<Rc<Model>>,
     module: bool,
@@ -21,7 +69,7 @@ impl Scope {
     /// A scope without a parent.
     pub fn root() -> Scope {
         Scope(Rc::new(ScopeData {
-            names: RefCell::default(),
+            names: RefCell::new(Names::Many(HashMap::new())),
             parent: None,
             model: None,
             module: true,
@@ -32,7 +80,7 @@ impl Scope {
     /// (SEMANTICS.md S1).
     pub fn module(&self) -> Scope {
         Scope(Rc::new(ScopeData {
-            names: RefCell::default(),
+            names: RefCell::new(Names::Many(HashMap::new())),
             parent: Some(self.clone()),
             model: None,
             module: true,
@@ -42,7 +90,7 @@ impl Scope {
     /// A scope inside this one.
     pub fn child(&self) -> Scope {
         Scope(Rc::new(ScopeData {
-            names: RefCell::default(),
+            names: RefCell::new(Names::Few(Vec::new())),
             parent: Some(self.clone()),
             model: None,
             module: false,
@@ -52,7 +100,7 @@ impl Scope {
     /// A scope inside this one in which a model's members are visible.
     pub fn of_model(&self, model: Rc<Model>) -> Scope {
         Scope(Rc::new(ScopeData {
-            names: RefCell::default(),
+            names: RefCell::new(Names::Few(Vec::new())),
             parent: Some(self.clone()),
             model: Some(model),
             module: false,
@@ -133,7 +181,7 @@ impl Scope {
         let mut names: Vec<Name> = Vec::new();
         let mut scope = Some(self);
         while let Some(at) = scope {
-            names.extend(at.0.names.borrow().keys().cloned());
+            names.extend(at.0.names.borrow().keys());
             if let Some(model) = &at.0.model {
                 names.extend(
                     model
@@ -166,7 +214,7 @@ impl Scope {
 
     /// Names that this scope itself binds, sorted.
     pub fn own_names(&self) -> Vec<Name> {
-        let mut names: Vec<Name> = self.0.names.borrow().keys().cloned().collect();
+        let mut names = self.0.names.borrow().keys();
         names.sort();
         names
     }

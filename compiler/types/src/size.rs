@@ -22,69 +22,109 @@ pub enum Atom {
 /// A product of atoms, each with its power, sorted; empty for 1.
 type Monomial = Vec<(Atom, u32)>;
 
-/// A size in normal form: coefficients of monomials, none of them 0.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct Size {
-    terms: BTreeMap<Monomial, i64>,
+/// Coefficients of monomials, none of them 0.
+type Terms = BTreeMap<Monomial, i64>;
+
+/// A size in normal form.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Size(Form);
+
+/// Numbers and names, which most sizes are, take no memory of their own.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+enum Form {
+    Number(i64),
+    Name {
+        id: u32,
+        name: Rc<str>,
+    },
+    /// Neither a number nor a name alone.
+    Sum(Rc<Terms>),
+}
+
+impl Default for Size {
+    fn default() -> Size {
+        Size::constant(0)
+    }
+}
+
+fn add_term(terms: &mut Terms, monomial: Monomial, coefficient: i64) {
+    if coefficient == 0 {
+        return;
+    }
+    let old = terms.get(&monomial).copied().unwrap_or(0);
+    match old.saturating_add(coefficient) {
+        0 => terms.remove(&monomial),
+        sum => terms.insert(monomial, sum),
+    };
 }
 
 impl Size {
     /// A number.
     pub fn constant(value: i64) -> Size {
-        let mut size = Size::default();
-        size.add_term(Vec::new(), value);
-        size
+        Size(Form::Number(value))
     }
 
     /// A name.
     pub fn var(id: u32, name: &str) -> Size {
-        let mut size = Size::default();
-        size.add_term(
-            vec![(
-                Atom::Var {
-                    id,
-                    name: name.into(),
-                },
-                1,
-            )],
-            1,
-        );
-        size
+        Size(Form::Name {
+            id,
+            name: name.into(),
+        })
+    }
+
+    fn of(terms: Terms) -> Size {
+        let only = match terms.len() {
+            0 => return Size::constant(0),
+            1 => terms.first_key_value(),
+            _ => None,
+        };
+        match only.map(|(monomial, &coefficient)| (monomial.as_slice(), coefficient)) {
+            Some(([], value)) => Size::constant(value),
+            Some(([(Atom::Var { id, name }, 1)], 1)) => Size(Form::Name {
+                id: *id,
+                name: name.clone(),
+            }),
+            _ => Size(Form::Sum(Rc::new(terms))),
+        }
+    }
+
+    fn terms(&self) -> Rc<Terms> {
+        let mut terms = Terms::new();
+        match &self.0 {
+            Form::Number(value) => add_term(&mut terms, Vec::new(), *value),
+            Form::Name { id, name } => {
+                let atom = Atom::Var {
+                    id: *id,
+                    name: name.clone(),
+                };
+                add_term(&mut terms, vec![(atom, 1)], 1);
+            }
+            Form::Sum(terms) => return terms.clone(),
+        }
+        Rc::new(terms)
     }
 
     /// The number that it is, if it is one.
     pub fn as_constant(&self) -> Option<i64> {
-        match self.terms.len() {
-            0 => Some(0),
-            1 => self.terms.get(&Vec::new() as &Monomial).copied(),
-            _ => None,
-        }
-    }
-
-    fn add_term(&mut self, monomial: Monomial, coefficient: i64) {
-        if coefficient == 0 {
-            return;
-        }
-        let sum = self
-            .terms
-            .get(&monomial)
-            .copied()
-            .unwrap_or(0)
-            .saturating_add(coefficient);
-        if sum == 0 {
-            self.terms.remove(&monomial);
-        } else {
-            self.terms.insert(monomial, sum);
+        match &self.0 {
+            Form::Number(value) => Some(*value),
+            Form::Name { .. } | Form::Sum(_) => None,
         }
     }
 
     /// `self + other`.
     pub fn plus(&self, other: &Size) -> Size {
-        let mut sum = self.clone();
-        for (monomial, &coefficient) in &other.terms {
-            sum.add_term(monomial.clone(), coefficient);
+        match (self.as_constant(), other.as_constant()) {
+            (Some(a), Some(b)) => return Size::constant(a.saturating_add(b)),
+            (Some(0), None) => return other.clone(),
+            (None, Some(0)) => return self.clone(),
+            _ => {}
         }
-        sum
+        let mut sum = Terms::clone(&self.terms());
+        for (monomial, &coefficient) in other.terms().iter() {
+            add_term(&mut sum, monomial.clone(), coefficient);
+        }
+        Size::of(sum)
     }
 
     /// `self - other`.
@@ -94,9 +134,15 @@ impl Size {
 
     /// `self * other`.
     pub fn times(&self, other: &Size) -> Size {
-        let mut product = Size::default();
-        for (left, &a) in &self.terms {
-            for (right, &b) in &other.terms {
+        match (self.as_constant(), other.as_constant()) {
+            (Some(a), Some(b)) => return Size::constant(a.saturating_mul(b)),
+            (Some(1), None) => return other.clone(),
+            (None, Some(1)) => return self.clone(),
+            _ => {}
+        }
+        let mut product = Terms::new();
+        for (left, &a) in self.terms().iter() {
+            for (right, &b) in other.terms().iter() {
                 let mut monomial = left.clone();
                 for (atom, power) in right {
                     match monomial.binary_search_by(|(at, _)| at.cmp(atom)) {
@@ -104,24 +150,20 @@ impl Size {
                         Err(at) => monomial.insert(at, (atom.clone(), *power)),
                     }
                 }
-                product.add_term(monomial, a.saturating_mul(b));
+                add_term(&mut product, monomial, a.saturating_mul(b));
             }
         }
-        product
+        Size::of(product)
     }
 
     /// `self / divisor` if every coefficient divides.
     pub fn divide_exactly(&self, divisor: i64) -> Option<Size> {
-        if divisor == 0 || self.terms.values().any(|c| c % divisor != 0) {
+        let terms = self.terms();
+        if divisor == 0 || terms.values().any(|c| c % divisor != 0) {
             return None;
         }
-        Some(Size {
-            terms: self
-                .terms
-                .iter()
-                .map(|(m, c)| (m.clone(), c / divisor))
-                .collect(),
-        })
+        let divided = terms.iter().map(|(m, c)| (m.clone(), c / divisor));
+        Some(Size::of(divided.collect()))
     }
 
     /// `self // divisor` for a positive divisor.
@@ -135,15 +177,19 @@ impl Size {
         if let Some(size) = self.divide_exactly(divisor) {
             return Some(size);
         }
-        let mut size = Size::default();
-        size.add_term(vec![(Atom::FloorDiv(self.clone(), divisor), 1)], 1);
-        Some(size)
+        let mut terms = Terms::new();
+        add_term(
+            &mut terms,
+            vec![(Atom::FloorDiv(self.clone(), divisor), 1)],
+            1,
+        );
+        Some(Size::of(terms))
     }
 
     /// If this is `a * name + b` with numbers a, b for the name of that id: (a, b).
     pub fn linear_in(&self, id: u32) -> Option<(i64, i64)> {
         let (mut a, mut b) = (0, 0);
-        for (monomial, &coefficient) in &self.terms {
+        for (monomial, &coefficient) in self.terms().iter() {
             match monomial.as_slice() {
                 [] => b = coefficient,
                 [(Atom::Var { id: other, .. }, 1)] if *other == id => a = coefficient,
@@ -156,7 +202,7 @@ impl Size {
     /// Replaces names by sizes.
     pub fn substitute(&self, of: &dyn Fn(u32) -> Option<Size>) -> Size {
         let mut result = Size::default();
-        for (monomial, &coefficient) in &self.terms {
+        for (monomial, &coefficient) in self.terms().iter() {
             let mut product = Size::constant(coefficient);
             for (atom, power) in monomial {
                 let value = match atom {
@@ -177,7 +223,7 @@ impl Size {
 
     /// Whether any name of the given ids occurs.
     pub fn mentions(&self, id: u32) -> bool {
-        self.terms.keys().flatten().any(|(atom, _)| match atom {
+        self.terms().keys().flatten().any(|(atom, _)| match atom {
             Atom::Var { id: other, .. } => *other == id,
             Atom::FloorDiv(size, _) => size.mentions(id),
         })
@@ -186,11 +232,13 @@ impl Size {
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.terms.is_empty() {
-            return write!(f, "0");
+        match &self.0 {
+            Form::Number(value) => return write!(f, "{value}"),
+            Form::Name { name, .. } => return write!(f, "{name}"),
+            Form::Sum(_) => {}
         }
         // Names before numbers, as people write them: `2*H + 1`.
-        for (index, (monomial, &coefficient)) in self.terms.iter().rev().enumerate() {
+        for (index, (monomial, &coefficient)) in self.terms().iter().rev().enumerate() {
             let magnitude = coefficient.unsigned_abs();
             match (index, coefficient < 0) {
                 (0, true) => write!(f, "-")?,

@@ -75,7 +75,7 @@ pub(super) fn matrix(
         let result = elaborator.emit(Op::Matrix(op), &[&a], ty, blamed)?;
         return Ok(Value::Tensor(result));
     };
-    let (a, b) = elaborator.promote(a, b, (a_span, b_span), &text, span)?;
+    let (a, b) = elaborator.promote(a, b, (a_span, b_span), span)?;
     if b.ty.shape[0].size != n.size {
         return Err(Box::new(size_mismatch(
             span,

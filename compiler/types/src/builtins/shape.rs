@@ -155,7 +155,7 @@ pub(super) fn concat(elaborator: &mut Elaborator, args: &Args, span: Span) -> Re
     for at in 1..tensors.len() {
         let (first, first_span) = tensors[0].clone();
         let (other, other_span) = tensors[at].clone();
-        let (a, b) = elaborator.promote(first, other, (first_span, other_span), &text, span)?;
+        let (a, b) = elaborator.promote(first, other, (first_span, other_span), span)?;
         tensors[0].0 = a;
         tensors[at].0 = b;
     }
