@@ -165,8 +165,8 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ),
     (
         "G1_frozen",
-        "train_y[0..100], 10, epochs = 300",
-        "data.shuffle(train_y[0..100]), 10, epochs = 300",
+        "x100, y100, 10, epochs = 300",
+        "x100, data.shuffle(y100), 10, epochs = 300",
     ),
     ("G2_finetune", "frozen = false", "frozen = true"),
     (
@@ -181,8 +181,8 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ),
     (
         "G5_new_head",
-        "Net(freeze(first.body), 2)",
-        "Net(nn.Mlp([64, 64, 32], last = relu), 2)",
+        "headed(first.body, few, s)",
+        "headed(nn.Mlp([64, 64, 32], last = relu), few, s)",
     ),
     ("G6_joint", "10, lambda) on", "10, 0 * lambda) on"),
     (
