@@ -262,7 +262,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ),
     ("B6_map", "epochs    = 300", "epochs    = 0"),
     ("C5_stacked", "epochs = 120", "epochs = 0"),
-    ("C5_mnist", "epochs     = 15", "epochs     = 0"),
+    ("C5_mnist", "= (6, 15)", "= (0, 0)"),
     ("C6_reference", "epochs    = 36", "epochs    = 0"),
     ("D2_least_squares", "epochs    = 100", "epochs    = 0"),
     (
@@ -384,7 +384,13 @@ const FAULTS: &[(&str, &str, &str)] = &[
         "allow = beam.no_repeat(2)",
         "allow = beam.all_words",
     ),
-    ("K12_length_varies", "width = 2", "width = 1"),
+    (
+        "K12_length_varies",
+        "0.45, 0.0, 0.0, 0.55",
+        "0.25, 0.0, 0.0, 0.75",
+    ),
+    ("F5_deep", "epochs = 150", "epochs = 0"),
+    ("F5_mnist", "= (3, 20)", "= (0, 0)"),
 ];
 
 /// Where the rows are.
