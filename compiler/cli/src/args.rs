@@ -149,15 +149,45 @@ pub enum Command {
     },
     /// Fill the empty cells of a table, by a saved model
     Complete(Apply),
-    /// New examples: codes drawn from the standard normal distribution, decoded by a saved model
+    /// New examples of a saved model: codes drawn from its prior, decoded
     Sample {
         /// The model's file
         model: String,
         /// How many
         #[arg(long, short = 'n', value_name = "N", default_value_t = 10)]
         count: usize,
+        /// Their class, for a model that makes examples of a given one
+        #[arg(long, value_name = "CLASS")]
+        given: Option<i64>,
         #[command(flatten)]
         output: Output,
+        #[command(flatten)]
+        options: RunOptions,
+    },
+    /// A text of a saved language model
+    Generate {
+        /// The model's file
+        model: String,
+        /// How the text begins
+        #[arg(
+            long,
+            value_name = "TEXT",
+            default_value = "",
+            hide_default_value = true
+        )]
+        prompt: String,
+        /// Most words after that
+        #[arg(long, short = 'n', value_name = "N", default_value_t = 50)]
+        words: usize,
+        /// Below 1 the likely words become likelier, above 1 the unlikely ones
+        #[arg(long, value_name = "T", default_value_t = 1.0)]
+        temperature: f64,
+        /// Draw only among so many best words; 0 for all
+        #[arg(long, value_name = "K", default_value_t = 0)]
+        top_k: usize,
+        /// Draw only among the words that make up this share of the probability
+        #[arg(long, value_name = "SHARE", default_value_t = 1.0)]
+        nucleus: f64,
         #[command(flatten)]
         options: RunOptions,
     },

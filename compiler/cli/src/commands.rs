@@ -2,7 +2,7 @@
 
 use crate::args::{ChildOptions, Cli, Command, Factorise, RunOptions};
 use crate::{bench, fmt, model, repl, terminal};
-use aec_driver::saved::Act;
+use aec_driver::saved::{Act, Generate};
 use aec_driver::testing::{Invocation, Outcome as Ran, TestOptions, report_line, run_tests};
 use aec_driver::{Ended, Options, Outcome, Session, has_errors, show, summary};
 use aec_runtime::{Elem, interrupt};
@@ -89,9 +89,28 @@ pub fn run() -> u8 {
         Command::Sample {
             model,
             count,
+            given,
             output,
             options,
-        } => model::sample(&model, count, &output, &options),
+        } => model::sample(&model, (count, given), &output, &options),
+        Command::Generate {
+            model,
+            prompt,
+            words,
+            temperature,
+            top_k,
+            nucleus,
+            options,
+        } => {
+            let how = Generate {
+                prompt,
+                words,
+                temperature,
+                top_k,
+                nucleus,
+            };
+            model::generate(&model, &how, &options)
+        }
         Command::Inspect { model } => model::inspect(&model),
         Command::Version => print(&format!("aec {}\n", env!("CARGO_PKG_VERSION"))),
     }

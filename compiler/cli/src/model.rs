@@ -1,14 +1,14 @@
 //! The commands that use saved models: train, encode, decode, reconstruct, complete, sample,
-//! inspect.
+//! generate, inspect. Tables are read, computed and written some rows at a time.
 
 use crate::args::{Apply, Output, RunOptions};
 use crate::commands::{FAULT, open, print, read, session_options};
 use crate::terminal;
-use aec_driver::saved::{self, Act, Saved};
+use aec_driver::saved::{self, Act, Generate, Rows, Saved};
 use aec_driver::{Ended, Session};
 use aec_runtime::Tensor;
-use aec_runtime::write::{csv_text, write_npy, write_text};
-use aec_syntax::{Diagnostic, SourceMap, render};
+use aec_runtime::write::{TableWriter, WriteError, csv_text};
+use aec_syntax::{Diagnostic, SourceMap, Span, render};
 use std::io;
 use std::path::Path;
 
@@ -31,21 +31,68 @@ fn open_model(path: &str, options: &RunOptions) -> Result<(Session, Saved), u8> 
     }
 }
 
-/// Writes a table where it is wanted.
-fn write(output: &Output, head: &[String], table: &Tensor) -> u8 {
-    let Some(path) = &output.out else {
-        return print(&csv_text(head, table));
-    };
-    let written = match path.ends_with(".npy") {
-        true => write_npy(Path::new(path), table),
-        false => write_text(Path::new(path), &csv_text(head, table)),
-    };
-    match written {
-        Ok(()) => 0,
-        Err(error) => {
-            terminal::say(&format!("cannot write {error}"));
-            Ended::Failed.exit_code()
+/// Where rows of results go: a file, or CSV on standard output.
+enum Results {
+    File(TableWriter),
+    Printed,
+}
+
+impl Results {
+    /// Names of columns stand above a table in CSV.
+    fn begin(output: &Output, head: &[String]) -> Result<Results, Vec<Diagnostic>> {
+        match &output.out {
+            Some(path) => TableWriter::create(Path::new(path), head)
+                .map(Results::File)
+                .map_err(unwritten),
+            None => {
+                if !head.is_empty() {
+                    shown(&(head.join(",") + "\n"))?;
+                }
+                Ok(Results::Printed)
+            }
         }
+    }
+
+    fn add(&mut self, rows: &Tensor) -> Result<(), Vec<Diagnostic>> {
+        match self {
+            Results::File(file) => file.add(rows).map_err(unwritten),
+            Results::Printed => shown(&csv_text(&[], rows)),
+        }
+    }
+
+    fn end(self) -> Result<(), Vec<Diagnostic>> {
+        match self {
+            Results::File(file) => file.finish().map_err(unwritten),
+            Results::Printed => Ok(()),
+        }
+    }
+}
+
+fn unwritten(error: WriteError) -> Vec<Diagnostic> {
+    let message = format!("cannot write {}: {}", error.path.display(), error.message);
+    let diagnostic = Diagnostic::error("E0812", Span::NONE, message);
+    vec![match error.help {
+        Some(help) => diagnostic.help(help),
+        None => diagnostic,
+    }]
+}
+
+/// The code of an error that ends the command with an exit code and no further word.
+const ENDED: &str = "E0892";
+
+/// Prints, or ends with the exit code of who could not.
+fn shown(text: &str) -> Result<(), Vec<Diagnostic>> {
+    match print(text) {
+        0 => Ok(()),
+        code => Err(vec![Diagnostic::error(ENDED, Span::NONE, code.to_string())]),
+    }
+}
+
+/// The exit code of a command that failed; what went wrong is reported.
+fn ended(session: &Session, found: &[Diagnostic]) -> u8 {
+    match found {
+        [only] if only.code == ENDED => only.message.parse().unwrap_or(FAULT),
+        _ => failed(session, found),
     }
 }
 
@@ -68,67 +115,77 @@ pub fn train(file: &Path, data: &[String], out: &str, options: &RunOptions) -> u
 
 /// `aec encode`, `aec decode`, `aec complete`
 pub fn apply(act: Act, args: &Apply) -> u8 {
-    let run = || -> Result<u8, u8> {
-        let (mut session, saved) = open_model(&args.model, &args.options)?;
-        let float = session.elaborator.float();
-        let table =
-            saved::read_table(&args.data, float).map_err(|error| failed(&session, &[*error]))?;
-        let result = saved::apply(&mut session, &saved, act, &table)
-            .map_err(|found| failed(&session, &found))?;
+    let (mut session, saved) = match open_model(&args.model, &args.options) {
+        Ok(opened) => opened,
+        Err(code) => return code,
+    };
+    let float = session.elaborator.float();
+    let mut run = || -> Result<(), Vec<Diagnostic>> {
+        let rows = Rows::open(&args.data, float).map_err(|error| vec![*error])?;
         // A completed table has the columns of the one it completes.
         let head = match act {
-            Act::Complete => table.head,
+            Act::Complete => rows.head,
             Act::Encode | Act::Decode | Act::Reconstruct => Vec::new(),
         };
-        Ok(write(&args.output, &head, &result))
+        let mut results = Results::begin(&args.output, &head)?;
+        let sink: &mut saved::Sink<'_> = &mut |_, rows| results.add(rows);
+        saved::apply(&mut session, &saved, act, &args.data, sink)?;
+        results.end()
     };
-    run().unwrap_or_else(|code| code)
+    match run() {
+        Ok(()) => 0,
+        Err(found) => ended(&session, &found),
+    }
 }
 
 /// `aec reconstruct`: errors on standard output, reconstructions in a file.
 pub fn reconstruct(args: &Apply, threshold: Option<f64>, keep: Option<f64>) -> u8 {
-    let run = || -> Result<u8, u8> {
-        let (mut session, mut saved) = open_model(&args.model, &args.options)?;
-        let float = session.elaborator.float();
-        let table =
-            saved::read_table(&args.data, float).map_err(|error| failed(&session, &[*error]))?;
-        let result = saved::apply(&mut session, &saved, Act::Reconstruct, &table)
-            .map_err(|found| failed(&session, &found))?;
-        let errors = saved::errors(&table.values, &result);
-        if let Some(share) = keep {
-            let Some(threshold) = quantile(&errors, share) else {
-                terminal::say("a share is a number from 0 to 1, such as 0.99");
-                return Err(FAULT);
-            };
-            saved
-                .keep_threshold(threshold)
-                .map_err(|error| failed(&session, &[*error]))?;
-        }
-        if args.output.out.is_some() {
-            let code = write(&args.output, &table.head, &result);
-            if code != 0 {
-                return Ok(code);
-            }
-        }
-        let mut text = String::new();
-        match threshold.or(saved.threshold()) {
-            Some(threshold) => {
-                text.push_str("row,error,anomaly\n");
-                for (row, error) in errors.iter().enumerate() {
-                    let anomaly = u8::from(*error > threshold);
-                    text.push_str(&format!("{},{error:.6e},{anomaly}\n", row + 1));
-                }
-            }
-            None => {
-                text.push_str("row,error\n");
-                for (row, error) in errors.iter().enumerate() {
-                    text.push_str(&format!("{},{error:.6e}\n", row + 1));
-                }
-            }
-        }
-        Ok(print(&text))
+    let (mut session, mut saved) = match open_model(&args.model, &args.options) {
+        Ok(opened) => opened,
+        Err(code) => return code,
     };
-    run().unwrap_or_else(|code| code)
+    if keep.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
+        terminal::say("a share is a number from 0 to 1, such as 0.99");
+        return FAULT;
+    }
+    let float = session.elaborator.float();
+    let mut run = || -> Result<(), Vec<Diagnostic>> {
+        let one = |error: Box<Diagnostic>| vec![*error];
+        let rows = Rows::open(&args.data, float).map_err(one)?;
+        let mut results = match &args.output.out {
+            Some(_) => Some(Results::begin(&args.output, &rows.head)?),
+            None => None,
+        };
+        let mut errors = Vec::new();
+        let sink: &mut saved::Sink<'_> = &mut |table, rows| {
+            errors.extend(saved::errors(&table.values, rows));
+            results.as_mut().map_or(Ok(()), |results| results.add(rows))
+        };
+        saved::apply(&mut session, &saved, Act::Reconstruct, &args.data, sink)?;
+        if let Some(threshold) = keep.and_then(|share| quantile(&errors, share)) {
+            saved.keep_threshold(threshold).map_err(one)?;
+        }
+        if let Some(results) = results {
+            results.end()?;
+        }
+        let threshold = threshold.or(saved.threshold());
+        let mut text = match threshold {
+            Some(_) => "row,error,anomaly\n".to_string(),
+            None => "row,error\n".to_string(),
+        };
+        for (row, error) in errors.iter().enumerate() {
+            text.push_str(&format!("{},{error:.6e}", row + 1));
+            if let Some(threshold) = threshold {
+                text.push_str(&format!(",{}", u8::from(*error > threshold)));
+            }
+            text.push('\n');
+        }
+        shown(&text)
+    };
+    match run() {
+        Ok(()) => 0,
+        Err(found) => ended(&session, &found),
+    }
 }
 
 /// The least of the values that at least this share of them does not exceed.
@@ -143,13 +200,36 @@ fn quantile(values: &[f64], share: f64) -> Option<f64> {
 }
 
 /// `aec sample`
-pub fn sample(model: &str, count: usize, output: &Output, options: &RunOptions) -> u8 {
+pub fn sample(
+    model: &str,
+    (count, given): (usize, Option<i64>),
+    output: &Output,
+    options: &RunOptions,
+) -> u8 {
     let (mut session, saved) = match open_model(model, options) {
         Ok(opened) => opened,
         Err(code) => return code,
     };
-    match saved::sample(&mut session, &saved, count) {
-        Ok(table) => write(output, &[], &table),
+    let mut run = || -> Result<(), Vec<Diagnostic>> {
+        let table = saved::sample(&mut session, &saved, count, given)?;
+        let mut results = Results::begin(output, &[])?;
+        results.add(&table)?;
+        results.end()
+    };
+    match run() {
+        Ok(()) => 0,
+        Err(found) => ended(&session, &found),
+    }
+}
+
+/// `aec generate`
+pub fn generate(model: &str, how: &Generate, options: &RunOptions) -> u8 {
+    let (mut session, saved) = match open_model(model, options) {
+        Ok(opened) => opened,
+        Err(code) => return code,
+    };
+    match saved::generate(&mut session, &saved, how) {
+        Ok(text) => print(&(text + "\n")),
         Err(found) => failed(&session, &found),
     }
 }

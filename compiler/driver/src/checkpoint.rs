@@ -7,7 +7,7 @@ use crate::evaluate::bad;
 use crate::history::{self, Figures};
 use crate::session::Result;
 use aec_runtime::Tensor;
-use aec_runtime::write::{load_weights, save_weights};
+use aec_runtime::write::{load_weights, remove_leftovers, save_weights};
 use aec_syntax::Span;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -77,6 +77,7 @@ impl Checkpoint {
     /// The state that an earlier run left, if there is a file.
     pub(crate) fn load(&self, what: &str) -> Result<Option<State>> {
         let path = Path::new(&self.path);
+        remove_leftovers(path);
         if !path.exists() {
             return Ok(None);
         }

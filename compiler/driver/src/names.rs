@@ -25,10 +25,10 @@ pub fn needed_by_tests(script: &Script) -> Vec<bool> {
     needed
 }
 
-/// For each item, whether the definition of a name needs it. Of the script's `let`s only those
-/// count that `keep`: a name that is mentioned may be a local one.
-pub fn needed_by(script: &Script, name: &Name, keep: &dyn Fn(&Item) -> bool) -> Vec<bool> {
-    closure(script, HashSet::from([name.clone()]), keep)
+/// For each item, whether the definitions of these names need it. Of the script's `let`s only
+/// those count that `keep`: a name that is mentioned may be a local one.
+pub fn needed_by(script: &Script, names: HashSet<Name>, keep: &dyn Fn(&Item) -> bool) -> Vec<bool> {
+    closure(script, names, keep)
 }
 
 /// The items that define what is wanted, and what those want in turn.

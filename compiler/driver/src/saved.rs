@@ -1,14 +1,16 @@
 //! Models in files, used without their script: the file carries the source of the model, so that
 //! its members can be called on tables of data.
 
+use crate::effects::remake::with_arguments;
 use crate::effects::{cannot_read, cannot_write, weights};
 use crate::exec::gather_rows;
 use crate::session::{Result, Session};
 use crate::{format, has_errors};
-use aec_runtime::read::{read_csv, read_npy};
+use aec_runtime::read::{CsvRows, Stored, read_npy};
 use aec_runtime::write::{Weights, load_weights, save_weights};
 use aec_runtime::{Elem, Tensor};
 use aec_syntax::{Diagnostic, Span};
+use aec_types::tokens::Vocab;
 use aec_types::value::Origin;
 use aec_types::{Value, leaves};
 use std::path::Path;
@@ -33,12 +35,10 @@ pub struct Saved {
     pub model: Value,
 }
 
-/// A table of examples, one for each row.
+/// Examples of a table, one for each row.
 pub struct Table {
     /// The file, as it was named.
     pub name: String,
-    /// Names of the columns, or nothing.
-    pub head: Vec<String>,
     /// The numbers, `[rows, …]`; 0 where one is missing.
     pub values: Tensor,
     /// A bool for each number, if any is missing.
@@ -93,14 +93,15 @@ pub fn open(session: &mut Session, path: &str) -> std::result::Result<Saved, Vec
     {
         session.set_float(Elem::F64);
     }
-    let (name, sizes) = (text("aec.model"), text("aec.sizes"));
-    let made = match text("aec.module") {
-        "" => format!("{}\n\n{name}({sizes})\n", text("aec.source")),
-        module => {
-            let last = module.rsplit('.').next().unwrap_or(module);
-            format!("use {module}\n\n{last}.{name}({sizes})\n")
-        }
-    };
+    let source = text("aec.source");
+    let modules = text("aec.modules")
+        .split(',')
+        .filter(|path| !path.is_empty());
+    let uses: String = modules
+        .map(|path| format!("use {path}\n"))
+        .filter(|line| !source.contains(line.trim_end()))
+        .collect();
+    let made = format!("{uses}{source}\n\n{}\n", text("aec.call"));
     let (outcome, value) = session.evaluate(&format!("the source in {path}"), &made);
     let model = match value {
         Some(model @ Value::Model(_)) if !has_errors(&outcome.diagnostics) => model,
@@ -114,6 +115,12 @@ pub fn open(session: &mut Session, path: &str) -> std::result::Result<Saved, Vec
             return Err(found);
         }
     };
+    let model = with_arguments(&model, &|name| weights.get(name).cloned()).map_err(|name| {
+        vec![fault(
+            "E0813",
+            format!("{path} has no tensor `{name}` that fits its model"),
+        )]
+    })?;
     let model =
         weights::load(&session.world, &model, path, Span::NONE).map_err(|error| vec![*error])?;
     session.elaborator.define("model", model.clone());
@@ -124,37 +131,96 @@ pub fn open(session: &mut Session, path: &str) -> std::result::Result<Saved, Vec
     })
 }
 
-/// Reads `.npy`, and anything else as CSV.
-pub fn read_table(path: &str, float: Elem) -> Result<Table> {
-    let failed = |error| cannot_read(path, &error, Span::NONE);
-    if path.ends_with(".npy") || path.ends_with(".npy.gz") {
-        let tensor = read_npy(Path::new(path)).map_err(failed)?;
-        let values = Tensor::from_f64(float, tensor.dims(), tensor.to_f64_vec());
-        return table_of(path, Vec::new(), values, None);
-    }
-    let csv = read_csv(Path::new(path)).map_err(failed)?;
-    let seen = csv.values.iter().zip(&csv.observed);
-    let values = seen.map(|(&value, &seen)| if seen == 0 { 0.0 } else { value });
-    let values = Tensor::from_f64(float, &[csv.rows, csv.cols], values);
-    let observed = csv.any_missing().then(|| csv.mask());
-    table_of(path, csv.header.unwrap_or_default(), values, observed)
+/// A table that is read some rows at a time.
+pub struct Rows {
+    name: String,
+    /// Names of the columns, or nothing.
+    pub head: Vec<String>,
+    source: Source,
+    float: Elem,
 }
 
-fn table_of(
-    path: &str,
-    head: Vec<String>,
-    values: Tensor,
-    observed: Option<Tensor>,
-) -> Result<Table> {
-    if values.dims().first().is_none_or(|&rows| rows == 0) {
-        return Err(Box::new(fault("E0803", format!("{path} has no rows"))));
+enum Source {
+    Csv(CsvRows),
+    /// Rows of an array and how many were read.
+    Stored(Stored, usize),
+    /// An array that can only be read whole.
+    Whole(Option<Tensor>),
+}
+
+impl Rows {
+    /// Opens `.npy`, and anything else as CSV.
+    pub fn open(path: &str, float: Elem) -> Result<Rows> {
+        let failed = |error| cannot_read(path, &error, Span::NONE);
+        let file = Path::new(path);
+        let (head, source) = if path.ends_with(".npy.gz") {
+            let tensor = read_npy(file).map_err(failed)?;
+            (Vec::new(), Source::Whole(Some(tensor)))
+        } else if path.ends_with(".npy") {
+            let source = match Stored::open(file, float) {
+                Ok(rows) => Source::Stored(rows, 0),
+                // Column by column, perhaps: what is wrong with it is said by the reader.
+                Err(_) => Source::Whole(Some(read_npy(file).map_err(failed)?)),
+            };
+            (Vec::new(), source)
+        } else {
+            let csv = CsvRows::open(file).map_err(failed)?;
+            (csv.header.clone().unwrap_or_default(), Source::Csv(csv))
+        };
+        Ok(Rows {
+            name: path.to_string(),
+            head,
+            source,
+            float,
+        })
     }
-    Ok(Table {
-        name: path.to_string(),
-        head,
-        values,
-        observed,
-    })
+
+    /// The next rows, at most so many; none at the end. NaN and empty cells are missing.
+    pub fn next(&mut self, most: usize) -> Result<Option<Table>> {
+        let failed = |error| cannot_read(&self.name, &error, Span::NONE);
+        let values = match &mut self.source {
+            Source::Csv(csv) => csv.next_rows(most).map_err(failed)?.tensor(Elem::F64),
+            Source::Stored(rows, done) => {
+                let end = done.saturating_add(most).min(rows.rows());
+                let wanted: Vec<usize> = (*done..end).collect();
+                if wanted.is_empty() && *done == 0 {
+                    return Err(Box::new(fault(
+                        "E0803",
+                        format!("{} has no rows", self.name),
+                    )));
+                }
+                *done = end;
+                rows.read(&wanted).map_err(failed)?
+            }
+            Source::Whole(tensor) => match tensor.take() {
+                Some(tensor) if tensor.dims().first().is_none_or(|&rows| rows == 0) => {
+                    return Err(Box::new(fault(
+                        "E0803",
+                        format!("{} has no rows", self.name),
+                    )));
+                }
+                Some(tensor) => tensor,
+                None => return Ok(None),
+            },
+        };
+        if values.dims()[0] == 0 {
+            return Ok(None);
+        }
+        let numbers = values.to_f64_vec();
+        let holes = numbers.iter().any(|value| value.is_nan());
+        let observed = holes.then(|| {
+            let seen = numbers
+                .iter()
+                .map(|value| f64::from(u8::from(!value.is_nan())));
+            Tensor::from_f64(Elem::Bool, values.dims(), seen)
+        });
+        let numbers = numbers.iter().map(|v| if v.is_nan() { 0.0 } else { *v });
+        Ok(Some(Table {
+            name: self.name.clone(),
+            values: Tensor::from_f64(self.float, values.dims(), numbers),
+            observed,
+        }))
+    }
 }
 
 /// The data in the shape of the examples that a member takes, or why it cannot be.
@@ -193,76 +259,85 @@ fn fitted(session: &mut Session, saved: &Saved, member: &str, table: &Table) -> 
     Ok(Tensor::new(dims, table.values.data().clone()))
 }
 
-/// What `act` gives for each row: `[rows, columns]`. Several parts of a code stand beside each
-/// other.
+/// Takes what `act` gives for some examples: `[rows, columns]`.
+pub type Sink<'a> = dyn FnMut(&Table, &Tensor) -> std::result::Result<(), Vec<Diagnostic>> + 'a;
+
+/// Does `act` with all rows, some at a time. Several parts of a code stand beside each other.
 pub fn apply(
     session: &mut Session,
     saved: &Saved,
     act: Act,
-    table: &Table,
-) -> std::result::Result<Tensor, Vec<Diagnostic>> {
+    path: &str,
+    sink: &mut Sink<'_>,
+) -> std::result::Result<(), Vec<Diagnostic>> {
     let one = |error: Box<Diagnostic>| vec![*error];
-    let values = fitted(session, saved, act.member(), table).map_err(one)?;
+    let float = session.elaborator.float();
     let maybe = session
         .elaborator
         .takes(&saved.model, act.member())
         .is_some_and(|(_, maybe)| maybe);
-    if table.observed.is_some() && !maybe && act != Act::Complete {
-        return Err(vec![
-            fault(
-                "E0803",
-                format!(
-                    "{} has empty cells, which this model does not take",
-                    table.name
-                ),
-            )
-            .help("`aec complete` fills them"),
-        ]);
+    let averages = match act {
+        Act::Complete if !maybe => means(Rows::open(path, float).map_err(one)?).map_err(one)?,
+        Act::Encode | Act::Decode | Act::Reconstruct | Act::Complete => Vec::new(),
+    };
+    let mut rows = Rows::open(path, float).map_err(one)?;
+    let mut first = true;
+    while let Some(table) = rows.next(ROWS).map_err(one)? {
+        let values = fitted(session, saved, act.member(), &table).map_err(one)?;
+        if table.observed.is_some() && !maybe && act != Act::Complete {
+            return Err(vec![
+                fault(
+                    "E0803",
+                    format!("{path} has empty cells, which this model does not take"),
+                )
+                .help("`aec complete` fills them"),
+            ]);
+        }
+        if std::mem::take(&mut first) && matches!(act, Act::Reconstruct | Act::Complete) {
+            define_reconstruct(session, saved, &values)?;
+        }
+        let result = some_rows(session, act, &table, values, maybe, &averages)?;
+        sink(&table, &result)?;
     }
+    Ok(())
+}
+
+/// [`apply`] for the rows that are in memory.
+fn some_rows(
+    session: &mut Session,
+    act: Act,
+    table: &Table,
+    values: Tensor,
+    maybe: bool,
+    averages: &[f64],
+) -> std::result::Result<Tensor, Vec<Diagnostic>> {
     let rows = values.dims()[0];
-    let observed = table
+    let origin = Origin {
+        span: Span::NONE,
+        text: format!("read from {}", table.name).into(),
+    };
+    let seen = table
         .observed
         .as_ref()
         .map(|seen| Tensor::new(values.dims().to_vec(), seen.data().clone()));
-    let means = means(&values, observed.as_ref());
-    if matches!(act, Act::Reconstruct | Act::Complete) {
-        define_reconstruct(session, saved, &values)?;
-    }
-    let mut out: Vec<f64> = Vec::new();
-    let mut columns = 0;
-    let all: Vec<usize> = (0..rows).collect();
-    for rows in all.chunks(ROWS) {
-        let part = |from: &Tensor| {
-            let mut dims = from.dims().to_vec();
-            dims[0] = rows.len();
-            let mut to = Tensor::zeros(from.elem(), &dims);
-            gather_rows(from, rows, &mut to);
-            to
-        };
-        let origin = Origin {
-            span: Span::NONE,
-            text: format!("read from {}", table.name).into(),
-        };
-        let x = part(&values);
-        let seen = observed.as_ref().map(part);
-        let result = match (act, &seen) {
-            (Act::Complete, Some(seen)) if !maybe => filled_in_rounds(session, x, seen, &means)?,
-            _ => {
-                let x = Value::concrete_from(x, origin.clone());
-                let x = match seen {
-                    Some(seen) => Value::missing(x, Value::concrete_from(seen, origin)),
-                    None => x,
-                };
-                session.elaborator.define("x", x);
-                parts(&run(session, call(act))?)
-            }
-        };
-        columns = result.iter().map(|part| part.len() / rows.len()).sum();
-        for row in 0..rows.len() {
-            for part in &result {
-                let width = part.len() / rows.len();
-                out.extend((row * width..(row + 1) * width).map(|at| part.get_f64(at)));
-            }
+    let result = match (act, &seen) {
+        (Act::Complete, Some(seen)) if !maybe => filled_in_rounds(session, values, seen, averages)?,
+        _ => {
+            let x = Value::concrete_from(values, origin.clone());
+            let x = match seen {
+                Some(seen) => Value::missing(x, Value::concrete_from(seen, origin)),
+                None => x,
+            };
+            session.elaborator.define("x", x);
+            parts(&run(session, call(act))?)
+        }
+    };
+    let columns = result.iter().map(|part| part.len() / rows).sum();
+    let mut out: Vec<f64> = Vec::with_capacity(rows * columns);
+    for row in 0..rows {
+        for part in &result {
+            let width = part.len() / rows;
+            out.extend((row * width..(row + 1) * width).map(|at| part.get_f64(at)));
         }
     }
     Ok(Tensor::from_f64(
@@ -332,20 +407,23 @@ fn parts(value: &Value) -> Vec<Arc<Tensor>> {
 }
 
 /// The mean of what is observed in each column.
-fn means(values: &Tensor, observed: Option<&Tensor>) -> Vec<f64> {
-    let rows = values.dims()[0];
-    let width = values.len() / rows;
-    let mut sums = vec![(0.0, 0.0); width];
-    for at in 0..values.len() {
-        let seen = observed.is_none_or(|seen| seen.get_f64(at) != 0.0);
-        if seen {
-            sums[at % width].0 += values.get_f64(at);
-            sums[at % width].1 += 1.0;
+fn means(mut rows: Rows) -> Result<Vec<f64>> {
+    let mut sums: Vec<(f64, f64)> = Vec::new();
+    while let Some(table) = rows.next(ROWS)? {
+        let width = table.values.len() / table.values.dims()[0];
+        sums.resize(width, (0.0, 0.0));
+        for at in 0..table.values.len() {
+            let seen = table.observed.as_ref();
+            if seen.is_none_or(|seen| seen.get_f64(at) != 0.0) {
+                sums[at % width].0 += table.values.get_f64(at);
+                sums[at % width].1 += 1.0;
+            }
         }
     }
-    sums.iter()
+    Ok(sums
+        .iter()
         .map(|(sum, count)| sum / f64::max(*count, 1.0))
-        .collect()
+        .collect())
 }
 
 /// Missing entries of a model that takes none: they start at their column's mean and become what
@@ -389,35 +467,249 @@ pub fn errors(a: &Tensor, b: &Tensor) -> Vec<f64> {
         .collect()
 }
 
-/// `count` examples: codes drawn from the standard normal distribution, decoded.
+/// `count` examples, `[count, columns]`. A model with a member `sample` makes each of noise from
+/// the standard normal distribution; any other decodes codes from its member `prior`, or if it has
+/// none from the standard normal distribution. `given` is the class for a prior that wants one.
 pub fn sample(
     session: &mut Session,
     saved: &Saved,
     count: usize,
+    given: Option<i64>,
 ) -> std::result::Result<Tensor, Vec<Diagnostic>> {
-    let Some((dims, _)) = session.elaborator.takes(&saved.model, "decoder") else {
+    let name = saved.name();
+    let own = session.elaborator.member(&saved.model, "sample").is_some();
+    let maker = if own { "sample" } else { "decoder" };
+    let Some((dims, _)) = session.elaborator.takes(&saved.model, maker) else {
         return Err(vec![fault(
             "E0202",
             format!(
-                "the model in {} has no `decoder` of a code of known size",
+                "the model {name} in {} has no `decoder` of a code of known size",
                 saved.path
             ),
         )]);
     };
+    let classes = |member| parameters(&saved.model, member);
+    let prior = (!own).then(|| classes("prior")).flatten();
+    let wants_class = prior == Some(1) || classes(maker) == Some(2);
+    let class = match (wants_class, given) {
+        (true, Some(class)) => class.to_string(),
+        (false, None) => String::new(),
+        (true, None) => {
+            return Err(vec![
+                fault("E0803", format!("{name} makes examples of a given class"))
+                    .help("name one, as in `--given 3`"),
+            ]);
+        }
+        (false, Some(_)) => {
+            return Err(vec![fault(
+                "E0803",
+                format!("{name} makes examples without a class, so `--given` says nothing to it"),
+            )]);
+        }
+    };
     let sizes: Vec<String> = dims.iter().map(|size| format!(", {size}")).collect();
-    let text = format!(
-        "let z: [{count}{}] ~ normal(0, 1)\nmodel.decoder(z)",
-        sizes.concat()
-    );
+    let sizes = sizes.concat();
+    let mut text = format!("let e: [{count}{sizes}] ~ normal(0, 1)\n");
+    let of_class = if prior == Some(1) { class.as_str() } else { "" };
+    let p = match prior {
+        Some(_) => Some(run(session, &format!("model.prior({of_class})"))?),
+        None => None,
+    };
+    // A mean and a spread, or a distribution.
+    text.push_str(&match &p {
+        None => "let z = e\n".to_string(),
+        Some(Value::Distribution(_)) => {
+            format!("let z = map(fn i -> {{ let z ~ model.prior({of_class}); z }}, 0..{count})\n")
+        }
+        Some(Value::Record(fields)) if fields.len() == 2 => format!(
+            "let p = model.prior({of_class})\nlet z = map(fn e -> p.{} + p.{} * e, e)\n",
+            fields[0].0, fields[1].0
+        ),
+        Some(Value::Tuple(parts)) if parts.len() == 2 => {
+            format!("let p = model.prior({of_class})\nlet z = map(fn e -> p.0 + p.1 * e, e)\n")
+        }
+        Some(other) => {
+            return Err(vec![
+                fault(
+                    "E0202",
+                    format!("`prior` of {name} gives {}", format::inspect(other)),
+                )
+                .help("it gives a distribution, or a mean and a standard deviation"),
+            ]);
+        }
+    });
+    text.push_str(&match (classes(maker), wants_class) {
+        (Some(2), true) => format!("model.{maker}(z, {class})"),
+        _ => format!("model.{maker}(z)"),
+    });
     let parts = parts(&run(session, &text)?);
     let Some(first) = parts.first() else {
-        return Err(vec![fault("E0202", "the decoder gives no tensor".into())]);
+        return Err(vec![fault("E0202", format!("the {maker} gives no tensor"))]);
     };
     let dims = [count, first.len() / count.max(1)];
     Ok(Tensor::new(dims.to_vec(), first.data().clone()))
 }
 
+/// The number of parameters of a model's member.
+fn parameters(model: &Value, member: &str) -> Option<usize> {
+    let Value::Model(model) = model else {
+        return None;
+    };
+    let def = aec_types::scope::member(model, member)?;
+    Some(def.params.len())
+}
+
+/// How a text is made.
+pub struct Generate {
+    /// What it begins with.
+    pub prompt: String,
+    /// Most words after that.
+    pub words: usize,
+    /// Divides the logits.
+    pub temperature: f64,
+    /// Only so many best words; 0 for all.
+    pub top_k: usize,
+    /// Only the words that make up this share of the probability.
+    pub nucleus: f64,
+}
+
+/// A text of a language model: one that was saved with its vocabulary and has a member
+/// `step(state, word) -> (state, logits)`. It starts from `start()`, or from a state of zeros.
+pub fn generate(
+    session: &mut Session,
+    saved: &Saved,
+    how: &Generate,
+) -> std::result::Result<String, Vec<Diagnostic>> {
+    let name = saved.name();
+    let Some(words) = saved.weights.metadata.get("aec.words") else {
+        return Err(vec![
+            fault(
+                "E0813",
+                format!("{} does not say what the words of {name} are", saved.path),
+            )
+            .help(
+                "`save(m, \"m.safetensors\", words = v)` keeps the vocabulary `v` with the model",
+            ),
+        ]);
+    };
+    if parameters(&saved.model, "step") != Some(2) {
+        return Err(vec![
+            fault(
+                "E0202",
+                format!("the model {name} in {} does not say how a text goes on", saved.path),
+            )
+            .help("it needs a member `step(h: [H], w: token) -> ([H], [V])`: the next state, and the logits of the next word"),
+        ]);
+    }
+    let vocab = Vocab::of(words.lines().map(Into::into).collect());
+    let place = |word: &str| vocab.words().iter().position(|known| **known == *word);
+    let start = match (
+        parameters(&saved.model, "start"),
+        session.elaborator.takes(&saved.model, "step"),
+    ) {
+        (Some(0), _) => "model.start()".to_string(),
+        (_, Some((dims, _))) => {
+            let sizes: Vec<String> = dims.iter().map(usize::to_string).collect();
+            format!("zeros[{}]", sizes.join(", "))
+        }
+        _ => {
+            return Err(vec![
+                fault(
+                    "E0202",
+                    format!("nothing says where a text of {name} starts"),
+                )
+                .help("a member `start()` gives the state before the first word"),
+            ]);
+        }
+    };
+    let mut prompt: Vec<usize> = Vec::new();
+    for word in how.prompt.split_whitespace() {
+        match place(word).or_else(|| place("<unk>")) {
+            Some(at) => prompt.push(at),
+            None => {
+                let near = aec_syntax::suggest::nearest(word, vocab.words().iter().map(|w| &**w));
+                let error = fault("E0331", format!("{name} does not know the word `{word}`"));
+                return Err(vec![match near {
+                    Some(near) => error.help(format!("did you mean `{near}`?")),
+                    None => error,
+                }]);
+            }
+        }
+    }
+    // A text begins with its start mark, if the vocabulary has one, or with any word.
+    let first = match (prompt.split_first(), place("<s>")) {
+        (Some(_), Some(mark)) => mark,
+        (Some((&first, _)), None) => first,
+        (None, Some(mark)) => mark,
+        (None, None) => {
+            return Err(vec![
+                fault("E0803", format!("{name} has no word that begins a text"))
+                    .help("say how it begins, with `--prompt`"),
+            ]);
+        }
+    };
+    let spoken = if place("<s>").is_some() {
+        &prompt[..]
+    } else {
+        &prompt[1..]
+    };
+    let end = place("</s>").map_or(-1, |at| at as i64);
+    let mut text = format!("use beam\nlet s = {start}\nlet w = {first}\n");
+    for (at, word) in spoken.iter().enumerate() {
+        let last = if at == 0 {
+            "w".to_string()
+        } else {
+            format!("w{}", at - 1)
+        };
+        let state = if at == 0 {
+            "s".to_string()
+        } else {
+            format!("s{}", at - 1)
+        };
+        text.push_str(&format!(
+            "let s{at} = model.step({state}, {last}).0\nlet w{at} = {word}\n"
+        ));
+    }
+    let (state, last) = match spoken.len() {
+        0 => ("s".to_string(), "w".to_string()),
+        n => (format!("s{}", n - 1), format!("w{}", n - 1)),
+    };
+    text.push_str(&format!(
+        "beam.sample(model.step, {state}, {last}, {end}, {}, temperature = {:?}, k = {}, nucleus = {:?}).tokens",
+        how.words, how.temperature, how.top_k, how.nucleus
+    ));
+    let made = run(session, &text)?;
+    let Some(made) = parts(&made).into_iter().next() else {
+        return Err(vec![fault(
+            "E0202",
+            format!("`step` of {name} gives no logits"),
+        )]);
+    };
+    let mut said: Vec<&str> = prompt.iter().map(|&at| &*vocab.words()[at]).collect();
+    for at in 0..made.len() {
+        let word = made.get_i64(at);
+        if word == end {
+            break;
+        }
+        said.push(
+            usize::try_from(word)
+                .ok()
+                .and_then(|at| vocab.words().get(at))
+                .map_or("?", |w| w),
+        );
+    }
+    Ok(said.join(" "))
+}
+
 impl Saved {
+    /// The model's name.
+    fn name(&self) -> &str {
+        self.weights
+            .metadata
+            .get("aec.model")
+            .map_or("", String::as_str)
+    }
+
     /// The error above which an example is an anomaly, if the file says.
     pub fn threshold(&self) -> Option<f64> {
         self.weights.metadata.get(THRESHOLD)?.parse().ok()
@@ -450,6 +742,9 @@ pub fn inspect(path: &str) -> Result<String> {
             out.push_str(&format!("model {model}({sizes})\n"));
         }
         None => out.push_str("tensors of no known model\n"),
+    }
+    if let Some(words) = text("aec.words") {
+        out.push_str(&format!("knows {} words\n", words.lines().count()));
     }
     if let Some(training) = text("aec.training") {
         out.push_str(&format!("trained: {training}\n"));
@@ -517,7 +812,12 @@ fn fit(
     };
     let mut values = Vec::new();
     for path in data {
-        let table = read_table(path, session.elaborator.float()).map_err(|error| vec![*error])?;
+        let mut rows =
+            Rows::open(path, session.elaborator.float()).map_err(|error| vec![*error])?;
+        let table = rows.next(usize::MAX).map_err(|error| vec![*error])?;
+        let Some(table) = table else {
+            return Err(vec![fault("E0803", format!("{path} has no rows"))]);
+        };
         let origin = Origin {
             span: Span::NONE,
             text: format!("read from {path}").into(),
@@ -534,7 +834,8 @@ fn fit(
     }
     session.elaborator.define("fit", fit);
     let model = run_kept(session, &format!("fit({})", names.join(", ")))?;
-    weights::save(&mut session.elaborator, &model, to, Span::NONE).map_err(|error| vec![*error])?;
+    weights::save(&mut session.elaborator, &model, to, None, Span::NONE)
+        .map_err(|error| vec![*error])?;
     Ok(())
 }
 

@@ -1,9 +1,10 @@
 //! Tables of numbers as CSV, and tensors as NumPy's `.npy`.
 
+use std::io::{self, Write};
 use std::path::Path;
 
 use super::{WriteError, write_atomic};
-use crate::{Data, Tensor};
+use crate::{Data, Elem, Tensor};
 
 /// Rows of text as CSV: `head` first, if it has names; then each row of a `[rows, columns]`
 /// tensor. A float is written with as many digits as tell it from its neighbours.
@@ -37,45 +38,54 @@ pub fn write_text(path: &Path, text: &str) -> Result<(), WriteError> {
 
 /// Writes a tensor as NumPy's `.npy`, version 1.0, in C order.
 pub fn write_npy(path: &Path, tensor: &Tensor) -> Result<(), WriteError> {
-    let kind = match tensor.data() {
-        Data::F32(_) => "<f4",
-        Data::F64(_) => "<f8",
-        Data::I32(_) => "<i4",
-        Data::I64(_) => "<i8",
-        Data::Bool(_) => "|b1",
-    };
-    let dims: String = tensor
-        .dims()
-        .iter()
-        .map(|size| format!("{size}, "))
-        .collect();
-    let mut header = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({dims}), }}");
-    // Magic, version and length are 10 bytes; the elements begin at a multiple of 64.
-    let padding = (64 - (10 + header.len() + 1) % 64) % 64;
-    header.push_str(&" ".repeat(padding));
-    header.push('\n');
-    let length = u16::try_from(header.len())
-        .map_err(|_| WriteError::new(path, "the tensor has too many axes for this format"))?;
+    let header = npy_header(tensor.elem(), tensor.dims(), 64)
+        .ok_or_else(|| WriteError::new(path, "the tensor has too many axes for this format"))?;
     write_atomic(path, |out| {
-        out.write_all(b"\x93NUMPY\x01\x00")?;
-        out.write_all(&length.to_le_bytes())?;
-        out.write_all(header.as_bytes())?;
-        match tensor.data() {
-            Data::F32(values) => values
-                .iter()
-                .try_for_each(|v| out.write_all(&v.to_le_bytes())),
-            Data::F64(values) => values
-                .iter()
-                .try_for_each(|v| out.write_all(&v.to_le_bytes())),
-            Data::I32(values) => values
-                .iter()
-                .try_for_each(|v| out.write_all(&v.to_le_bytes())),
-            Data::I64(values) => values
-                .iter()
-                .try_for_each(|v| out.write_all(&v.to_le_bytes())),
-            Data::Bool(values) => out.write_all(values),
-        }
+        out.write_all(&header)?;
+        write_elements(out, tensor)
     })
+}
+
+/// What stands before the elements of an `.npy` file: a multiple of `unit` bytes, which is one of
+/// 64 as the format wants it.
+pub(super) fn npy_header(elem: Elem, dims: &[usize], unit: usize) -> Option<Vec<u8>> {
+    let kind = match elem {
+        Elem::F32 => "<f4",
+        Elem::F64 => "<f8",
+        Elem::I32 => "<i4",
+        Elem::I64 => "<i8",
+        Elem::Bool => "|b1",
+    };
+    let dims: String = dims.iter().map(|size| format!("{size}, ")).collect();
+    let mut text = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({dims}), }}");
+    // Magic, version and length are 10 bytes.
+    let padding = (unit - (10 + text.len() + 1) % unit) % unit;
+    text.push_str(&" ".repeat(padding));
+    text.push('\n');
+    let length = u16::try_from(text.len()).ok()?;
+    let mut header = b"\x93NUMPY\x01\x00".to_vec();
+    header.extend(length.to_le_bytes());
+    header.extend(text.as_bytes());
+    Some(header)
+}
+
+/// The elements as little-endian bytes.
+pub(super) fn write_elements(out: &mut dyn Write, tensor: &Tensor) -> io::Result<()> {
+    match tensor.data() {
+        Data::F32(values) => values
+            .iter()
+            .try_for_each(|v| out.write_all(&v.to_le_bytes())),
+        Data::F64(values) => values
+            .iter()
+            .try_for_each(|v| out.write_all(&v.to_le_bytes())),
+        Data::I32(values) => values
+            .iter()
+            .try_for_each(|v| out.write_all(&v.to_le_bytes())),
+        Data::I64(values) => values
+            .iter()
+            .try_for_each(|v| out.write_all(&v.to_le_bytes())),
+        Data::Bool(values) => out.write_all(values),
+    }
 }
 
 #[cfg(test)]

@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 mod arrays;
 mod grid;
+mod rows;
 mod weights;
 
 pub use arrays::{csv_text, write_npy, write_text};
 pub use grid::{Image, write_grid};
+pub use rows::TableWriter;
 pub(crate) use weights::half_to_f32;
 pub use weights::{Weights, load_weights, save_weights};
 
@@ -88,44 +90,113 @@ pub fn write_atomic(
     path: &Path,
     content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), WriteError> {
-    let fail = |error: io::Error| WriteError::io(path, &error);
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-    if let Ok(meta) = fs::metadata(&target) {
-        if meta.is_dir() {
-            return Err(WriteError::new(path, "this is a folder, not a file"));
-        }
-        if !meta.is_file() {
-            let mut file =
-                BufWriter::new(OpenOptions::new().write(true).open(&target).map_err(fail)?);
-            content(&mut file).map_err(fail)?;
-            return file.flush().map_err(fail);
-        }
-        if meta.permissions().readonly() {
-            return Err(WriteError::new(path, "the file is read-only"));
-        }
-    }
-    let Some(name) = target.file_name() else {
-        return Err(WriteError::new(path, "this path names no file"));
-    };
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let mut temporary = std::ffi::OsString::from(".");
-    temporary.push(name);
-    temporary.push(format!(".{}-{count}.tmp", std::process::id()));
-    let temporary = target.with_file_name(temporary);
-    let result = write_whole(&temporary, content).and_then(|()| fs::rename(&temporary, &target));
-    if result.is_err() {
-        // If even this fails there is nothing more to do; the first error counts.
-        let _ = fs::remove_file(&temporary);
-    }
-    result.map_err(fail)
+    let mut file = Pending::create(path)?;
+    file.put(content)?;
+    file.finish()
 }
 
-fn write_whole(
-    path: &Path,
-    content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> io::Result<()> {
-    let mut file = BufWriter::with_capacity(1 << 16, File::create_new(path)?);
-    content(&mut file)?;
-    let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
-    file.sync_all()
+/// A file that is being written. Until it is finished it stands beside its place; if it never is,
+/// nothing of it stays.
+struct Pending {
+    path: PathBuf,
+    file: BufWriter<File>,
+    /// The temporary file and the place that it takes; none of a device or pipe.
+    moves: Option<(PathBuf, PathBuf)>,
+}
+
+impl Pending {
+    fn create(path: &Path) -> Result<Pending, WriteError> {
+        let fail = |error: io::Error| WriteError::io(path, &error);
+        let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+        let pending = |file: File, moves| Pending {
+            path: path.to_path_buf(),
+            file: BufWriter::with_capacity(1 << 16, file),
+            moves,
+        };
+        if let Ok(meta) = fs::metadata(&target) {
+            if meta.is_dir() {
+                return Err(WriteError::new(path, "this is a folder, not a file"));
+            }
+            if !meta.is_file() {
+                let file = OpenOptions::new().write(true).open(&target).map_err(fail)?;
+                return Ok(pending(file, None));
+            }
+            if meta.permissions().readonly() {
+                return Err(WriteError::new(path, "the file is read-only"));
+            }
+        }
+        let Some(name) = target.file_name() else {
+            return Err(WriteError::new(path, "this path names no file"));
+        };
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let mut temporary = std::ffi::OsString::from(".");
+        temporary.push(name);
+        temporary.push(format!(".{}-{count}.tmp", std::process::id()));
+        let temporary = target.with_file_name(temporary);
+        let file = File::create_new(&temporary).map_err(fail)?;
+        Ok(pending(file, Some((temporary, target))))
+    }
+
+    fn failed(&self, error: &io::Error) -> WriteError {
+        WriteError::io(&self.path, error)
+    }
+
+    fn wrong(&self, message: &str) -> WriteError {
+        WriteError::new(&self.path, message)
+    }
+
+    fn put(
+        &mut self,
+        content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<(), WriteError> {
+        content(&mut self.file).map_err(|error| self.failed(&error))
+    }
+
+    fn finish(mut self) -> Result<(), WriteError> {
+        self.file.flush().map_err(|error| self.failed(&error))?;
+        let Some((temporary, target)) = &self.moves else {
+            return Ok(());
+        };
+        let moved = self
+            .file
+            .get_ref()
+            .sync_all()
+            .and_then(|()| fs::rename(temporary, target));
+        moved.map_err(|error| self.failed(&error))?;
+        self.moves = None;
+        Ok(())
+    }
+}
+
+/// Removes what killed processes left of a file that they were writing.
+pub fn remove_leftovers(path: &Path) {
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let Some(name) = target.file_name().and_then(|name| name.to_str()) else {
+        return;
+    };
+    let folder = match target.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        Some(_) | None => Path::new("."),
+    };
+    let start = format!(".{name}.");
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let file = entry.file_name();
+        let process = file
+            .to_str()
+            .and_then(|file| file.strip_prefix(&start)?.strip_suffix(".tmp"))
+            .and_then(|rest| rest.split_once('-')?.0.parse::<u32>().ok());
+        // One of a process that lives is being written.
+        if process.is_some_and(|id| !Path::new("/proc").join(id.to_string()).exists()) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if let Some((temporary, _)) = &self.moves {
+            // If even this fails there is nothing more to do.
+            let _ = fs::remove_file(temporary);
+        }
+    }
 }

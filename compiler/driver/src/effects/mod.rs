@@ -5,6 +5,7 @@ mod export;
 mod figures;
 mod files;
 mod pictures;
+pub(crate) mod remake;
 mod rows;
 pub(crate) mod weights;
 
@@ -69,6 +70,7 @@ pub fn perform(
             elaborator,
             value(args, 0, "m", span)?,
             text(args, 1, "path", span)?,
+            args.get(2, "words"),
             span,
         ),
         "export" => export::export(

@@ -1,17 +1,16 @@
 //! `save` and `load`: the weights of a model by their paths, and beside them what the model is.
 
+use super::remake::{ARGUMENT, Remade, remade};
 use super::{cannot_read, cannot_write, wrong};
 use crate::exec::elements;
 use crate::format;
 use crate::history;
-use crate::names::needed_by;
 use crate::session::{Result, World};
 use aec_runtime::Tensor;
 use aec_runtime::read::ReadError;
-use aec_runtime::write::{Weights, load_weights, save_weights};
-use aec_syntax::ast::{Item, ItemKind, Pattern, Stmt, StmtKind};
-use aec_syntax::{Diagnostic, Span, parse_script};
-use aec_types::value::{History, ModelTemplate, Repr};
+use aec_runtime::write::{Weights, load_weights, remove_leftovers, save_weights};
+use aec_syntax::{Diagnostic, Span};
+use aec_types::value::History;
 use aec_types::{Elaborator, Value, leaves, with_leaves};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,8 +19,15 @@ use std::sync::Arc;
 /// Version of what we write beside the weights.
 const FORMAT: &str = "1";
 
-/// Writes a model's weights (or the tensors of a record, tuple or list).
-pub fn save(elaborator: &mut Elaborator, model: &Value, path: &str, span: Span) -> Result<Value> {
+/// Writes a model's weights (or the tensors of a record, tuple or list); `words`, the vocabulary
+/// of a language model.
+pub fn save(
+    elaborator: &mut Elaborator,
+    model: &Value,
+    path: &str,
+    words: Option<&Value>,
+    span: Span,
+) -> Result<Value> {
     let leaves = leaves(model);
     if leaves.is_empty() {
         return Err(wrong(
@@ -41,74 +47,57 @@ pub fn save(elaborator: &mut Elaborator, model: &Value, path: &str, span: Span) 
             None => return Err(wrong(span, format!("`{}` is not in memory", leaf.path))),
         }
     }
+    let made = match model {
+        Value::Model(model) => Some(remade(elaborator, model)),
+        _ => None,
+    };
+    let arguments = made.iter().flat_map(|made| &made.arguments);
     let tensors: Vec<(&str, &Tensor)> = tensors
         .iter()
         .map(|(name, tensor)| (*name, &**tensor))
+        .chain(arguments.map(|(name, tensor)| (name.as_str(), &**tensor)))
         .collect();
-    save_weights(Path::new(path), &tensors, &metadata(elaborator, model))
+    let mut metadata = metadata(model, made.as_ref());
+    match words {
+        None => {}
+        Some(Value::Vocab(vocab)) => {
+            metadata.insert("aec.words".into(), vocab.words().join("\n"));
+        }
+        Some(other) => {
+            return Err(wrong(
+                span,
+                format!("`words` wants a vocabulary, not {}", other.describe()),
+            ));
+        }
+    }
+    remove_leftovers(Path::new(path));
+    save_weights(Path::new(path), &tensors, &metadata)
         .map_err(|error| cannot_write(path, &error, span))?;
     Ok(Value::Unit)
 }
 
-/// What the file says of the model: its name, sizes and source.
-fn metadata(elaborator: &Elaborator, model: &Value) -> BTreeMap<String, String> {
+/// What the file says of the model: its name, sizes and source, and how it was trained.
+fn metadata(model: &Value, made: Option<&Remade>) -> BTreeMap<String, String> {
     let mut metadata = BTreeMap::from([("aec.format".to_string(), FORMAT.to_string())]);
-    if let Value::Model(model) = model {
-        let statics: Vec<String> = model
-            .statics
-            .iter()
-            .map(|(name, value)| format!("{name} = {}", format::inspect(value)))
-            .collect();
-        let source = source(elaborator, &model.template);
-        if let Some(history) = &model.history {
-            metadata.insert("aec.training".into(), history.words.clone());
-            let figures = history::text(&history.figures);
-            metadata.insert("aec.history".into(), figures);
-        }
-        metadata.insert("aec.model".into(), model.template.def.name.name.to_string());
-        metadata.insert("aec.module".into(), model.template.module.to_string());
-        metadata.insert("aec.sizes".into(), statics.join(", "));
-        metadata.insert("aec.source".into(), source);
-    }
-    metadata
-}
-
-/// The text of a model's definition and of all in its script that it needs: functions, other
-/// models, modules, and the `let`s that hold no data.
-fn source(elaborator: &Elaborator, template: &ModelTemplate) -> String {
-    let sources = elaborator.sources();
-    let sources = sources.borrow();
-    let span = template.def.span;
-    let Some(file) = sources.get(span.file) else {
-        return String::new();
+    let (Value::Model(model), Some(made)) = (model, made) else {
+        return metadata;
     };
-    let (script, _) = parse_script(span.file, &file.text);
-    let keep = |item: &Item| match &item.kind {
-        ItemKind::Stmt(Stmt {
-            kind:
-                StmtKind::Let {
-                    pattern: Pattern::Name(name),
-                    ..
-                },
-            ..
-        }) => match template.scope.lookup(&name.name) {
-            Some(Value::Tensor(tensor)) => matches!(tensor.repr, Repr::Static(_)),
-            Some(Value::Str(_) | Value::Fn(_) | Value::Builtin(_) | Value::Template(_)) => true,
-            _ => false,
-        },
-        ItemKind::Stmt(stmt) => matches!(stmt.kind, StmtKind::Fn(_)),
-        ItemKind::Use { .. } | ItemKind::Model(_) => true,
-        ItemKind::Precision(_) | ItemKind::Test { .. } => false,
-    };
-    let needed = needed_by(&script, &template.def.name.name, &keep);
-    let texts: Vec<&str> = script
-        .items
+    let statics: Vec<String> = model
+        .statics
         .iter()
-        .zip(needed)
-        .filter(|(_, needed)| *needed)
-        .map(|(item, _)| sources.text(item.span))
+        .map(|(name, value)| format!("{name} = {}", format::inspect(value)))
         .collect();
-    texts.join("\n\n")
+    if let Some(history) = &model.history {
+        metadata.insert("aec.training".into(), history.words.clone());
+        metadata.insert("aec.history".into(), history::text(&history.figures));
+    }
+    let modules: Vec<&str> = made.modules.iter().map(String::as_str).collect();
+    metadata.insert("aec.model".into(), model.template.def.name.name.to_string());
+    metadata.insert("aec.sizes".into(), statics.join(", "));
+    metadata.insert("aec.call".into(), made.call.clone());
+    metadata.insert("aec.modules".into(), modules.join(","));
+    metadata.insert("aec.source".into(), made.source.clone());
+    metadata
 }
 
 /// Fills `model` with the weights of a file.
@@ -138,6 +127,7 @@ pub fn load(world: &World, model: &Value, path: &str, span: Span) -> Result<Valu
         .tensors
         .iter()
         .map(|(known, _)| known.as_str())
+        .filter(|known| !known.starts_with(ARGUMENT))
         .filter(|known| !wanted.iter().any(|leaf| name(&leaf.path) == *known))
         .collect();
     if !missing.is_empty() || !extra.is_empty() {

@@ -80,7 +80,11 @@ pub(super) fn effect(
             ),
         );
     }
-    let optional = if row.name == "eval" { 2 } else { 0 };
+    let optional = match row.name {
+        "eval" => 2,
+        "save" => 1,
+        _ => 0,
+    };
     let given = args.positional.len() + args.named.len();
     if given + optional < row.params.len() {
         return fail(

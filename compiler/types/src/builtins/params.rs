@@ -182,6 +182,19 @@ pub(super) fn count(_: &mut Elaborator, args: &Args, _: Span) -> Result<Value> {
     Ok(Value::size(total))
 }
 
+/// `core.named(m)`: the trained tensors of a model, a record or a tensor, each with its name.
+pub(super) fn named(_: &mut Elaborator, args: &Args, _: Span) -> Result<Value> {
+    if matches!(args.positional[0].0, Value::Unknown) {
+        return Ok(Value::Unknown);
+    }
+    let leaves = crate::leaves(&args.positional[0].0).into_iter();
+    let parts = leaves.filter(|leaf| leaf.trained).map(|leaf| {
+        let name = Value::str(&leaf.path);
+        Value::record(vec![("name", name), ("value", leaf.tensor)])
+    });
+    Ok(Value::List(std::rc::Rc::new(parts.collect())))
+}
+
 /// `params.dot(a, b)`: the inner product over all leaves.
 pub(super) fn dot(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
     let leaves = |value: &Value| -> Vec<Value> {

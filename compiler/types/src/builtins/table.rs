@@ -487,7 +487,7 @@ pub(super) static TABLE: &[Row] = &[
     row("str", X, Action::Other(functions::to_str), "as text"),
     row(
         "save",
-        &["m", "path"],
+        &["m", "path", "words"],
         Action::Effect(Checked::Unit),
         "writes weights to a file",
     ),
@@ -768,6 +768,12 @@ pub(super) static TABLE: &[Row] = &[
         &["m"],
         Action::Other(params::count),
         "number of trained entries",
+    ),
+    core(
+        "named",
+        &["m"],
+        Action::Other(params::named),
+        "the tensors of a model or record: a list of (name, value)",
     ),
     core(
         "params_dot",
