@@ -44,8 +44,12 @@ pub fn run(
     if outcome.ended != Ended::Well {
         return outcome.ended.exit_code();
     }
+    if let Err(error) = clock.time_last_statement() {
+        terminal::report(&session, &[*error]);
+        return FAULT;
+    }
     let Some(figures) = clock.figures() else {
-        terminal::say("the script trains nothing");
+        terminal::say("the script trains nothing, and computes nothing");
         return FAULT;
     };
     let first = figures.first_step.duration_since(here).as_secs_f64() + age;

@@ -368,10 +368,16 @@ impl Instance {
                 at,
                 rows,
                 len,
+                keep,
             } => {
                 let (from, to) = (self.table[*at].get(), self.table[at + 1].get());
+                let rows = sort::Rows {
+                    count: *rows,
+                    len: *len,
+                    keep: *keep,
+                };
                 // SAFETY: both buffers have `rows * len` elements.
-                unsafe { sort::argsort(*elem, from.cast_const(), to.cast(), *rows, *len) };
+                unsafe { sort::argsort(*elem, from.cast_const(), to.cast(), rows) };
             }
             Action::Loop(rounds) => self.rounds(rounds)?,
             Action::Matrix {

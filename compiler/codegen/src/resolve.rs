@@ -42,6 +42,7 @@ pub(crate) enum Action {
         at: usize,
         rows: usize,
         len: usize,
+        keep: usize,
     },
     Matrix {
         call: MatrixCall,
@@ -233,11 +234,14 @@ impl Resolver<'_> {
                 at,
                 bytes: bytes(&plan.buffers[*from].ty),
             },
-            StepKind::ArgSort { from, len, .. } => Action::ArgSort {
+            StepKind::ArgSort {
+                from, len, keep, ..
+            } => Action::ArgSort {
                 elem: plan.buffers[*from].ty.elem,
                 at,
                 rows: plan.buffers[*from].ty.len().checked_div(*len).unwrap_or(0),
                 len: *len,
+                keep: *keep,
             },
             StepKind::Matrix(call) => Action::Matrix {
                 call: call.clone(),

@@ -5,54 +5,85 @@
 use aec_runtime::Elem;
 use std::cmp::Ordering;
 
-/// Sorts each of `rows` rows of `len` keys ascending, NaN last; writes indices.
+/// Rows to be sorted.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows {
+    /// How many.
+    pub(crate) count: usize,
+    /// Keys of each.
+    pub(crate) len: usize,
+    /// Indices that are wanted of each, the first ones.
+    pub(crate) keep: usize,
+}
+
+/// Up to so many indices are kept sorted while the keys go by once.
+const FEW: usize = 64;
+
+/// Sorts each row ascending, NaN last; writes the first `keep` indices to the beginning of its
+/// row in `to`.
 ///
 /// # Safety
-/// `from` points at `rows * len` initialised elements of `elem`, `to` at room for as many i64.
-pub(crate) unsafe fn argsort(elem: Elem, from: *const u8, to: *mut i64, rows: usize, len: usize) {
-    let count = rows * len;
-    if count == 0 {
+/// `from` points at `count * len` initialised elements of `elem`, `to` at room for as many i64;
+/// `keep <= len`.
+pub(crate) unsafe fn argsort(elem: Elem, from: *const u8, to: *mut i64, rows: Rows) {
+    let all = rows.count * rows.len;
+    if all == 0 || rows.keep == 0 {
         return;
     }
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; every element type is one of these.
     unsafe {
-        // The places may never have been written; i64 has no invalid values once they are zero.
-        to.write_bytes(0, count);
-        let to = std::slice::from_raw_parts_mut(to, count);
         match elem {
-            Elem::F32 => rows_of(
-                std::slice::from_raw_parts(from.cast::<f32>(), count),
-                to,
-                len,
-            ),
-            Elem::F64 => rows_of(
-                std::slice::from_raw_parts(from.cast::<f64>(), count),
-                to,
-                len,
-            ),
-            Elem::I32 => rows_of(
-                std::slice::from_raw_parts(from.cast::<i32>(), count),
-                to,
-                len,
-            ),
-            Elem::I64 => rows_of(
-                std::slice::from_raw_parts(from.cast::<i64>(), count),
-                to,
-                len,
-            ),
-            Elem::Bool => rows_of(std::slice::from_raw_parts(from, count), to, len),
+            Elem::F32 => sort_rows(from.cast::<f32>(), to, rows),
+            Elem::F64 => sort_rows(from.cast::<f64>(), to, rows),
+            Elem::I32 => sort_rows(from.cast::<i32>(), to, rows),
+            Elem::I64 => sort_rows(from.cast::<i64>(), to, rows),
+            Elem::Bool => sort_rows(from, to, rows),
         }
     }
 }
 
-fn rows_of<T: PartialOrd + Copy>(keys: &[T], to: &mut [i64], len: usize) {
-    for (keys, to) in keys.chunks(len).zip(to.chunks_mut(len)) {
-        for (at, index) in to.iter_mut().enumerate() {
-            *index = at as i64;
+/// # Safety
+/// As of [`argsort`], with elements `T`.
+unsafe fn sort_rows<T: PartialOrd + Copy>(from: *const T, to: *mut i64, rows: Rows) {
+    let Rows { count, len, keep } = rows;
+    for row in 0..count {
+        // SAFETY: row `row` of both lies within what the caller promises. The places may never
+        // have been written; i64 has no invalid values once they are zero.
+        unsafe {
+            let keys = std::slice::from_raw_parts(from.add(row * len), len);
+            let to = to.add(row * len);
+            if keep <= FEW && 4 * keep <= len {
+                to.write_bytes(0, keep);
+                least(keys, std::slice::from_raw_parts_mut(to, keep));
+            } else {
+                to.write_bytes(0, len);
+                sort(keys, std::slice::from_raw_parts_mut(to, len));
+            }
         }
-        to.sort_unstable_by(|&a, &b| {
-            order(keys[a as usize], keys[b as usize]).then_with(|| a.cmp(&b))
-        });
+    }
+}
+
+fn sort<T: PartialOrd + Copy>(keys: &[T], to: &mut [i64]) {
+    for (at, index) in to.iter_mut().enumerate() {
+        *index = at as i64;
+    }
+    to.sort_unstable_by(|&a, &b| order(keys[a as usize], keys[b as usize]).then_with(|| a.cmp(&b)));
+}
+
+/// The indices of the least keys, sorted: they stay in `to` while the others go by.
+fn least<T: PartialOrd + Copy>(keys: &[T], to: &mut [i64]) {
+    let keep = to.len();
+    let mut have = 0;
+    for (at, &key) in keys.iter().enumerate() {
+        if have == keep && order(key, keys[to[keep - 1] as usize]) != Ordering::Less {
+            continue;
+        }
+        // A later key comes after its equals.
+        let before = |&index: &i64| order(keys[index as usize], key) != Ordering::Greater;
+        let place = to[..have].partition_point(before);
+        have = (have + 1).min(keep);
+        to.copy_within(place..have - 1, place + 1);
+        to[place] = at as i64;
     }
 }
 
@@ -69,9 +100,26 @@ mod tests {
     fn is_stable_and_puts_nan_last() {
         let keys = [3.0, f64::NAN, -1.0, 3.0, 0.0, -0.0, f64::NAN, -1.0];
         let mut indices = [0; 8];
-        rows_of(&keys, &mut indices, 8);
+        sort(&keys, &mut indices);
         assert_eq!(indices, [2, 7, 4, 5, 0, 3, 1, 6]);
-        rows_of(&[2, 1, 1, 2], &mut indices[..4], 2);
+        sort(&[2, 1, 1, 2], &mut indices[..4]);
         assert_eq!(indices[..4], [1, 0, 0, 1]);
+    }
+
+    #[test]
+    fn the_least_are_the_first_of_all() {
+        let keys: Vec<f32> = (0..300)
+            .map(|i| match i * 37 % 101 {
+                7 => f32::NAN,
+                n => (n / 3) as f32,
+            })
+            .collect();
+        let mut all = vec![0; keys.len()];
+        sort(&keys, &mut all);
+        for keep in [1, 2, 9, 64, 299, 300] {
+            let mut some = vec![0; keep];
+            least(&keys, &mut some);
+            assert_eq!(some, all[..keep]);
+        }
     }
 }

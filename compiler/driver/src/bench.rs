@@ -1,9 +1,16 @@
-//! Timing the steps of a training, for `aec bench`. The clock only records; what is done with the
-//! times is decided when the run is over.
+//! Timing the steps of a training, for `aec bench`, or the runs of the last statement if a script
+//! trains nothing. The clock only records; what is done with the times is decided when the run is
+//! over.
 
-use crate::exec::{Failure, Instance, Work};
+use crate::exec::{Failure, Instance, Program, Work};
+use crate::session::Result as Outcome;
+use aec_runtime::Tensor;
 use aec_runtime::machine::{multiply_add_rate, update_rate};
+use aec_syntax::Span;
 use std::cell::RefCell;
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Steps that are run at least and at most.
@@ -15,13 +22,25 @@ const WARM_UP_STEPS: usize = 5;
 /// The machine's rate is taken after every so many steps.
 const RATE_EVERY: usize = 4;
 
+/// A program that a statement ran, what on, and when it had ended.
+type Ran = (Rc<Program>, Vec<Arc<Tensor>>, Span, Instant);
+
 /// Records every step of the first training of a script.
-#[derive(Debug)]
 pub struct BenchClock {
     budget: Duration,
     steps: Option<usize>,
     by_step: bool,
     record: RefCell<Record>,
+    last: RefCell<Option<Ran>>,
+}
+
+impl fmt::Debug for BenchClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BenchClock")
+            .field("budget", &self.budget)
+            .field("steps", &self.steps)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -76,6 +95,7 @@ impl BenchClock {
             steps,
             by_step,
             record: RefCell::default(),
+            last: RefCell::default(),
         }
     }
 
@@ -94,6 +114,37 @@ impl BenchClock {
             instance.run_timed(&mut record.by_step)
         } else {
             instance.run()
+        }
+    }
+
+    /// Notes a program that a statement has run.
+    pub(crate) fn ran(&self, program: &Rc<Program>, inputs: Vec<Arc<Tensor>>, span: Span) {
+        *self.last.borrow_mut() = Some((program.clone(), inputs, span, Instant::now()));
+    }
+
+    /// Runs the program of the last statement as often as is wanted, if the script has trained
+    /// nothing. The first number of its result stands for the loss.
+    pub fn time_last_statement(&self) -> Outcome<()> {
+        let last = self.last.borrow_mut().take();
+        let Some((program, inputs, span, ended)) = last else {
+            return Ok(());
+        };
+        if self.record.borrow().first.is_some() {
+            return Ok(());
+        }
+        self.record.borrow_mut().first = Some(ended);
+        let mut instance = program.instance(None);
+        for (at, input) in inputs.iter().enumerate() {
+            instance.set_input(at, input);
+        }
+        loop {
+            let start = Instant::now();
+            let ran = self.run(&mut instance);
+            let time = start.elapsed();
+            ran.map_err(|failure| failure.diagnostic(span))?;
+            if self.step(time, instance.output_scalar(0)) {
+                return Ok(());
+            }
         }
     }
 

@@ -166,6 +166,9 @@ impl Host for World {
     ) -> Result<Vec<Arc<Tensor>>> {
         let program = self.compiler.compile(function, span)?;
         let result = program.run(&inputs, span);
+        if let Some(clock) = &self.options.bench {
+            clock.ran(&program, inputs, span);
+        }
         if result
             .as_ref()
             .is_err_and(|error| error.code == INTERRUPTED)

@@ -272,9 +272,9 @@ impl Preparer {
         let m = count(c, &pick(c, true, false, true));
         let n = count(c, &pick(c, false, true, true));
         let batch = count(c, &pick(c, true, true, true));
+        // A row of dot products reads its matrix as it lies.
         let wide_enough = (m >= 2 && n >= 2)
-            || (m == 1 && n >= 16 && k >= 16)
-            || (n == 1 && m >= 16 && k >= 16 && self.column_major(c, operands));
+            || (m.min(n) == 1 && m.max(n) >= 16 && k >= 16 && self.column_major(c, operands));
         if !wide_enough || k < 2 || m * n * k * batch < SMALL_PRODUCT {
             return None;
         }

@@ -190,10 +190,16 @@ fn renamed(step: &Step, buffers: &Buffers, kernels: &Kernels) -> Result<Step, Di
             from: at(from)?,
             to: at(to)?,
         },
-        StepKind::ArgSort { from, to, len } => StepKind::ArgSort {
+        StepKind::ArgSort {
+            from,
+            to,
+            len,
+            keep,
+        } => StepKind::ArgSort {
             from: at(from)?,
             to: at(to)?,
             len: *len,
+            keep: *keep,
         },
         StepKind::Matrix(call) => StepKind::Matrix(crate::plan::MatrixCall {
             a: at(&call.a)?,

@@ -171,7 +171,8 @@ pub enum StepKind {
         /// To.
         to: BufferRef,
     },
-    /// Stable ascending argsort of rows of length `len`.
+    /// Stable ascending argsort of rows of length `len`; of each the first `keep` indices are
+    /// wanted, and nothing is said of the others.
     ArgSort {
         /// Keys.
         from: BufferRef,
@@ -179,6 +180,8 @@ pub enum StepKind {
         to: BufferRef,
         /// Length of a row.
         len: usize,
+        /// Indices wanted of a row.
+        keep: usize,
     },
     /// Rounds of steps, see [`LoopStep`].
     Loop(LoopStep),

@@ -322,8 +322,17 @@ pub fn step_text(plan: &Plan, kind: &StepKind) -> (String, f64) {
             )
         }
         StepKind::Copy { from, to } => (format!("copy {from} -> {to}"), 0.0),
-        StepKind::ArgSort { from, to, len } => {
-            (format!("argsort {from} -> {to}, rows of {len}"), 0.0)
+        StepKind::ArgSort {
+            from,
+            to,
+            len,
+            keep,
+        } => {
+            let first = match keep < len {
+                true => format!(", the first {keep}"),
+                false => String::new(),
+            };
+            (format!("argsort {from} -> {to}, rows of {len}{first}"), 0.0)
         }
         StepKind::Matrix(call) => (
             call.to_string(),

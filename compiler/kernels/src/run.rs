@@ -292,7 +292,12 @@ fn run_steps(
                     regions.set(target, i as i64, item, elem);
                 }
             }
-            StepKind::ArgSort { from, to, len } => {
+            StepKind::ArgSort {
+                from,
+                to,
+                len,
+                keep,
+            } => {
                 let (elem, source) = place(from);
                 let (to_elem, target) = place(to);
                 let count = plan.buffers[*from].ty.len();
@@ -311,7 +316,7 @@ fn run_steps(
                         a.partial_cmp(&b)
                             .unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
                     });
-                    for (i, place) in order.into_iter().enumerate() {
+                    for (i, place) in order.into_iter().enumerate().take(*keep) {
                         let value = Scalar::I64(place as i64);
                         regions.set(target, (start + i) as i64, value, to_elem);
                     }

@@ -508,12 +508,33 @@ impl Scheduler<'_> {
                         from,
                         to,
                         len: dims.last().copied().unwrap_or(1),
+                        keep: self.indices_wanted(data.results[0]),
                     },
                 };
                 b.step(kind, node.span, node.reason.clone());
             }
         }
         Ok(())
+    }
+
+    /// How many indices of each sorted row are read: all, if not every reader takes the first
+    /// ones alone.
+    fn indices_wanted(&self, sorted: Value) -> usize {
+        let f = &self.prepared.f;
+        let dims = f.dims(sorted);
+        let (len, axis) = (dims.last().copied().unwrap_or(1), dims.len() - 1);
+        if f.results.contains(&sorted) {
+            return len;
+        }
+        let users = f.order.iter().map(|&inst| &f.insts[inst]);
+        users
+            .filter(|data| data.operands.contains(&sorted))
+            .map(|data| match &data.op {
+                Op::Slice { limit, .. } => limit[axis],
+                _ => len,
+            })
+            .max()
+            .unwrap_or(len)
     }
 
     /// The buffers of a kernel; of a tile kernel those after the tile.

@@ -4,6 +4,7 @@ use crate::batch::batch_maps;
 use crate::derivative::expand_derivatives;
 use crate::factorise::{Factored, Goal, factorise};
 use crate::loops::fission::fission;
+use crate::loops::layout::lay_out;
 use crate::loops::rows::write_rows;
 use crate::rebuild::tidy;
 use crate::scatter::merge_scatters;
@@ -115,6 +116,13 @@ const PASSES: &[Pass] = &[
             summary: "small rules, common subexpressions, dead code; products stay",
         },
         run: |f, _| Ok(simplify(f, Products::Keep)),
+    },
+    Pass {
+        info: PassInfo {
+            name: "layout",
+            summary: "what all rounds of a loop multiply by is brought into their order before the first",
+        },
+        run: |f, _| Ok(lay_out(f)),
     },
     Pass {
         info: PassInfo {

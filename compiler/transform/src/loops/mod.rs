@@ -6,6 +6,7 @@
 
 pub mod batch;
 pub mod fission;
+pub mod layout;
 pub mod linearize;
 pub mod prune;
 pub mod rows;
