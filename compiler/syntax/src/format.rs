@@ -316,7 +316,7 @@ fn text_of(pieces: &[Piece<'_>], range: Range<usize>) -> String {
             if pieces[at].semicolon {
                 text.push(';');
             }
-            if space::between(pieces, at) {
+            if space::between(pieces, range.start, at) {
                 text.push(' ');
             }
         }

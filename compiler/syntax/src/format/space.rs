@@ -3,8 +3,8 @@
 use super::{Piece, closes, opens};
 use crate::token::Token;
 
-/// Whether a blank stands between the pieces `at - 1` and `at`.
-pub(super) fn between(pieces: &[Piece<'_>], at: usize) -> bool {
+/// Whether a blank stands between the pieces `at - 1` and `at` of a line that begins with `first`.
+pub(super) fn between(pieces: &[Piece<'_>], first: usize, at: usize) -> bool {
     let (left, right) = (&pieces[at - 1], &pieces[at]);
     if right.semicolon {
         return true;
@@ -26,7 +26,8 @@ pub(super) fn between(pieces: &[Piece<'_>], at: usize) -> bool {
         (Token::Minus, _) if left.prefix => false,
         (Token::Caret, _) | (_, Token::Caret) => false,
         (_, operator) if is_arithmetic(operator) && right.tight => false,
-        (operator, _) if is_arithmetic(operator) && left.tight => false,
+        // One that begins a line has its left side on another.
+        (operator, _) if is_arithmetic(operator) && left.tight => at - 1 == first,
         _ => true,
     }
 }

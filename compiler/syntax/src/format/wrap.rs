@@ -48,12 +48,14 @@ struct Structure<'p, 't> {
 
 impl<'p, 't> Structure<'p, 't> {
     fn of(pieces: &'p [Piece<'t>], range: Range<usize>, indent: usize) -> Structure<'p, 't> {
+        let first = range.start;
         let (mut depth, mut open, mut groups) = (Vec::new(), Vec::new(), Vec::new());
         let mut columns: Vec<(usize, usize)> = Vec::new();
         let mut level = 0;
         for at in range.clone() {
             let before = columns.last().map_or(0, |&(_, end)| {
-                end + usize::from(pieces[at].semicolon) + usize::from(space::between(pieces, at))
+                end + usize::from(pieces[at].semicolon)
+                    + usize::from(space::between(pieces, first, at))
             });
             columns.push((before, before + super::columns(pieces[at].text)));
             if closes(&pieces[at].token) {
