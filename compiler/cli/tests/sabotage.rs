@@ -389,6 +389,10 @@ const FAULTS: &[(&str, &str, &str)] = &[
         "0.45, 0.0, 0.0, 0.55",
         "0.25, 0.0, 0.0, 0.75",
     ),
+    ("I12_quadrants", "let epochs = 6", "let epochs = 0"),
+    ("G1_mnist", "let epochs = 6", "let epochs = 0"),
+    ("J6_wikitext", "for round in 0..30", "for round in 0..0"),
+    ("J1_wikitext", "epochs    = 6", "epochs    = 0"),
     ("F5_deep", "epochs = 150", "epochs = 0"),
     ("F5_mnist", "= (3, 20)", "= (0, 0)"),
 ];

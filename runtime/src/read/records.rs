@@ -30,7 +30,7 @@ pub(super) struct Records {
 }
 
 impl Records {
-    /// Opens a table, plain or gzipped. Cells are separated by commas, or by tabs or semicolons
+    /// Opens a table, plain or gzipped. Lines at its head that begin with `#` are comments. Cells are separated by commas, or by tabs or semicolons
     /// if the first line has those and no comma.
     pub(super) fn open(path: &Path) -> Result<Records, ReadError> {
         let source = open(path)?;
@@ -45,10 +45,14 @@ impl Records {
             line: 0,
             pending: false,
         };
-        if records.fill()? {
-            if records.raw.starts_with(&[0xef, 0xbb, 0xbf]) {
-                records.raw.drain(..3);
-            }
+        let mut more = records.fill()?;
+        if records.raw.starts_with(&[0xef, 0xbb, 0xbf]) {
+            records.raw.drain(..3);
+        }
+        while more && records.raw.starts_with(b"#") {
+            more = records.fill()?;
+        }
+        if more {
             let known = [b',', b'\t', b';'];
             let found = known.into_iter().find(|d| records.raw.contains(d));
             records.delimiter = found.unwrap_or(b',');

@@ -301,6 +301,25 @@ pub(super) fn to_str(elaborator: &mut Elaborator, args: &Args, span: Span) -> Re
     Ok(Value::str(&host.format(&value, None, span)?))
 }
 
+/// How many words there are, unless more strings of `longest` of them than `MOST` are to be listed.
+pub(super) fn refuse_strings(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    const MOST: f64 = 1e8;
+    let (words, longest) = (&args.positional[0].0, &args.positional[1].0);
+    if let (Some(v), Some(t)) = (words.as_f64(), longest.as_f64())
+        && v.powf(t) > MOST
+    {
+        return Err(Box::new(
+            Diagnostic::error(
+                "E0817",
+                elaborator.blamed(span),
+                format!("there are {v}^{t} strings of {t} out of {v} words: too many to list"),
+            )
+            .help("`beam.search` finds good ones, most often the best, without listing all"),
+        ));
+    }
+    Ok(words.clone())
+}
+
 /// What a column holds, hidden entries or not: `"real"`, `"int"` (words, too) or `"bool"`.
 pub(super) fn kind(_: &mut Elaborator, args: &Args, _: Span) -> Result<Value> {
     let (value, span) = &args.positional[0];

@@ -697,6 +697,12 @@ pub(super) static TABLE: &[Row] = &[
         "what x holds: \"real\", \"int\" or \"bool\"",
     ),
     core(
+        "refuse_strings",
+        &["words", "longest"],
+        Action::Other(functions::refuse_strings),
+        "the number of words, where all strings of so many can be listed",
+    ),
+    core(
         "refuse_min_norm",
         &["B", "ridge"],
         Action::Other(linalg::refuse_min_norm),
