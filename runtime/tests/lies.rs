@@ -276,6 +276,8 @@ fn files_that_lie() {
         std::fs::create_dir_all(&inside).unwrap();
         let error = (format.read)(&inside).unwrap_err();
         assert!(error.message.contains("folder"), "{name}: {error}");
+        let error = (format.read)(Path::new("/dev/zero")).unwrap_err();
+        assert!(error.message.contains("device"), "{name}: {error}");
         let error = (format.read)(&folder.join("absent")).unwrap_err();
         assert!(error.message.contains("no such file"), "{name}: {error}");
     }

@@ -124,7 +124,7 @@ pub(crate) fn print(text: &str) -> u8 {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ended::ClosedPipe.exit_code(),
         Err(error) => {
             terminal::say(&format!("cannot write to standard output: {error}"));
-            FAULT
+            Ended::Failed.exit_code()
         }
     }
 }

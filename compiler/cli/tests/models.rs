@@ -210,6 +210,160 @@ fn double_precision_stays_double() {
     assert!(code.lines().all(|line| line.len() > 30), "{code}");
 }
 
+/// A model whose arguments are a model, a vector and functions, with a prior of its own.
+const ARGUMENTS: &str = "use nn\nuse optim\n\
+    model Lin(D, H) {\n  param W: [H, D] ~ glorot\n  encoder(x: [D]) -> [H] = W @ x\n\
+    \x20 decoder(h: [H]) -> [D] = W' @ h\n  loss(x: [D]) = sum((decoder(encoder(x)) - x)^2)\n}\n\
+    fn twice(x: [n]) = 2 * x\n\
+    model Two(inner: model, scale: [3], act, more, k = 0.5) {\n  param body = freeze(inner)\n\
+    \x20 param out: nn.Linear(2, 3)\n  encoder(x: [3]) -> [2] = more(act(body.encoder(x))) * k\n\
+    \x20 decoder(h: [2]) -> [3] = scale * h[0]\n\
+    \x20 fn prior() = normal([7.0, 2.0], [0.001, 0.001])\n\
+    \x20 loss(x: [3]) = sum((out(encoder(x)) - x)^2)\n}\n\
+    let x: [100, 3] ~ normal(0, 1)\nlet a = train Lin(3, 2) on x { epochs = 3, seed = 1 }\n\
+    let w: [3] ~ uniform(1, 2)\n\
+    let m = train Two(a, w, tanh, twice) on x { epochs = 3, seed = 1 }\n\
+    save(m, \"m.safetensors\")\nexport(x, \"x.npy\")\nexport(x, \"x.csv\")\n\
+    export(m.encoder(x), \"z.csv\")\nexport(w, \"w.csv\")\n";
+
+#[test]
+fn models_that_have_models_as_arguments() {
+    let folder = Folder::new("arguments");
+    folder.run(ARGUMENTS).well();
+    std::fs::remove_file(folder.0.join("script.ae")).unwrap();
+    let exact = std::fs::read_to_string(folder.0.join("z.csv")).unwrap();
+    for data in ["x.npy", "x.csv"] {
+        let codes = folder.aec(&["encode", "m.safetensors", data]).well().out;
+        assert_eq!(codes, exact, "{data}");
+    }
+    // Samples come from the model's own prior, around (7, 2).
+    let w = table(&std::fs::read_to_string(folder.0.join("w.csv")).unwrap());
+    let samples = folder.aec(&["sample", "m.safetensors", "-n", "5"]).well();
+    for row in table(&samples.out) {
+        for (value, scale) in row.iter().zip(w.iter().flatten()) {
+            assert!((value / scale - 7.0).abs() < 0.01, "{row:?} {w:?}");
+        }
+    }
+    folder
+        .aec(&["sample", "m.safetensors", "--given", "3"])
+        .fails(1, &["without a class"]);
+}
+
+#[test]
+fn a_class_is_given_to_a_prior_that_wants_one() {
+    let folder = Folder::new("given");
+    folder
+        .run(
+            "use autoencoders\nlet m = autoencoders.Cvae(6, 8, 2, 3)\nsave(m, \"m.safetensors\")\n",
+        )
+        .well();
+    folder
+        .aec(&["sample", "m.safetensors"])
+        .fails(1, &["of a given class", "--given 3"]);
+    let run = folder
+        .aec(&["sample", "m.safetensors", "-n", "4", "--given", "1"])
+        .well();
+    let rows = table(&run.out);
+    assert_eq!((rows.len(), rows[0].len()), (4, 6));
+}
+
+#[test]
+fn texts_are_generated() {
+    let folder = Folder::new("generate");
+    folder
+        .run(
+            "use data\nuse nn\nuse optim\n\
+             let v = data.vocab([\"<s> a b c </s>\"], extra = [\"<s>\", \"</s>\"])\n\
+             model Lm(V, H) {\n  param embed: [V, H] ~ normal(0, 0.5)\n  param cell: nn.Gru(H, H)\n\
+             \x20 param out: nn.Linear(H, V)\n\
+             \x20 fn step(h: [H], w: token) -> ([H], [V]) { let n = cell(h, embed[w]); (n, out(n)) }\n\
+             \x20 loss(s: token[T]) {\n    let (_, logits) = scan(step, zeros[H], s[0..T-1])\n\
+             \x20   mean(map(cross_entropy, logits, s[1..T]))\n  }\n}\n\
+             let one = v.encode(\"<s> a b c </s>\")\nlet rows = map(fn i -> one, 0..64)\n\
+             let m = train Lm(v.size, 12) on rows { optimizer = optim.adam(lr = 0.02), epochs = 60, seed = 1 }\n\
+             save(m, \"m.safetensors\", words = v)\nsave(m, \"dumb.safetensors\")\n",
+        )
+        .well();
+    let text = |args: &[&str]| {
+        let all = [&["generate", "m.safetensors", "--top-k", "1"], args].concat();
+        folder.aec(&all).well().out
+    };
+    assert_eq!(text(&[]), "a b c\n");
+    assert_eq!(text(&["--prompt", "a b"]), "a b c\n");
+    assert_eq!(text(&["-n", "2"]), "a b\n");
+    let free = folder
+        .aec(&[
+            "generate",
+            "m.safetensors",
+            "--temperature",
+            "50",
+            "-n",
+            "40",
+            "--seed",
+            "3",
+        ])
+        .well();
+    assert_ne!(free.out, "a b c\n");
+    folder
+        .aec(&["generate", "m.safetensors", "--prompt", "x"])
+        .fails(1, &["does not know the word `x`"]);
+    folder
+        .aec(&["generate", "dumb.safetensors"])
+        .fails(1, &["does not say what the words", "words = v"]);
+    assert!(
+        folder
+            .aec(&["inspect", "m.safetensors"])
+            .well()
+            .out
+            .contains("knows 5 words")
+    );
+}
+
+#[test]
+fn tables_stream_through_a_model() {
+    let folder = trained("streamed");
+    // More rows than are computed at a time, as CSV and NPY, in and out.
+    let line = |i: u32| {
+        format!(
+            "{},{},{},{}\n",
+            i % 7,
+            i % 5,
+            i % 3,
+            f64::from(i % 11) / 10.0
+        )
+    };
+    let rows: String = (0..10_000).map(line).collect();
+    folder.write("long.csv", format!("a,b,c,d\n{rows}"));
+    folder
+        .run("use data\nexport(data.csv(\"long.csv\"), \"long.npy\")\n")
+        .well();
+    let from_csv = folder
+        .aec(&["encode", "m.safetensors", "long.csv"])
+        .well()
+        .out;
+    let from_npy = folder
+        .aec(&["encode", "m.safetensors", "long.npy"])
+        .well()
+        .out;
+    assert_eq!(from_csv.lines().count(), 10_000);
+    assert!(from_csv == from_npy);
+    folder
+        .aec(&["encode", "m.safetensors", "long.npy", "--out", "z.npy"])
+        .well();
+    let decoded = folder.aec(&["decode", "m.safetensors", "z.npy"]).well().out;
+    assert_eq!(decoded.lines().count(), 10_000);
+    // A bad row far down: nothing of the result stays.
+    folder.write("bad.csv", format!("a,b,c,d\n{rows}1,2,x,4\n"));
+    folder
+        .aec(&["encode", "m.safetensors", "bad.csv", "--out", "bad.npy"])
+        .fails(1, &["bad.csv, line 10002", "column 3 (c)"]);
+    let names = folder.names();
+    assert!(
+        !names.iter().any(|name| name.contains("bad.npy")),
+        "{names:?}"
+    );
+}
+
 #[test]
 fn a_summary_trains_nothing() {
     let folder = Folder::new("summary");

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 mod idx;
@@ -111,9 +112,7 @@ pub(crate) fn open(path: &Path) -> Result<Source, ReadError> {
     let fail = |error: io::Error| ReadError::io(path, &error);
     let file = File::open(path).map_err(fail)?;
     let meta = file.metadata().map_err(fail)?;
-    if meta.is_dir() {
-        return Err(ReadError::new(path, "this is a folder, not a file"));
-    }
+    check_kind(path, &meta)?;
     let size = meta.is_file().then_some(meta.len());
     let mut file = BufReader::with_capacity(1 << 16, file);
     let mut magic = Vec::new();
@@ -142,13 +141,31 @@ pub(crate) fn open(path: &Path) -> Result<Source, ReadError> {
     })
 }
 
-/// Reads a text in UTF-8, plain or gzipped.
-pub fn read_text(path: &Path) -> Result<String, ReadError> {
+/// An error for what is neither a file nor a pipe: a device may have no end.
+fn check_kind(path: &Path, meta: &std::fs::Metadata) -> Result<(), ReadError> {
+    let kind = meta.file_type();
+    if kind.is_dir() {
+        return Err(ReadError::new(path, "this is a folder, not a file"));
+    }
+    if kind.is_char_device() || kind.is_block_device() {
+        return Err(ReadError::new(path, "this is a device, not a file"));
+    }
+    Ok(())
+}
+
+/// All bytes of a file, plain or gzipped.
+pub(crate) fn read_whole(path: &Path) -> Result<Vec<u8>, ReadError> {
     let mut bytes = Vec::new();
     open(path)?
         .reader
         .read_to_end(&mut bytes)
         .map_err(|error| ReadError::io(path, &error))?;
+    Ok(bytes)
+}
+
+/// Reads a text in UTF-8, plain or gzipped.
+pub fn read_text(path: &Path) -> Result<String, ReadError> {
+    let bytes = read_whole(path)?;
     String::from_utf8(bytes).map_err(|error| {
         let good = error.utf8_error().valid_up_to();
         let bytes = error.as_bytes();

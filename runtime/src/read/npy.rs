@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::stored::{Kind, Layout, decoded};
-use super::{ReadError, open, read_up_to};
+use super::{ReadError, open, read_up_to, read_whole};
 use crate::{Data, Tensor};
 
 /// Reads an array of bools, ints or floats; 8- and 16-bit ints as i32, unsigned ones likewise
@@ -16,7 +16,7 @@ pub fn read_npy(path: &Path) -> Result<Tensor, ReadError> {
 
 /// Reads all arrays of an archive, in its order, with their names.
 pub fn read_npz(path: &Path) -> Result<Vec<(String, Tensor)>, ReadError> {
-    let bytes = std::fs::read(path).map_err(|error| ReadError::io(path, &error))?;
+    let bytes = read_whole(path)?;
     let broken = || {
         ReadError::new(path, "is no zip archive, or a damaged one")
             .help("numpy.savez writes archives")

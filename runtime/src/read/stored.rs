@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{ReadError, idx, npy};
+use super::{ReadError, check_kind, idx, npy};
 use crate::{Data, Elem, Tensor};
 
 /// Bytes of a file that are enough for its header.
@@ -93,9 +93,7 @@ impl Stored {
         let fail = |error: std::io::Error| ReadError::io(path, &error);
         let file = File::open(path).map_err(fail)?;
         let meta = file.metadata().map_err(fail)?;
-        if meta.is_dir() {
-            return Err(ReadError::new(path, "this is a folder, not a file"));
-        }
+        check_kind(path, &meta)?;
         let mut head = vec![0; HEAD.min(meta.len() as usize)];
         file.read_exact_at(&mut head, 0).map_err(fail)?;
         let layout = match head.as_slice() {

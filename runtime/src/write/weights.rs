@@ -10,7 +10,7 @@ use std::path::Path;
 use safetensors::{Dtype, SafeTensors};
 
 use super::{WriteError, write_atomic};
-use crate::read::ReadError;
+use crate::read::{ReadError, read_whole};
 use crate::{Data, Elem, Tensor};
 
 /// The content of a weights file.
@@ -137,7 +137,7 @@ fn quote(text: &mut String, value: &str) {
 
 /// Reads a weights file. f16 and bf16 become f32, ints of 8 and 16 bits i32, u32 i64.
 pub fn load_weights(path: &Path) -> Result<Weights, ReadError> {
-    let bytes = std::fs::read(path).map_err(|error| ReadError::io(path, &error))?;
+    let bytes = read_whole(path)?;
     let broken = |error: safetensors::SafeTensorError| {
         ReadError::new(
             path,

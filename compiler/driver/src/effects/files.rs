@@ -51,7 +51,11 @@ fn numbers(tensor: Tensor, float: Elem, name: &str, span: Span) -> Value {
         Elem::I32 | Elem::I64 => Elem::I64,
         Elem::Bool => Elem::Bool,
     };
-    let holes = tensor.elem().is_float() && tensor.to_f64_vec().iter().any(|v| v.is_nan());
+    let holes = match tensor.data() {
+        Data::F32(values) => values.iter().any(|value| value.is_nan()),
+        Data::F64(values) => values.iter().any(|value| value.is_nan()),
+        Data::I32(_) | Data::I64(_) | Data::Bool(_) => false,
+    };
     if holes {
         let values = tensor.to_f64_vec();
         let seen = values

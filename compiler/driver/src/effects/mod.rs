@@ -130,6 +130,12 @@ pub(crate) fn cannot_read(
     error: &aec_runtime::read::ReadError,
     span: Span,
 ) -> Box<Diagnostic> {
+    // A file in a folder that the script names.
+    let inside = error.path.display().to_string();
+    let name = match error.path.ends_with(name) || name.is_empty() {
+        true => name,
+        false => &inside,
+    };
     let place = match error.line {
         Some(line) => format!("{name}, line {line}"),
         None => name.to_string(),

@@ -37,8 +37,7 @@ pub(crate) fn remade(elaborator: &Elaborator, model: &Model) -> Remade {
     for (name, value) in &model.statics {
         for leaf in leaves(value) {
             if let Some(tensor) = elements(&leaf.tensor).filter(|_| !is_small(&leaf.tensor)) {
-                let path = format!("{ARGUMENT}{name}.{}", leaf.path);
-                out.arguments.push((path, tensor));
+                out.arguments.push((path(name, &leaf.path), tensor));
             }
         }
     }
@@ -58,7 +57,7 @@ pub(crate) fn with_arguments(
     for (name, value) in &mut model.statics {
         let mut new = Vec::new();
         for leaf in leaves(value) {
-            let path = format!("{ARGUMENT}{name}.{}", leaf.path);
+            let path = path(name, &leaf.path);
             new.push(match (get(&path), elements(&leaf.tensor)) {
                 _ if is_small(&leaf.tensor) => leaf.tensor,
                 (Some(tensor), Some(place)) if tensor.dims() == place.dims() => {
@@ -75,11 +74,22 @@ pub(crate) fn with_arguments(
     Ok(Value::Model(std::rc::Rc::new(model)))
 }
 
+/// The name of an argument's tensor in the file.
+fn path(argument: &str, leaf: &str) -> String {
+    match leaf {
+        "" => format!("{ARGUMENT}{argument}"),
+        leaf => format!("{ARGUMENT}{argument}.{leaf}"),
+    }
+}
+
 /// Numbers that the call itself says.
 fn is_small(value: &Value) -> bool {
-    value
-        .tensor()
-        .is_some_and(|tensor| tensor.ty.shape.is_empty() || matches!(tensor.repr, Repr::Static(_)))
+    /// Most entries of a list that the call says.
+    const MOST: usize = 100;
+    value.tensor().is_some_and(|tensor| match &tensor.repr {
+        Repr::Static(known) => known.len() <= MOST,
+        _ => tensor.ty.shape.is_empty(),
+    })
 }
 
 fn call(
