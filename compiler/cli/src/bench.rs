@@ -40,7 +40,7 @@ pub fn run(
     choices.bench = Some(clock.clone());
     let mut session = Session::new(choices, Box::new(io::stderr()));
     let outcome = session.run(&file.display().to_string(), &text);
-    terminal::report(&session, &outcome.diagnostics);
+    terminal::report(&session.sources().borrow(), &outcome.diagnostics);
     if outcome.ended != Ended::Well {
         return outcome.ended.exit_code();
     }

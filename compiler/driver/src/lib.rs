@@ -13,6 +13,7 @@ mod effects;
 mod evaluate;
 pub mod exec;
 pub mod format;
+mod memory;
 mod names;
 pub mod pipeline;
 mod progress;
