@@ -40,12 +40,12 @@ pub fn run(
     choices.bench = Some(clock.clone());
     let mut session = Session::new(choices, Box::new(io::stderr()));
     let outcome = session.run(&file.display().to_string(), &text);
-    terminal::report(&session, &outcome.diagnostics);
+    terminal::report(&session.sources().borrow(), &outcome.diagnostics);
     if outcome.ended != Ended::Well {
         return outcome.ended.exit_code();
     }
     if let Err(error) = clock.time_last_statement() {
-        terminal::report(&session, &[*error]);
+        terminal::report(&session.sources().borrow(), &[*error]);
         return FAULT;
     }
     let Some(figures) = clock.figures() else {

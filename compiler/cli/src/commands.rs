@@ -178,7 +178,7 @@ pub(crate) fn open(options: Options, out: Box<dyn Write>) -> Result<Session, u8>
     if session.faults.is_empty() {
         return Ok(session);
     }
-    terminal::report(&session, &session.faults);
+    terminal::report(&session.sources().borrow(), &session.faults);
     terminal::say("this is a bug in aec: the library does not load");
     Err(FAULT)
 }
@@ -203,7 +203,7 @@ fn run_file(file: &Path, options: &RunOptions, child: &ChildOptions, timings: bo
         return run_blocks(&mut session, &name, &text, report);
     }
     let outcome = session.run(&name, &text);
-    terminal::report(&session, &outcome.diagnostics);
+    terminal::report(&session.sources().borrow(), &outcome.diagnostics);
     if timings {
         for (step, time) in session.world.compiler.times() {
             terminal::say(&format!("{:>12.3} ms  {step}", time.as_secs_f64() * 1e3));
@@ -214,7 +214,7 @@ fn run_file(file: &Path, options: &RunOptions, child: &ChildOptions, timings: bo
 
 fn run_blocks(session: &mut Session, name: &str, text: &str, report: &Path) -> u8 {
     let (outcome, results) = session.run_tests(name, text);
-    terminal::report(session, &outcome.diagnostics);
+    terminal::report(&session.sources().borrow(), &outcome.diagnostics);
     let sources = session.sources();
     let lines: String = results
         .iter()
@@ -260,7 +260,7 @@ fn check(files: &[PathBuf], f64: bool, json: bool, quiet: bool) -> u8 {
                     print(&lines.collect::<String>())
                 } else {
                     if !quiet {
-                        terminal::report(&session, &diagnostics);
+                        terminal::report(&session.sources().borrow(), &diagnostics);
                     }
                     0
                 };
@@ -382,7 +382,7 @@ fn dry(
     };
     let (shown, outcome) = text_of(&mut session, &file.display().to_string(), &text);
     let code = print(&shown);
-    terminal::report(&session, &outcome.diagnostics);
+    terminal::report(&session.sources().borrow(), &outcome.diagnostics);
     if code != 0 {
         code
     } else {

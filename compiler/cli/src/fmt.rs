@@ -3,8 +3,8 @@
 use crate::commands::{FAULT, print, read};
 use crate::terminal;
 use aec_driver::testing;
+use aec_syntax::SourceMap;
 use aec_syntax::format::format_script;
-use aec_syntax::{SourceMap, render};
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -96,9 +96,7 @@ fn formatted(name: &str, text: &str) -> Result<String, u8> {
     let mut sources = SourceMap::new();
     let file = sources.add(name, text);
     format_script(file, text).map_err(|diagnostics| {
-        for diagnostic in &diagnostics {
-            terminal::say(render(&sources, diagnostic, terminal::style()).trim_end());
-        }
+        terminal::report(&sources, &diagnostics);
         1
     })
 }

@@ -17,7 +17,7 @@ fn failed(session: &Session, found: &[Diagnostic]) -> u8 {
     if session.world.stopped().is_some() {
         return Ended::Interrupted.exit_code();
     }
-    terminal::report(session, found);
+    terminal::report(&session.sources().borrow(), found);
     Ended::Failed.exit_code()
 }
 
@@ -109,7 +109,7 @@ pub fn train(file: &Path, data: &[String], out: &str, options: &RunOptions) -> u
     };
     let name = file.display().to_string();
     let outcome = saved::train(&mut session, (&name, &text), data, out);
-    terminal::report(&session, &outcome.diagnostics);
+    terminal::report(&session.sources().borrow(), &outcome.diagnostics);
     outcome.ended.exit_code()
 }
 

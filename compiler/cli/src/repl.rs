@@ -29,7 +29,7 @@ enum Line {
 pub fn run(options: Options) -> u8 {
     let session = Session::new(options, Box::new(io::stdout()));
     if !session.faults.is_empty() {
-        terminal::report(&session, &session.faults);
+        terminal::report(&session.sources().borrow(), &session.faults);
         terminal::say("this is a bug in aec: the library does not load");
         return super::commands::FAULT;
     }

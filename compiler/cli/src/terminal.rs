@@ -1,7 +1,6 @@
 //! What goes to the terminal: messages on standard error, in colour only where colour is wanted.
 
-use aec_driver::Session;
-use aec_syntax::{Diagnostic, Style, render};
+use aec_syntax::{Diagnostic, SourceMap, Style, render};
 use std::io::{self, IsTerminal, Write};
 
 /// Says a line on standard error; nobody listening is no error.
@@ -20,12 +19,20 @@ pub fn style() -> Style {
     Style { color, width }
 }
 
+/// Messages that are shown of one script: more help nobody.
+const SHOWN: usize = 50;
+
 /// Prints diagnostics, a blank line between them.
-pub fn report(session: &Session, diagnostics: &[Diagnostic]) {
-    let sources = session.sources();
-    let text: Vec<String> = diagnostics
-        .iter()
-        .map(|diagnostic| render(&sources.borrow(), diagnostic, style()))
+pub fn report(sources: &SourceMap, diagnostics: &[Diagnostic]) {
+    let shown = diagnostics.iter().take(SHOWN);
+    let mut text: Vec<String> = shown
+        .map(|diagnostic| render(sources, diagnostic, style()))
         .collect();
+    if diagnostics.len() > SHOWN {
+        let more = diagnostics.len() - SHOWN;
+        text.push(format!(
+            "{more} further messages are not shown; `aec check --json` gives all\n"
+        ));
+    }
     let _ = write!(io::stderr(), "{}", text.join("\n"));
 }

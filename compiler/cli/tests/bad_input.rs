@@ -22,6 +22,171 @@ fn a_script_that_is_not_text_is_wrong_use() {
     folder.aec(&["run", "b.ae"]).fails(2, &["b.ae", "UTF-8"]);
 }
 
+/// `aec check` and `aec fmt --check` of a script: no panic, no signal, and what it says.
+#[track_caller]
+fn front_end(folder: &Folder, script: impl AsRef<[u8]>, says: Option<&str>) {
+    folder.write("odd.ae", script);
+    for args in [&["check", "odd.ae"][..], &["fmt", "--check", "odd.ae"]] {
+        let run = folder.aec(args);
+        match says {
+            None => assert!(
+                matches!(run.code, Some(0 | 1)) && run.err.is_empty(),
+                "{run:?}"
+            ),
+            Some(text) if text.starts_with("cannot") => drop(run.fails(2, &[text])),
+            Some(text) => drop(run.fails(1, &[text])),
+        }
+    }
+}
+
+#[test]
+fn nesting_ten_thousand_deep_is_one_message() {
+    let folder = Folder::new("deep");
+    let n = 10_000;
+    let around = |left: &str, right: &str| format!("{}1{}", left.repeat(n), right.repeat(n));
+    let behind = |right: &str| format!("{{ let x = 1; x{} }}", right.repeat(n));
+    for expression in [
+        around("(", ")"),
+        around("[", "]"),
+        around("{", "}"),
+        around("(", ""),
+        around("f(", ")"),
+        around("-", ""),
+        around("not ", ""),
+        around("fn x -> ", ""),
+        around("if b then 1 else ", ""),
+        behind("'"),
+        behind("[0]"),
+        behind(".x"),
+        behind(" + x"),
+        behind(" ^ x"),
+        behind(" @ x"),
+        behind(" ?? x"),
+        behind(" |> f"),
+        behind(" and x"),
+    ] {
+        front_end(
+            &folder,
+            format!("let a = {expression}\n"),
+            Some("nested too deeply"),
+        );
+    }
+    for item in [
+        format!("print \"{}\n", "{\"".repeat(n)),
+        format!("{}{}\n", "for i in x { ".repeat(n), "}".repeat(n)),
+        format!("if a {{ 1 }}{}\n", " else if a { 1 }".repeat(n)),
+        format!("fn f(x: {}int) = x\n", "?".repeat(n)),
+        format!("fn f(x: {}int) = x\n", "int -> ".repeat(n)),
+        format!("fn f(x: [{}1]) = x\n", "1 + ".repeat(n)),
+    ] {
+        front_end(&folder, item, Some("nested too deeply"));
+    }
+}
+
+#[test]
+fn ten_megabytes() {
+    let folder = Folder::new("large");
+    let size = 10 << 20;
+    front_end(&folder, format!("# {}\n", "x".repeat(size)), None);
+    front_end(&folder, format!("print \"{}\"\n", "x".repeat(size)), None);
+    front_end(&folder, "$".repeat(size), Some("E0101"));
+    front_end(&folder, "(".repeat(size), Some("nested too deeply"));
+    let line = "let value = [1.0, 2.0]  # the same again\n";
+    folder.write("twice.ae", line.repeat(size / line.len()));
+    let run = folder
+        .aec(&["check", "twice.ae"])
+        .fails(1, &["E0209", "further messages are not shown"]);
+    assert!(
+        run.err.len() < 100_000,
+        "{} bytes of messages",
+        run.err.len()
+    );
+}
+
+#[test]
+fn bytes_that_are_no_script() {
+    let folder = Folder::new("bytes");
+    front_end(&folder, b"let a = 1\0\nprint a\n", Some("a NUL byte"));
+    front_end(&folder, b"print 1\xff\n", Some("cannot read odd.ae"));
+    front_end(&folder, b"", None);
+    front_end(&folder, b"\xef\xbb\xbfprint 1\r\n\r\n# end\r\n", None);
+    front_end(&folder, b"\r\r\r\n\t\n", None);
+    let run = folder.run("\u{feff}let a = 1\r\nprint a\r\n").well();
+    assert_eq!(run.out, "1\n");
+    // A folder is formatted file by file, but it is no script.
+    std::fs::create_dir(folder.0.join("folder.ae")).expect("a new folder");
+    folder
+        .aec(&["run", "folder.ae"])
+        .fails(2, &["cannot read folder.ae"]);
+    folder
+        .aec(&["check", "folder.ae"])
+        .fails(2, &["cannot read folder.ae"]);
+    folder.aec(&["fmt", "none.ae"]).fails(2, &["none.ae"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_an_error() {
+    let folder = Folder::new("full");
+    folder
+        .write("script.ae", "print 1\n")
+        .write("plain.ae", "let a=1\n");
+    for args in [
+        &["run", "script.ae"][..],
+        &["fmt", "--diff", "plain.ae"],
+        &["explain", "E0301"],
+        &["check", "--json", "wrong.ae"],
+    ] {
+        folder.write("wrong.ae", "print nothing_here\n");
+        let full = std::fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .expect("a device");
+        let done = folder
+            .command(args)
+            .stdout(full)
+            .output()
+            .expect("aec starts");
+        let run = Run::of(done);
+        assert!(matches!(run.code, Some(1 | 2)), "{args:?}: {run:?}");
+        assert!(
+            run.err.contains("cannot write to standard output"),
+            "{args:?}: {run:?}"
+        );
+    }
+    let model = "model M(D) {\n  param w: [D] = 1\n  loss(x: [D]) = sum((w * x)^2)\n}\n";
+    folder
+        .run(&format!("{model}save(M(3000), \"/dev/full\")\n"))
+        .fails(1, &["error[E0812]", "/dev/full", "disk is full"]);
+    folder
+        .run(&format!(
+            "{model}let m = train M(2) on ones[4, 2] {{ epochs = 2, log = \"/dev/full\" }}\n"
+        ))
+        .fails(1, &["error[E0812]", "/dev/full"]);
+}
+
+#[test]
+fn what_no_memory_holds_is_an_error() {
+    let folder = Folder::new("memory");
+    for script in [
+        "let x = zeros[1000000000000000]\nprint sum(x)\n",
+        "let x: [100000000, 1000000] ~ normal(0, 1)\nprint x[0, 0]\n",
+        "model M(D) {\n  param W: [D, D] ~ glorot\n}\nlet m = M(100000000)\nprint m.W[0, 0]\n",
+    ] {
+        folder.run(script).fails(1, &["error[E0817]", "of memory"]);
+        folder
+            .aec(&["run", "--interpret", "script.ae"])
+            .fails(1, &["error[E0817]"]);
+    }
+    // Counts alone hold nothing.
+    folder
+        .run("for i in 0..1000000000000 {\n  if i > 3 { assert false, \"at {i}\" }\n}\n")
+        .fails(1, &["error[E0701]", "at 4"]);
+    folder
+        .aec_with_input(&["repl"], "let x = zeros[1000000000000000]\n1 + 1\n")
+        .well();
+}
+
 #[test]
 fn unknown_commands_and_options_are_wrong_use() {
     let folder = Folder::new("use");

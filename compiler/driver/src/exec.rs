@@ -10,7 +10,6 @@ use aec_kernels::plan::{Plan, Step, StepKind};
 use aec_kernels::report::step_text;
 use aec_runtime::gemm::Isa;
 use aec_runtime::linalg::BadMatrix;
-use aec_runtime::machine;
 use aec_runtime::pool::Pool;
 use aec_runtime::{Data, Tensor};
 use aec_syntax::{Diagnostic, Span};
@@ -106,9 +105,6 @@ enum Code {
 /// where they are and are freed.
 const KEEP: usize = 1 << 20;
 
-/// Programs of fewer bytes run without a look at how much memory is free.
-const UNCHECKED: usize = 64 << 20;
-
 impl Program {
     /// A program that the interpreter runs.
     pub(crate) fn interpreted(traced: Function, function: Function, pool: Arc<Pool>) -> Program {
@@ -178,46 +174,8 @@ impl Program {
         }
     }
 
-    /// Bytes that an instance takes: inputs, outputs and what is between them. Nothing is known of
-    /// an interpreted program.
-    fn memory_needed(&self) -> usize {
-        let Code::Compiled { executable, .. } = &*self.code else {
-            return 0;
-        };
-        let plan = executable.plan();
-        let all = plan.inputs.iter().chain(&plan.outputs);
-        let outside = all.map(|ty| ty.len().saturating_mul(ty.elem.bytes()));
-        outside.fold(plan.arena_bytes, usize::saturating_add)
-    }
-
-    /// An error if the program needs more memory than there is.
-    pub fn check_memory(&self, span: Span) -> Result<()> {
-        let needed = self.memory_needed();
-        if needed < UNCHECKED {
-            return Ok(());
-        }
-        let Some(there) = machine::available_memory().filter(|&there| needed as u64 > there) else {
-            return Ok(());
-        };
-        let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
-        Err(Box::new(
-            Diagnostic::error(
-                "E0817",
-                span,
-                format!(
-                    "this needs {} of memory, but {} are free",
-                    gigabytes(needed as u64),
-                    gigabytes(there)
-                ),
-            )
-            .note("nothing was started")
-            .help("a smaller `batch`, or fewer rows at a time; `aec summary` shows what a step of a training keeps"),
-        ))
-    }
-
     /// Runs once on tensors in memory.
     pub fn run(&self, inputs: &[Arc<Tensor>], span: Span) -> Result<Vec<Arc<Tensor>>> {
-        self.check_memory(span)?;
         let outputs = match &*self.code {
             Code::Interpreted(function) => {
                 let inputs: Vec<Tensor> = inputs.iter().map(|input| (**input).clone()).collect();

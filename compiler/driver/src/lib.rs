@@ -15,6 +15,7 @@ pub mod exec;
 mod feed;
 pub mod format;
 mod history;
+mod memory;
 mod names;
 pub mod pipeline;
 mod progress;

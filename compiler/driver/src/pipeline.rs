@@ -2,6 +2,7 @@
 //! are kept by structure, so that a statement in a loop is compiled once.
 
 use crate::exec::Program;
+use crate::memory::{check_interpreted, check_plan, check_values};
 use crate::session::Result;
 use aec_codegen::{CodegenOptions, Executable};
 use aec_ir::{Function, hash_structure};
@@ -117,6 +118,7 @@ impl Compiler {
         if let Some(program) = self.programs.borrow().get(&key).filter(|_| !observed) {
             return Ok(Rc::new(program.at(function)));
         }
+        check_values(&function, span)?;
         self.show(Stage::Traced(&function), span);
         let compiled = if self.interpret {
             self.for_interpreter(function, span)
@@ -151,6 +153,7 @@ impl Compiler {
             }
             self.show(Stage::Pass(name, &expanded), span);
         }
+        check_interpreted(&expanded, span)?;
         Ok(Program::interpreted(traced, expanded, self.pool()))
     }
 
@@ -170,9 +173,11 @@ impl Compiler {
             last = Instant::now();
         })?;
         self.show(Stage::Lowered(&lowered, &run), span);
+        check_values(&lowered, span)?;
         let plan = self.timed("plan", || {
             aec_kernels::plan(&lowered, &aec_kernels::Options::default())
         })?;
+        check_plan(&plan, &lowered, span)?;
         let executable = self
             .timed("codegen", || {
                 Executable::compile(plan, CodegenOptions::default())

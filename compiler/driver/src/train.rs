@@ -73,7 +73,6 @@ impl Steps<'_> {
                     .world
                     .compiler
                     .compile(step.function, self.request.span)?;
-                program.check_memory(self.request.span)?;
                 let mut instance = program.instance(self.pool.clone());
                 instance.set_int(self.kept, seed as i64);
                 for (at, constant) in step.constants.iter().enumerate() {

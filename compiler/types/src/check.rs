@@ -1,13 +1,17 @@
 //! Checking a script without running it: definitions for all sizes, statements in order.
 
 use crate::model::{checkable, is_size};
+use crate::once::defined_twice;
 use crate::scope::Scope;
 use crate::value::{Code, Model, ModelTemplate, Value};
 use crate::{Activation, Elaborator, Phase, Result};
 use aec_syntax::ast::{FnDef, Item, ItemKind, ModelItem, Name, Pattern, Script, Stmt, StmtKind};
 use aec_syntax::{Diagnostic, Span};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
+
+/// After so many errors the rest of a script is not checked.
+pub(crate) const MAX_FOUND: usize = 1000;
 
 impl Elaborator {
     /// Checks a script: no data file is opened, nothing is compiled. Several errors in one go.
@@ -31,6 +35,7 @@ impl Elaborator {
         self.script = outer.1.module();
         let scope = self.script.clone();
         self.declare_items(script, &scope, "");
+        self.found.extend(defined_twice(script));
         for item in &script.items {
             if let ItemKind::Use { .. } = item.kind {
                 self.check_item(item, &scope);
@@ -47,6 +52,9 @@ impl Elaborator {
         }
         // Statements first: definitions may use what a script's `let`s bind.
         for item in &script.items {
+            if self.found.len() > MAX_FOUND {
+                break;
+            }
             if !matches!(item.kind, ItemKind::Use { .. } | ItemKind::Test { .. }) {
                 self.check_item(item, &scope);
             }
@@ -80,13 +88,8 @@ impl Elaborator {
         (self.phase, self.script, self.modules, self.found) = outer;
         self.frames = frames;
         self.activations = activations;
-        let mut seen = Vec::new();
-        found.retain(|diagnostic| {
-            let key = (diagnostic.code, diagnostic.span());
-            let new = !seen.contains(&key);
-            seen.push(key);
-            new
-        });
+        let mut seen = HashSet::new();
+        found.retain(|diagnostic| seen.insert((diagnostic.code, diagnostic.span())));
         found.sort_by_key(|diagnostic| (diagnostic.span().file, diagnostic.span().start));
         found
     }

@@ -25,6 +25,7 @@ mod loops;
 mod missing;
 mod model;
 mod modules;
+mod once;
 mod ops;
 mod random;
 pub mod scope;
@@ -49,7 +50,7 @@ pub use value::Value;
 use aec_runtime::Elem;
 use aec_syntax::ast::Name;
 use aec_syntax::{Diagnostic, SourceMap, Span};
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -112,6 +113,8 @@ pub struct Elaborator {
     pub(crate) found: Vec<Diagnostic>,
     /// Depth of constructs in which nothing may have an effect, while checking.
     pub(crate) pure_depth: u32,
+    /// The module of each function and model of the library, read when a name is missed.
+    library_names: OnceCell<HashMap<Name, String>>,
     /// Names that the script binds further down, while it is checked.
     pub(crate) below: HashMap<Name, Span>,
     /// Whether this is a REPL: values are shown, names may be defined again.
@@ -150,6 +153,7 @@ impl Elaborator {
             frames: Vec::new(),
             next_frame: 0,
             next_size: 0,
+            library_names: OnceCell::new(),
             script: library.module(),
             prelude: library,
             modules: HashMap::new(),

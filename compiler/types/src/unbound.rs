@@ -1,17 +1,22 @@
 //! Names that nothing has: found in every body, also in those that only a call elaborates, and
 //! explained.
 
+use crate::check::MAX_FOUND;
 use crate::scope::Scope;
 use crate::value::Value;
 use crate::{Elaborator, slips};
 use aec_syntax::ast::{Item, ItemKind, Name, Script, StmtKind};
 use aec_syntax::{Diagnostic, Span, free, parse_script, suggest};
+use std::collections::HashMap;
 
 impl Elaborator {
     /// Every name of the script that is bound nowhere, and every `module.name` that the module does
     /// not have. Which errors elaboration finds depends on the calls a script makes; these do not.
     pub(crate) fn check_names(&mut self, script: &Script, scope: &Scope) {
         for item in &script.items {
+            if self.found.len() > MAX_FOUND {
+                break;
+            }
             for name in free::of_item(item) {
                 let error = match (scope.lookup(&name.name), &name.field) {
                     (None, _) if name.in_type => continue,
@@ -93,15 +98,21 @@ impl Elaborator {
     }
 
     /// The module of the library that defines a name and is not in scope.
-    fn library_module_with(&self, name: &str) -> Option<String> {
-        let defines = |module: &String| {
-            let Some((_, text)) = self.host.module(module) else {
-                return false;
-            };
-            let (script, _) = parse_script(Span::NONE.file, &text);
-            script.items.iter().any(|item| defined(item) == Some(name))
-        };
-        self.host.library().into_iter().find(defines)
+    fn library_module_with(&self, name: &str) -> Option<&str> {
+        let names = self.library_names.get_or_init(|| {
+            let mut names = HashMap::new();
+            for module in self.host.library() {
+                let Some((_, text)) = self.host.module(&module) else {
+                    continue;
+                };
+                let (script, _) = parse_script(Span::NONE.file, &text);
+                for name in script.items.iter().filter_map(defined) {
+                    names.entry(name.into()).or_insert_with(|| module.clone());
+                }
+            }
+            names
+        });
+        names.get(name).map(String::as_str)
     }
 }
 

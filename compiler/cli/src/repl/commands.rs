@@ -110,7 +110,7 @@ pub fn turn(session: &mut Session, memory: &mut Memory, text: &str) -> Turn {
 }
 
 fn reported(session: &Session, outcome: Outcome) -> Turn {
-    terminal::report(session, &outcome.diagnostics);
+    terminal::report(&session.sources().borrow(), &outcome.diagnostics);
     Turn::Ended(outcome.ended)
 }
 

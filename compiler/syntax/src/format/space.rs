@@ -75,7 +75,12 @@ pub(super) fn mark_tight(text: &str, pieces: &mut [Piece<'_>]) {
                     let factor = matches!(before.token, Token::Int(_))
                         && piece.token == Token::Star
                         && level.inside;
-                    if left && right {
+                    // Braces have blanks around them whatever stands there.
+                    let brace = before.token == Token::RBrace
+                        || pieces
+                            .get(at + 1)
+                            .is_some_and(|next| next.token == Token::LBrace);
+                    if left && right && !brace {
                         level.tight.push((at, factor));
                     }
                 }
