@@ -12,7 +12,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 /// Number of ops.
-const OPS: usize = 27;
+const OPS: usize = 28;
 
 /// A number for each op: a new one has to be given one here, and an example in `ops.tir`.
 fn number(op: &Op) -> usize {
@@ -44,6 +44,7 @@ fn number(op: &Op) -> usize {
         Op::Derivative { .. } => 24,
         Op::Stop => 25,
         Op::Put { .. } => 26,
+        Op::Slope { .. } => 27,
         // Inside of its map's example.
         Op::BatchMean => 22,
     }

@@ -197,7 +197,7 @@ impl Hasher {
             }
             Op::ArgSort => self.word(20),
             Op::Matrix(op) => {
-                self.word(26);
+                self.word(29);
                 self.word(matrix_code(*op));
             }
             Op::Draw {
@@ -247,6 +247,10 @@ impl Hasher {
             }
             Op::BatchMean => self.word(24),
             Op::Stop => self.word(25),
+            Op::Slope { batch } => {
+                self.word(28);
+                self.size(*batch);
+            }
         }
     }
 

@@ -359,6 +359,20 @@ fn rule(op: &Op, operands: &[Type]) -> Result<Rule, String> {
             let [x] = fixed(operands)?;
             one(x.clone())
         }
+        Op::Slope { batch } => {
+            let [y, x, slope] = fixed(operands)?;
+            for operand in [&y, &x, &slope] {
+                float(operand)?;
+            }
+            let shared = *batch <= y.rank() && *batch <= x.rank();
+            let fits = shared && y.dims[..*batch] == x.dims[..*batch] && {
+                let mut dims = y.dims.clone();
+                dims.extend_from_slice(&x.dims[*batch..]);
+                slope.dims == dims && slope.elem == y.elem && x.elem == y.elem
+            };
+            ensure(fits, || format!("{slope} is no slope of {y} by {x}"))?;
+            one(y.clone())
+        }
     }
 }
 
@@ -471,7 +485,8 @@ fn check_given(op: &Op, operands: &[Type], result: &Type) -> Result<(), String> 
         | Op::Loop(_)
         | Op::Derivative { .. }
         | Op::BatchMean
-        | Op::Stop => Err(format!("{} has no given type", op.name())),
+        | Op::Stop
+        | Op::Slope { .. } => Err(format!("{} has no given type", op.name())),
     }
 }
 

@@ -418,6 +418,13 @@ pub enum Op {
     BatchMean,
     /// The operand; its derivative is zero.
     Stop,
+    /// `[y, x, slope]`: y, to whose derivative the slope times that of x is added. y is
+    /// `[..batch, ..s]`, x `[..batch, ..t]`, slope `[..batch, ..s, ..t]`. Around a `stop` it is a
+    /// derivative that the script gives.
+    Slope {
+        /// Number of leading axes that all share.
+        batch: usize,
+    },
 }
 
 /// Families of ops, for tests and documentation.
@@ -466,9 +473,13 @@ impl Op {
     pub fn category(&self) -> Category {
         match self {
             Op::Constant(_) | Op::Dense(_) | Op::Iota { .. } => Category::Leaf,
-            Op::Unary(_) | Op::Binary(_) | Op::Compare(_) | Op::Select | Op::Convert | Op::Stop => {
-                Category::Elementwise
-            }
+            Op::Unary(_)
+            | Op::Binary(_)
+            | Op::Compare(_)
+            | Op::Select
+            | Op::Convert
+            | Op::Stop
+            | Op::Slope { .. } => Category::Elementwise,
             Op::Contract(_) => Category::Contraction,
             Op::Matrix(_) => Category::Matrix,
             Op::Reduce { .. }
@@ -518,6 +529,7 @@ impl Op {
             Op::Derivative { .. } => "derivative",
             Op::BatchMean => "batch_mean",
             Op::Stop => "stop",
+            Op::Slope { .. } => "slope",
         }
     }
 }

@@ -428,6 +428,12 @@ impl Parser {
             "derivative" => return self.derivative(scope),
             "batch_mean" => Op::BatchMean,
             "stop" => Op::Stop,
+            "slope" => {
+                self.word("batch")?;
+                Op::Slope {
+                    batch: self.size()?,
+                }
+            }
             name => {
                 let unary = Unary::ALL.into_iter().find(|op| op.name() == name);
                 let binary = Binary::ALL.into_iter().find(|op| op.name() == name);

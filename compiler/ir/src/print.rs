@@ -364,6 +364,7 @@ impl Printer {
             | Op::ArgSort
             | Op::BatchMean
             | Op::Stop => {}
+            Op::Slope { batch } => self.put(&format!(" batch {batch}")),
         }
         for (index, operand) in operands.iter().enumerate() {
             self.put(if index > 0 { ", " } else { " " });

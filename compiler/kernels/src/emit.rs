@@ -294,7 +294,7 @@ impl<'a> Emitter<'a> {
                 let x = self.emit(x, coords)?;
                 Ok(self.nest.convert(x, elem))
             }
-            (Op::Stop, Some(x)) => self.emit(x, coords),
+            (Op::Stop | Op::Slope { .. }, Some(x)) => self.emit(x, coords),
             (Op::Contract(contract), _) => self.contract(inst, contract, coords, elem),
             (Op::Reduce { op, axes }, Some(x)) => {
                 let acc = match op {
@@ -415,6 +415,7 @@ impl<'a> Emitter<'a> {
                 | Op::Select
                 | Op::Convert
                 | Op::Stop
+                | Op::Slope { .. }
                 | Op::Reduce { .. }
                 | Op::ArgReduce { .. }
                 | Op::Reshape

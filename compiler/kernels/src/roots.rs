@@ -63,7 +63,7 @@ pub(crate) fn calls_runtime(op: &Op) -> bool {
 /// Rough cost of one element.
 fn own_cost(f: &Function, inst: Inst) -> f64 {
     match &f.insts[inst].op {
-        Op::Constant(_) | Op::Dense(_) | Op::Stop => 0.0,
+        Op::Constant(_) | Op::Dense(_) | Op::Stop | Op::Slope { .. } => 0.0,
         Op::Iota { .. } | Op::Reshape | Op::Slice { .. } | Op::Reverse { .. } => 0.0,
         Op::Unary(op) => match op {
             Unary::Neg | Unary::Abs | Unary::Floor | Unary::Not => 1.0,

@@ -28,7 +28,7 @@ fn as_view(contract: &Contract) -> Option<SmallVec<[Option<usize>; 4]>> {
 /// Whether an op only changes coordinates.
 pub fn is_view(op: &Op) -> bool {
     match op {
-        Op::Reshape | Op::Slice { .. } | Op::Reverse { .. } | Op::Stop => true,
+        Op::Reshape | Op::Slice { .. } | Op::Reverse { .. } | Op::Stop | Op::Slope { .. } => true,
         Op::Contract(contract) => as_view(contract).is_some(),
         _ => false,
     }
@@ -57,7 +57,7 @@ pub fn trace(
         let Some(inst) = f.def_inst(base) else { break };
         let data = &f.insts[inst];
         let next: Option<Vec<Coord>> = match &data.op {
-            Op::Stop => Some(coords.clone()),
+            Op::Stop | Op::Slope { .. } => Some(coords.clone()),
             Op::Slice { start, stride, .. } => Some(
                 coords
                     .iter()

@@ -90,7 +90,8 @@ pub fn arithmetic(f: &Function) -> Arithmetic {
             | Op::Gather { .. }
             | Op::Put { .. }
             | Op::Draw { .. }
-            | Op::Stop => 0.0,
+            | Op::Stop
+            | Op::Slope { .. } => 0.0,
         };
     }
     total

@@ -201,6 +201,10 @@ impl Rule<'_> {
                 let operands = self.all_varying();
                 self.push(op.clone(), &operands)
             }
+            Op::Slope { batch } => {
+                let operands = self.all_varying();
+                self.push(Op::Slope { batch: batch + 1 }, &operands)
+            }
             Op::Matrix(MatrixOp::Solve(_)) if !self.which[0] => self.solve_columns(),
             Op::Matrix(_) => {
                 let operands = self.all_varying();

@@ -181,7 +181,8 @@ impl Guard<'_> {
             | Op::Loop(_)
             | Op::Derivative { .. }
             | Op::BatchMean
-            | Op::Stop => return value,
+            | Op::Stop
+            | Op::Slope { .. } => return value,
         }
         if operands == data.operands {
             return value;
@@ -292,7 +293,8 @@ impl Guard<'_> {
             | Op::Loop(_)
             | Op::Derivative { .. }
             | Op::BatchMean
-            | Op::Stop => return false,
+            | Op::Stop
+            | Op::Slope { .. } => return false,
         };
         here || (depth < 8
             && data

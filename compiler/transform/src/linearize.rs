@@ -11,7 +11,7 @@ use crate::loops::linearize::linearize_loop;
 use crate::partial::{Partial, binary_partials, first_extreme, unary_partial};
 use crate::rebuild::splat;
 use crate::term::{Term, TermFactor, product, scale};
-use aec_ir::{Binary, Function, Inst, Label, MatrixOp, Op, Reduction, Unary, Value};
+use aec_ir::{Binary, Function, Inst, Label, Labels, MatrixOp, Op, Reduction, Unary, Value};
 use aec_syntax::{Diagnostic, Span};
 use cranelift_entity::packed_option::PackedOption;
 use cranelift_entity::{EntitySet, SecondaryMap};
@@ -41,6 +41,7 @@ pub fn differentiable_operands(op: &Op, count: usize) -> std::ops::Range<usize> 
     match op {
         Op::Constant(_) | Op::Dense(_) | Op::Iota { .. } => 0..0,
         Op::Compare(_) | Op::ArgReduce { .. } | Op::ArgSort | Op::Draw { .. } | Op::Stop => 0..0,
+        Op::Slope { .. } => 0..2,
         Op::Select => 1..3,
         Op::Gather { .. } => 0..1,
         Op::ScatterAdd { .. } => 1..count,
@@ -192,6 +193,39 @@ impl Rule<'_> {
         Some(self.record(value))
     }
 
+    /// `dy + Σ slope dx`.
+    fn slope(&mut self, batch: usize, operands: &[Value]) -> Option<Value> {
+        let own = self.tangent(operands[0]);
+        let more = self.tangent(operands[1]).map(|tangent| {
+            let rank = self.f.dims(operands[0]).len();
+            let labels: Labels = (0..self.f.dims(operands[2]).len() as Label).collect();
+            let mut of_x = Labels::from_slice(&labels[..batch]);
+            of_x.extend_from_slice(&labels[rank..]);
+            let term = Term {
+                factors: vec![
+                    TermFactor {
+                        value: operands[2],
+                        labels: labels.clone(),
+                        power: 1,
+                    },
+                    TermFactor {
+                        value: tangent,
+                        labels: of_x,
+                        power: 1,
+                    },
+                ],
+                deltas: Vec::new(),
+                out: Labels::from_slice(&labels[..rank]),
+                coefficient: 1.0,
+                sizes: self.f.dims(operands[2]).to_vec(),
+            };
+            let elem = self.f.ty(operands[0]).elem;
+            let value = term.emit(self.f, elem, self.span);
+            self.record(value)
+        });
+        self.add(own, more)
+    }
+
     fn inst(&mut self, inst: Inst) -> Result<Option<Value>, Diagnostic> {
         let data = self.f.insts[inst].clone();
         self.span = data.span;
@@ -206,6 +240,7 @@ impl Rule<'_> {
             | Op::ArgSort
             | Op::Draw { .. }
             | Op::Stop => None,
+            Op::Slope { batch } => self.slope(*batch, operands),
             Op::Matrix(op) => self.matrix(*op, operands, result),
             Op::Unary(op) => {
                 let partial = unary_partial(self.f, *op, operands[0], result, self.span);
@@ -458,7 +493,8 @@ pub fn verify_linear(f: &Function, linear: &Linear) -> Result<(), String> {
             | Op::Map { .. }
             | Op::Derivative { .. }
             | Op::BatchMean
-            | Op::Stop => false,
+            | Op::Stop
+            | Op::Slope { .. } => false,
         };
         if !good {
             return Err(format!(

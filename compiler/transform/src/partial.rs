@@ -136,16 +136,32 @@ pub fn binary_partials(
                 Partial::Zero
             },
         ],
-        Binary::Min => {
-            let condition = f.compare(Comparison::Le, a, b, span);
-            [Partial::Where(condition), Partial::Unless(condition)]
-        }
-        Binary::Max => {
-            let condition = f.compare(Comparison::Ge, a, b, span);
-            [Partial::Where(condition), Partial::Unless(condition)]
-        }
+        Binary::Min => extreme(f, [a, b], y, [Comparison::Le, Comparison::Lt], span),
+        Binary::Max => extreme(f, [a, b], y, [Comparison::Ge, Comparison::Gt], span),
         Binary::FloorDiv | Binary::And | Binary::Or => [Partial::Zero; 2],
     }
+}
+
+/// The larger (or smaller) of two; of equal ones the first has the slope. Beside a number the
+/// result alone tells which it was, so that the operand need not be kept for the way back; where
+/// the two are equal the slope is zero.
+fn extreme(
+    f: &mut Function,
+    [a, b]: [Value; 2],
+    y: Value,
+    [first, beyond]: [Comparison; 2],
+    span: Span,
+) -> [Partial; 2] {
+    if splat(f, b).is_some() {
+        let condition = f.compare(beyond, y, b, span);
+        return [Partial::Where(condition), Partial::Unless(condition)];
+    }
+    if splat(f, a).is_some() {
+        let condition = f.compare(beyond, y, a, span);
+        return [Partial::Unless(condition), Partial::Where(condition)];
+    }
+    let condition = f.compare(first, a, b, span);
+    [Partial::Where(condition), Partial::Unless(condition)]
 }
 
 /// `b a^(b-1)`, zero where a = 0 and 0 <= b < 1.

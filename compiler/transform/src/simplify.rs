@@ -59,7 +59,7 @@ pub fn simplify(f: &Function, products: Products) -> Function {
 /// `f` without `stop`s, once nothing is differentiated any more.
 pub fn drop_stops(f: &Function) -> Result<Function, Diagnostic> {
     rebuild(f, |out, data, operands| match &data.op {
-        Op::Stop => Ok(Some(Results::from_slice(operands))),
+        Op::Stop | Op::Slope { .. } => Ok(Some(Results::from_slice(&operands[..1]))),
         Op::Map { body, .. } => {
             let body = drop_stops(body)?;
             Ok(Some(replace_body(out, f, data, operands, body)))
@@ -147,7 +147,8 @@ fn rules(context: &mut Context<'_>, op: &Op, operands: &[Value], ty: &Type) -> O
         | Op::Loop(_)
         | Op::Derivative { .. }
         | Op::BatchMean
-        | Op::Stop => None,
+        | Op::Stop
+        | Op::Slope { .. } => None,
     }
 }
 

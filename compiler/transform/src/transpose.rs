@@ -254,6 +254,7 @@ impl Transpose<'_> {
                 | Op::Derivative { .. }
                 | Op::BatchMean
                 | Op::Stop
+                | Op::Slope { .. }
                 | Op::Select
                 | Op::Convert
                 | Op::Reshape

@@ -275,6 +275,53 @@ return %3";
     }
 }
 
+/// `‖J(x) - J(x + n)‖²` of an encoder: what the two Jacobians have in common stands before their
+/// difference.
+#[test]
+fn change_of_a_jacobian() {
+    let one = "%3: f32[256] = contract %0[a,b] %2[b] -> [a]
+%4: f32[256] = logistic %3
+return %4";
+    let two = "%3: f32[256] = contract %0[a,b] %2[b] -> [a]
+%4: f32[256] = logistic %3
+%5: f32[64] = contract %1[a,b] %4[b] -> [a]
+%6: f32[64] = tanh %5
+return %6";
+    for (body, k, most, largest) in [
+        (one, 256, 53.0, 784 * 256),
+        (two, 64, 1400.0, 64 * 64 * 256),
+    ] {
+        let params = "%0: f32[256,784], %1: f32[64,256], %2: f32[784]";
+        let f = tir(&format!(
+            "fn f(%0: f32[256,784], %1: f32[64,256], %2: f32[64,784], %3: f32[64,784]) {{
+  %4: f32[64] = map 64 batch (%0, %1, %2 mapped, %3 mapped) {{
+    fn example({params}, %3: f32[784]) {{
+      %4: f32[{k}], %5: f32[{k},784] = derivative jacobian (%0, %1, %2 active) {{
+        fn g({params}) {{
+{body}
+        }}
+      }}
+      %6: f32[784] = add %2, %3
+      %7: f32[{k}], %8: f32[{k},784] = derivative jacobian (%0, %1, %6 active) {{
+        fn g({params}) {{
+{body}
+        }}
+      }}
+      %9: f32[{k},784] = sub %5, %8
+      %10: f32 = contract %9[a,b]^2 -> []
+      return %10
+    }}
+  }}
+  return %4
+}}"
+        ));
+        let compiled = compile(&f);
+        let found = arithmetic(&compiled);
+        assert!(found.flops <= most * 1e6, "{found}\n{compiled}");
+        assert!(found.largest <= largest, "{found}\n{compiled}");
+    }
+}
+
 #[test]
 fn plans_are_deterministic() {
     let f = penalty_step(&Encoder {

@@ -6,6 +6,7 @@ use crate::trace::FrameKind;
 use crate::value::{Closure, Code, Maybe, Model, Repr, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
 use aec_ir::{Mode, Op, Type, Value as IrValue};
+use aec_runtime::Elem;
 use aec_syntax::ast::{Ident, Name, Param, Pattern};
 use aec_syntax::{Diagnostic, Span};
 use std::rc::Rc;
@@ -150,14 +151,7 @@ impl Elaborator {
                 let mut tables = done.derivatives.into_iter();
                 let mut rows = Vec::new();
                 for output in &outputs {
-                    if !matches!(&output.tensor, Value::Tensor(tensor) if tensor.ty.elem.is_float())
-                    {
-                        return fail(
-                            "E0501",
-                            span,
-                            "a Jacobian wants a function with real results",
-                        );
-                    }
+                    of_reals(&output.tensor, "a Jacobian", span)?;
                     let mut own = tables.by_ref().take(active.len()).map(Value::Tensor);
                     let row = gradient_of(first, &mut own);
                     rows.push(self.gradient_missing(&row, span)?);
@@ -191,6 +185,9 @@ impl Elaborator {
                         }
                     },
                 )?;
+                for output in leaves(&done.value) {
+                    of_reals(&output.tensor, "a derivative", span)?;
+                }
                 let mut tangents = done.derivatives.into_iter().map(Value::Tensor);
                 let out = with_leaves(&done.value, &mut tangents, false);
                 Ok(if kind == Kind::HessianVector {
@@ -604,6 +601,36 @@ fn matching_leaves(at: &Value, direction: &Value, span: Span) -> Result<Vec<Tens
     Ok(got)
 }
 
+/// What is differentiated must be real: ints and bools jump or stay.
+fn of_reals(value: &Value, what: &str, span: Span) -> Result<()> {
+    let Value::Tensor(tensor) = value else {
+        return wanted(span, "a tensor", value);
+    };
+    if tensor.ty.elem.is_float() {
+        return Ok(());
+    }
+    let message = format!(
+        "{what} wants a function with real results, but this gives {}",
+        crate::error::show_type(&tensor.ty)
+    );
+    Err(Box::new(without_slope(
+        Diagnostic::error("E0501", span, message),
+        tensor,
+    )))
+}
+
+/// Says what to use in place of a result that has no slope.
+fn without_slope(error: Diagnostic, tensor: &Tensor) -> Diagnostic {
+    match tensor.ty.elem {
+        Elem::Bool => error
+            .help("a condition jumps: differentiate the margin (`x - y` for `x > y`) or `sigmoid` of it")
+            .note("bools have no derivative"),
+        _ => error
+            .help("an index jumps: `max(x)` has a slope where `argmax(x)` has none, `softmax(x)` is smooth")
+            .note("ints have no derivative"),
+    }
+}
+
 fn one_real(value: &Value, span: Span) -> Result<()> {
     match value {
         Value::Unknown => Ok(()),
@@ -612,16 +639,21 @@ fn one_real(value: &Value, span: Span) -> Result<()> {
             Some(first) => one_real(first, span),
             None => wanted(span, "a function with a real result", value),
         },
-        other => Err(Box::new(
-            Diagnostic::error(
+        other => {
+            let error = Diagnostic::error(
                 "E0502",
                 span,
                 format!(
                     "a gradient wants a function with one real result, but this gives {}",
                     other.describe()
                 ),
-            )
-            .help("`sum` or `mean` makes one number; `jacobian` differentiates all of them"),
-        )),
+            );
+            Err(Box::new(match other {
+                Value::Tensor(tensor) if !tensor.ty.elem.is_float() => without_slope(error, tensor),
+                _ => error.help(
+                    "`sum` or `mean` makes one number; `jacobian` differentiates all of them",
+                ),
+            }))
+        }
     }
 }

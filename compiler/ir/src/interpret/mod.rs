@@ -254,7 +254,8 @@ fn step(
         | Op::ArgSort
         | Op::Matrix(_)
         | Op::Draw { .. }
-        | Op::Stop => lanes
+        | Op::Stop
+        | Op::Slope { .. } => lanes
             .iter()
             .map(|lane| {
                 let array = plain(f, data, lane, precision)?;
@@ -386,7 +387,7 @@ fn plain(
             batch: _,
             radices,
         } => random::draw(*distribution, *site, radices, operands, ty),
-        Op::Stop => x(0).clone(),
+        Op::Stop | Op::Slope { .. } => x(0).clone(),
         Op::Map { .. } | Op::Loop(_) | Op::Derivative { .. } | Op::BatchMean => {
             unreachable!("{} is evaluated over lanes", data.op.name())
         }

@@ -15,6 +15,7 @@ mod emit;
 mod import;
 mod nodes;
 mod order;
+mod pull_out;
 mod report;
 mod rules;
 mod sensitive;

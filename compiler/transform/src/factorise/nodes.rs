@@ -9,6 +9,7 @@
 //! and the order of result axes (AUTODIFF.md section 2).
 
 use super::canonical::{canonical, is_symmetric};
+use super::pull_out::pull_out;
 use crate::rule::{Rule, Rules};
 use crate::term::{Term, TermFactor, all_different};
 use aec_ir::{Label, Labels, Value};
@@ -214,6 +215,9 @@ impl Nodes {
         }
         if let [term] = &merged[..] {
             return term.clone();
+        }
+        if let Some(view) = pull_out(self, &merged, elem, span) {
+            return view;
         }
         // A common factor in front would hide that two sums are equal.
         let first = merged[0].coefficient;

@@ -18,7 +18,12 @@ pub fn sensitive_nodes(f: &Function, program: &Program) -> EntitySet<Value> {
             Op::Binary(Binary::Div | Binary::Pow | Binary::Mod) => true,
             Op::Compare(_) | Op::ArgReduce { .. } | Op::ArgSort | Op::Matrix(_) => true,
             Op::Unary(Unary::Neg) | Op::Binary(Binary::Add | Binary::Sub) => is_sensitive,
-            Op::Select | Op::Convert | Op::Stop | Op::Reshape | Op::Slice { .. } => is_sensitive,
+            Op::Select
+            | Op::Convert
+            | Op::Stop
+            | Op::Slope { .. }
+            | Op::Reshape
+            | Op::Slice { .. } => is_sensitive,
             Op::Contract(contract) => {
                 let degree: u32 = contract.factors.iter().map(|f| f.power).sum();
                 is_sensitive && degree == 1

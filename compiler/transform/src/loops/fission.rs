@@ -83,7 +83,7 @@ fn worthwhile(body: &Function, data: &InstData, depends: Depends) -> bool {
         }
         Op::Draw { .. } => false,
         // What is the same in every round is computed once, unless it costs nothing.
-        Op::Reshape | Op::Stop | Op::Convert => false,
+        Op::Reshape | Op::Stop | Op::Slope { .. } | Op::Convert => false,
         Op::Unary(_)
         | Op::Binary(_)
         | Op::Compare(_)

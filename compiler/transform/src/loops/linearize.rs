@@ -320,6 +320,7 @@ fn cheap(f: &Function, v: Value, have: &EntitySet<Value>, depth: usize) -> bool 
         | Op::Slice { .. }
         | Op::Reverse { .. }
         | Op::Stop
+        | Op::Slope { .. }
         | Op::Draw { .. } => true,
         Op::Contract(contract) => {
             let term = crate::term::Term::new(contract, &data.operands);

@@ -165,7 +165,7 @@ pub fn check_gradient_at(body: &Function, inputs: &[Tensor], tolerance: f64, see
     let back = dot(gradients, &tangents);
     let size = 1.0 + ahead.abs().max(back.abs());
     assert!(
-        (ahead - back).abs() <= 1e-10 * size,
+        (ahead - back).abs() <= 1e-12 * size,
         "forward {ahead} and reverse {back} differ\n{body}\nvjp {vjp}\njvp {jvp}"
     );
     let step = 1e-5;

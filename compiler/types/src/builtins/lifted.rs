@@ -48,7 +48,7 @@ fn treatment(row: &Row, arguments: usize) -> Treatment {
             "cumsum" => Treatment::Runs,
             "select" | "hide" | "observed" | "count_first" | "map" | "reduce" | "scan"
             | "iterate" | "while" | "stop" | "with" | "str" | "is_function" | "seeded"
-            | "log_prob" | "params_map" => Treatment::Itself,
+            | "with_derivative" | "log_prob" | "params_map" => Treatment::Itself,
             _ => Treatment::Refuses,
         },
     }

@@ -413,6 +413,12 @@ pub(super) static TABLE: &[Row] = &[
         "mean over the current batch",
     ),
     row(
+        "with_derivative",
+        &["f", "derivative"],
+        Action::Other(functions::with_derivative),
+        "f with a derivative of your own: a function of the same arguments",
+    ),
+    row(
         "seeded",
         &["f", "k"],
         Action::Other(functions::seeded),

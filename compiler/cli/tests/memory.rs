@@ -1,0 +1,78 @@
+//! What a training step keeps for the way back (ARCHITECTURE.md, "Memory of a step"), counted by
+//! hand and compared with the plan.
+
+mod common;
+
+use common::Folder;
+
+/// Batch of the script.
+const BATCH: f64 = 128.0;
+
+const DEEP: &str = "use optim
+model Layer(n, m) {
+  param W: [m, n] ~ glorot
+  param b: [m] = 0
+  apply(x: [n]) -> [m] = W @ x + b
+}
+model Deep(d: list[int]) {
+  param layers: [Layer(d[i], d[i+1]) for i in 0..len(d)-1]
+  apply(x: [n]) = layers[-1](reduce(fn h, layer -> relu(layer(h)), x, layers[0..len(d)-2]))
+  loss(x: [n]) {
+    let noise: [n] ~ normal(0, 0.3)
+    mean((sigmoid(apply(x + noise)) - x)^2)
+  }
+}
+let x: [128, 784] ~ uniform(0, 1)
+let m = train Deep([784, 1000, 500, 250, 30, 250, 500, 1000, 784]) on x {
+  optimizer = optim.adam(lr = 1e-3), batch = 128, epochs = 1
+}
+";
+
+/// The plan of the training step: its buffers in the arena as (type, bytes), and the arena's size.
+fn arena(plan: &str) -> (Vec<(String, f64)>, f64) {
+    let step = plan.rsplit("── ").nth(1).unwrap_or(plan);
+    let size = |number: &str, unit: &str| {
+        let scale = match unit.trim_end_matches([',', ';']) {
+            "B" => 1.0,
+            "KiB" => 1024.0,
+            "MiB" => 1024.0 * 1024.0,
+            other => panic!("no unit: {other}"),
+        };
+        number.parse::<f64>().expect("a number") * scale
+    };
+    let mut buffers = Vec::new();
+    let mut whole = 0.0;
+    for line in step.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            [_, ty, number, unit, "arena", ..] => {
+                buffers.push((ty.to_string(), size(number, unit)))
+            }
+            ["arena", number, unit, ..] => whole = size(number, unit),
+            _ => {}
+        }
+    }
+    (buffers, whole)
+}
+
+#[test]
+fn a_deep_autoencoder_keeps_what_must_be_live() {
+    let folder = Folder::new("memory");
+    folder.write("deep.ae", DEEP);
+    let plan = folder.aec(&["show", "plan", "deep.ae"]).well().out;
+    let (buffers, whole) = arena(&plan);
+    // Most is live when the last layer has been differentiated: the noisy input and the seven
+    // hidden layers, which the gradients of the weights want; the slopes of the output, and those
+    // of the hidden layer below it. The weights, their gradients and the examples lie elsewhere.
+    let hidden = 1000.0 + 500.0 + 250.0 + 30.0 + 250.0 + 500.0 + 1000.0;
+    let by_hand = 4.0 * BATCH * (784.0 + hidden + 784.0 + 1000.0);
+    assert!(
+        whole <= 1.2 * by_hand,
+        "{:.2} times what must be live\n{plan}",
+        whole / by_hand
+    );
+    // Of a layer the result and the slopes by its sums are kept; the sums before `relu` are not, as
+    // its slope can be told from the result.
+    let wide = |(ty, _): &&(String, f64)| ty == "f32[128,1000]";
+    assert_eq!(buffers.iter().filter(wide).count(), 4, "{plan}");
+}
