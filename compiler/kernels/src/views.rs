@@ -39,7 +39,7 @@ pub fn is_view(f: &Function, inst: Inst) -> bool {
 /// sum of multiples of coordinates, known to be in range. (The pieces of a convolution are.)
 pub fn window(f: &Function, inst: Inst) -> Option<Coord> {
     let data = &f.insts[inst];
-    let Op::Gather { batch } = &data.op else {
+    let Op::Gather { batch, .. } = &data.op else {
         return None;
     };
     let [x, index] = data.operands.as_slice() else {
@@ -215,7 +215,7 @@ pub fn trace(f: &Function, v: Value, stop: &dyn Fn(Value) -> bool) -> Traced {
                     })
                     .collect()
             }),
-            Op::Gather { batch } => {
+            Op::Gather { batch, .. } => {
                 window(f, inst).map(|at| through(&at, *batch, f.dims(data.operands[1]), &coords))
             }
             _ => None,
