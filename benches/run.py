@@ -3,6 +3,7 @@
     cargo build --release
     python benches/run.py                                    # ours alone
     python benches/run.py --python path/to/venv/bin/python   # beside the peers found in that venv
+    python benches/run.py --others                           # other models of the same kinds
 
 Needs nothing but the standard library. The peers are those of `shared/bench/peers/run.py` (looked
 for beside this repository, or where --peers says); each is left out when it cannot be imported.
@@ -29,6 +30,9 @@ ROOT = HERE.parent
 CASES = ["ae_mlp_b32", "ae_mlp_b128", "ae_mlp_b1024", "vae", "dae_deep_b128", "dae_deep_b512", "contractive",
          "contractive_jac", "masked_ls", "unrolled_gd", "conv_ae", "gru_lm", "skipgram_ns", "transformer_mlm", "tiny",
          "elementwise_b10000", "elementwise_b1000000"]
+# A model of the same kind with other, odd sizes, and the case that it is held against.
+OTHERS = {"other_ae_mlp": "ae_mlp_b128", "other_vae": "vae", "other_dae_deep": "dae_deep_b128",
+          "other_conv_ae": "conv_ae", "other_gru_lm": "gru_lm", "other_transformer_mlm": "transformer_mlm"}
 
 
 def run(command, threads, env=None):
@@ -84,9 +88,13 @@ def main():
     ap.add_argument("--rounds", type=int, default=3)
     ap.add_argument("--budget", type=float, default=2.0, help="seconds of timed steps a run")
     ap.add_argument("--out", help="also append every run as a JSON line")
+    ap.add_argument("--others", action="store_true",
+                    help="measure models with odd sizes, each after the case of its kind")
     a = ap.parse_args()
     if not os.access(a.aec, os.X_OK):
         sys.exit(f"{a.aec} is absent: run `cargo build --release` first, or say --aec")
+    if a.others:
+        a.frameworks, a.cases = [], [case for pair in OTHERS.items() for case in reversed(pair)]
     peers = pathlib.Path(a.peers)
     frameworks = []
     for framework in a.frameworks:
@@ -123,6 +131,8 @@ def main():
             show_row(best, threads, case, frameworks)
     for threads in a.threads:
         table(best, threads, a.cases, frameworks)
+        if a.others:
+            fractions(best, threads)
 
 
 def show_row(best, threads, case, frameworks):
@@ -150,6 +160,18 @@ def table(best, threads, cases, frameworks):
         cells.append(" ; ".join(f"{best[threads, case, w]['loss1']:.5g} {best[threads, case, w]['loss10']:.5g}"
                                 for w in who if (threads, case, w) in best))
         print("| " + " | ".join(cells) + " |")
+
+
+def fractions(best, threads):
+    """What fraction of its bound each other model reaches, beside the case of its kind."""
+    print(f"\nFraction of the bound reached; {threads} thread(s)\n")
+    print("| model | of bound | case of its kind | of bound | quotient |")
+    print("|---|---:|---|---:|---:|")
+    for other, case in OTHERS.items():
+        pair = [best.get((threads, name, "aec")) for name in (other, case)]
+        if all(pair):
+            x, y = (r["bound"] / r["median"] for r in pair)
+            print(f"| {other} | {100 * x:.0f} % | {case} | {100 * y:.0f} % | {x / y:.2f} |")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@
 
 #![allow(unsafe_code)]
 
-use aec_runtime::gemm::{GemmCall, Isa, MatRef, gemm_f32};
+use aec_runtime::gemm::{Axes, Batch, GemmCall, Isa, MatRef, Walk, gemm_batched_f32, gemm_f32};
 use aec_runtime::machine::multiply_add_rate;
 use aec_runtime::pool::Pool;
 
@@ -121,8 +121,94 @@ fn main() {
         }
         println!();
     }
+    if given.is_empty() {
+        for picture in PICTURES {
+            convolution(picture, &pool);
+        }
+    }
     let empty = measure(|| pool.run(threads, |_| {}), 0.0).0;
     println!("an empty pool run: {:.2} us", empty * 1e6);
+}
+
+/// Size of the picture, channels before and after, stride, of 3 x 3 kernels on 64 pictures.
+type Picture = (usize, usize, usize, usize);
+const PICTURES: [Picture; 4] = [
+    (16, 16, 32, 2),
+    (16, 32, 32, 1),
+    (39, 13, 24, 1),
+    (30, 1, 16, 2),
+];
+
+/// A convolution and the gradient by its kernel, their pieces read from the picture, beside the
+/// same products of the pieces' matrix.
+fn convolution((size, from, to, stride): Picture, pool: &Pool) {
+    let out = (size - 3) / stride + 1;
+    let (m, n, k) = (64 * out * out, to, 9 * from);
+    let axes = Axes {
+        rows: Walk::nested([
+            (64, (size * size * from) as i64),
+            (out, (stride * size * from) as i64),
+            (out, (stride * from) as i64),
+        ])
+        .expect("three axes"),
+        cols: Walk::nested([(3, (size * from) as i64), (3 * from, 1)]).expect("two axes"),
+    };
+    let (x, y) = (values(64 * size * size * from), values(m * n));
+    let (pieces, w) = (values(m * k), values(k * n));
+    let (mut forward, mut gradient) = (vec![0.0f32; m * n], vec![0.0f32; k * n]);
+    let matrix = |ptr: *const f32, row_stride: usize, col_stride: usize| MatRef {
+        ptr,
+        row_stride,
+        col_stride,
+    };
+    for (name, a, b) in [
+        ("in place", Some(axes), None),
+        ("pieces", None, None),
+        ("in place, gradient", None, Some(axes)),
+        ("pieces, gradient", None, None),
+    ] {
+        let by_kernel = name.ends_with("gradient");
+        let x = if name.starts_with("in") { &x } else { &pieces };
+        let call = if by_kernel {
+            GemmCall {
+                m: n,
+                n: k,
+                k: m,
+                a: matrix(y.as_ptr(), 1, n),
+                b: matrix(x.as_ptr(), k, 1),
+                c: gradient.as_mut_ptr(),
+                c_row_stride: k,
+                accumulate: false,
+                epilogue: None,
+            }
+        } else {
+            GemmCall {
+                m,
+                n,
+                k,
+                a: matrix(x.as_ptr(), k, 1),
+                b: matrix(w.as_ptr(), 1, k),
+                c: forward.as_mut_ptr(),
+                c_row_stride: n,
+                accumulate: false,
+                epilogue: None,
+            }
+        };
+        let batch = Batch {
+            a_axes: a,
+            b_axes: b,
+            ..Batch::ONE
+        };
+        print!("{:>26}", format!("{size}x{size}x{from} to {to}, {stride}"));
+        for isa in Isa::ALL.into_iter().rev().filter(|isa| isa.available()) {
+            let flops = 2.0 * (m * n * k) as f64;
+            // SAFETY: the vectors have the sizes of the call.
+            let run = || unsafe { gemm_batched_f32(&call, &batch, isa, pool) };
+            let (time, of_peak) = measure(run, flops);
+            print!(" {:>10.1} {of_peak:>6.1}", flops / time * 1e-9);
+        }
+        println!("  {name}");
+    }
 }
 
 /// Numbers in -1..1 without a pattern: what is computed decides the power drawn, and so the clock.

@@ -3,8 +3,8 @@
 #![allow(unsafe_code)]
 
 use aec_runtime::gemm::{
-    Batch, EPILOGUE_ARGS, EpilogueCall, GemmCall, Isa, MatRef, TILE_STRIDE, gemm_batched_f32,
-    gemm_batched_f64, gemm_f32, gemm_f64,
+    Axes, Batch, EPILOGUE_ARGS, EpilogueCall, GemmCall, Isa, MatRef, TILE_STRIDE, Walk,
+    gemm_batched_f32, gemm_batched_f64, gemm_f32, gemm_f64,
 };
 use aec_runtime::pool::Pool;
 
@@ -328,9 +328,9 @@ fn takes_every_element_once(n: usize, k: usize) {
                 let mut c = start.clone();
                 let batch = Batch {
                     count: 3,
-                    a_stride: M * k,
-                    b_stride: 0,
-                    c_stride: M * n,
+                    a: Walk::step(M * k),
+                    c: Walk::step(M * n),
+                    ..Batch::ONE
                 };
                 let mut call = GemmCall {
                     m: M,
@@ -412,9 +412,10 @@ fn many_small_products() {
             };
             let batch = Batch {
                 count,
-                a_stride: m * k,
-                b_stride: n * k,
-                c_stride: m * n,
+                a: Walk::step(m * k),
+                b: Walk::step(n * k),
+                c: Walk::step(m * n),
+                ..Batch::ONE
             };
             // SAFETY: sizes as stated.
             unsafe { gemm_batched_f64(&call, &batch, isa, &pool) };
@@ -439,4 +440,91 @@ fn instruction_sets_have_names() {
     }
     assert_eq!(Isa::from_name("mmx"), None);
     assert!(Isa::best().available());
+}
+
+/// An axis of random nested axes with so many entries, and the number of elements it spans.
+fn random_walk(rng: &mut Lcg, entries: &mut usize, unit: bool) -> (Walk, usize) {
+    let mut axes: Vec<(usize, i64)> = (0..1 + rng.below(3))
+        .map(|_| (1 + rng.below(4), rng.below(40) as i64))
+        .collect();
+    axes.push((1 + rng.below(21), if unit { 1 } else { 3 }));
+    *entries = axes.iter().map(|(count, _)| count).product();
+    let walk = Walk::nested(axes.iter().copied()).expect("four axes");
+    let last = axes
+        .iter()
+        .map(|&(count, step)| (count - 1) * step as usize);
+    (walk, last.sum::<usize>() + 1)
+}
+
+#[test]
+fn axes_of_memory_are_packed() {
+    let mut rng = Lcg(13);
+    let pools = [Pool::new(1), Pool::new(2), Pool::new(3)];
+    for round in 0..60 {
+        let (mut m, mut n, mut k) = (1 + rng.below(50), 1 + rng.below(50), 0);
+        // Which operand has axes, and whether the runs are in its rows or columns.
+        let (left, by_rows) = (round % 2 == 0, round % 3 == 0);
+        let outer = if left { &mut m } else { &mut n };
+        let (outer, outer_span) = random_walk(&mut rng, outer, by_rows == left);
+        let (inner, inner_span) = random_walk(&mut rng, &mut k, by_rows != left);
+        let span = outer_span + inner_span;
+        let x: Vec<f32> = rng.fill(span).into_iter().map(|v| v as f32).collect();
+        let other = rng.fill(k * if left { n } else { m });
+        let y: Vec<f32> = other.into_iter().map(|v| v as f32).collect();
+        let place = |i: usize, l: usize| outer.at(i) + inner.at(l);
+        let plain = MatRef {
+            ptr: y.as_ptr(),
+            row_stride: if left { n } else { k },
+            col_stride: 1,
+        };
+        let walked = MatRef {
+            ptr: x.as_ptr(),
+            row_stride: 0,
+            col_stride: 0,
+        };
+        let axes = |rows, cols| Some(Axes { rows, cols });
+        let batch = Batch {
+            a_axes: if left { axes(outer, inner) } else { None },
+            b_axes: if left { None } else { axes(inner, outer) },
+            ..Batch::ONE
+        };
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.available()) {
+            let mut first: Option<Vec<f32>> = None;
+            for pool in &pools {
+                let mut c = vec![0.0f32; m * n];
+                let call = GemmCall {
+                    m,
+                    n,
+                    k,
+                    a: if left { walked } else { plain },
+                    b: if left { plain } else { walked },
+                    c: c.as_mut_ptr(),
+                    c_row_stride: n,
+                    accumulate: false,
+                    epilogue: None,
+                };
+                // SAFETY: the walks end within `x`, and `y` and `c` are whole matrices.
+                unsafe { gemm_batched_f32(&call, &batch, isa, pool) };
+                for i in 0..m {
+                    for j in 0..n {
+                        let term = |sum: f32, l: usize| match left {
+                            true => x[place(i, l)].mul_add(y[l * n + j], sum),
+                            false => y[i * k + l].mul_add(x[place(j, l)], sum),
+                        };
+                        let want = (0..k).fold(0.0, term);
+                        let got = c[i * n + j];
+                        if isa == Isa::Portable {
+                            assert!((got - want).abs() <= 1e-4 * (k as f32).sqrt());
+                        } else {
+                            assert_eq!(got.to_bits(), want.to_bits(), "{isa:?} {m}x{n}x{k}");
+                        }
+                    }
+                }
+                match &first {
+                    None => first = Some(c),
+                    Some(one) => assert!(one == &c, "threads change the result"),
+                }
+            }
+        }
+    }
 }

@@ -8,7 +8,7 @@ use aec_kernels::plan::{
     BufferRef, Gemm, LoopStep, Matrix, MatrixCall, Place, Plan, Step, StepKind,
 };
 use aec_runtime::Elem;
-use aec_runtime::gemm::{Batch, EpilogueCall, GemmCall, MatRef};
+use aec_runtime::gemm::{Axes, Batch, EpilogueCall, GemmCall, MatRef};
 use aec_syntax::Span;
 use std::cell::Cell;
 
@@ -271,10 +271,11 @@ impl Resolver<'_> {
     }
 
     fn product<T>(&self, gemm: &Gemm, at: usize) -> Product<T> {
+        // Strides that do not exist are in the batch's axes.
         let side = |matrix: &Matrix| MatRef {
             ptr: std::ptr::null(),
-            row_stride: matrix.row_stride,
-            col_stride: matrix.col_stride,
+            row_stride: matrix.rows.uniform().unwrap_or(0),
+            col_stride: matrix.cols.uniform().unwrap_or(0),
         };
         let epilogue = gemm.epilogue.as_ref().map(|(kernel, _)| {
             let count = self.exe.plan.kernels[*kernel].buffers.len();
@@ -292,7 +293,7 @@ impl Resolver<'_> {
                 a: side(&gemm.a),
                 b: side(&gemm.b),
                 c: std::ptr::null_mut(),
-                c_row_stride: gemm.c.row_stride,
+                c_row_stride: gemm.c.rows.uniform().unwrap_or(0),
                 accumulate: gemm.accumulate,
                 epilogue,
             },
@@ -304,10 +305,19 @@ impl Resolver<'_> {
 }
 
 pub(crate) fn batch(gemm: &Gemm) -> Batch {
+    let axes = |matrix: &Matrix| {
+        let plain = matrix.rows.uniform().is_some() && matrix.cols.uniform().is_some();
+        (!plain).then_some(Axes {
+            rows: matrix.rows,
+            cols: matrix.cols,
+        })
+    };
     Batch {
         count: gemm.batch,
-        a_stride: gemm.a.batch_stride,
-        b_stride: gemm.b.batch_stride,
-        c_stride: gemm.c.batch_stride,
+        a: gemm.a.batch,
+        b: gemm.b.batch,
+        c: gemm.c.batch,
+        a_axes: axes(&gemm.a),
+        b_axes: axes(&gemm.b),
     }
 }

@@ -9,7 +9,7 @@ use aec_kernels::lir::{
 use aec_kernels::plan::{
     BufferRef, CheckInfo, Gemm, KernelRef, Matrix, Place, Plan, PlanBuffer, Step, StepKind,
 };
-use aec_runtime::gemm::Isa;
+use aec_runtime::gemm::{Isa, Walk};
 use aec_runtime::pool::Pool;
 use aec_runtime::{Data, Elem, Tensor};
 use aec_syntax::Span;
@@ -308,9 +308,9 @@ fn whole(buffer: BufferRef, cols: usize, batch_stride: usize) -> Matrix {
     Matrix {
         buffer,
         offset: 0,
-        row_stride: cols,
-        col_stride: 1,
-        batch_stride,
+        rows: Walk::step(cols),
+        cols: Walk::step(1),
+        batch: Walk::step(batch_stride),
     }
 }
 

@@ -4,10 +4,11 @@
 
 use crate::coords;
 use crate::plan::{CheckInfo, Plan};
-use crate::views::{merge, trace};
+use crate::views::{self, trace};
 use aec_ir::rewrite::{self, ValueMap};
 use aec_ir::{Contract, Factor, Fault, Function, Inst, Label, Labels, Op, Type, Value};
 use aec_runtime::Elem;
+use aec_runtime::gemm::Walk;
 use aec_syntax::Span;
 use cranelift_entity::{EntityRef, EntitySet};
 use smallvec::SmallVec;
@@ -20,12 +21,19 @@ pub struct Operand {
     pub value: Value,
     /// First element.
     pub offset: usize,
-    /// Elements between rows.
-    pub row_stride: usize,
-    /// Elements between columns.
-    pub col_stride: usize,
-    /// Elements between matrices of the batch.
-    pub batch_stride: usize,
+    /// From row to row, in elements.
+    pub rows: Walk,
+    /// From column to column.
+    pub cols: Walk,
+    /// From one matrix of the batch to the next.
+    pub batch: Walk,
+}
+
+impl Operand {
+    /// Whether rows and columns are each an axis of memory: tiles can read it in place.
+    fn is_plain(&self) -> bool {
+        self.rows.uniform().is_some() && self.cols.uniform().is_some()
+    }
 }
 
 /// A contraction as a matrix product.
@@ -45,8 +53,8 @@ pub struct Product {
     pub b: Operand,
     /// Elements between rows of the result.
     pub row_stride: usize,
-    /// Elements between matrices of the result.
-    pub batch_stride: usize,
+    /// From one matrix of the result to the next.
+    pub batch_walk: Walk,
     /// How many leading axes of the result are its rows, if it is one matrix, row-major.
     pub row_axes: Option<usize>,
 }
@@ -83,12 +91,16 @@ impl Prepared {
     }
 }
 
+/// Up to so many columns of B, the runtime packs rows of A once.
+const PACKED_ONCE: usize = 128;
 /// Products of fewer multiplications than this are loops.
 const SMALL_PRODUCT: usize = 128;
 
 pub(crate) struct Preparer {
     pub(crate) out: Prepared,
     pub(crate) span: Span,
+    /// Copies of values with their axes in another order.
+    copied: HashMap<(Value, Vec<usize>), Value>,
 }
 
 /// Prepares a function.
@@ -100,6 +112,7 @@ pub fn prepare(f: &Function, first_check: i64) -> Prepared {
             ..Prepared::default()
         },
         span: Span::NONE,
+        copied: HashMap::new(),
     };
     for &inst in &f.order {
         let data = &f.insts[inst];
@@ -116,7 +129,7 @@ pub fn prepare(f: &Function, first_check: i64) -> Prepared {
                 map.insert(data.results[0], v);
             }
             Op::Binary(aec_ir::Binary::Add) => {
-                let v = match p.as_concat(operands[0], operands[1]) {
+                let v = match p.as_concat([operands[0], operands[1]]) {
                     Some((axis, parts)) => {
                         let ty = f.ty(data.results[0]).clone();
                         p.push(Op::Concat { axis }, &parts, ty)
@@ -139,44 +152,56 @@ impl Preparer {
         self.out.f.push1(op, operands, ty, self.span)
     }
 
-    /// Two values padded with zeros into each other's gaps (gradients of the halves of a split)
-    /// are one after the other.
-    fn as_concat(&self, a: Value, b: Value) -> Option<(usize, [Value; 2])> {
+    /// Values padded with zeros into each other's gaps (gradients of the parts of a split) are one
+    /// after the other: the axis and the parts.
+    fn as_concat(&self, sum: [Value; 2]) -> Option<(usize, Vec<Value>)> {
         let f = &self.out.f;
-        let padded = |v: Value| {
-            let data = &f.insts[f.def_inst(v)?];
-            let Op::Pad {
+        let (mut parts, mut axis) = (Vec::new(), None);
+        for v in sum {
+            self.padded_parts(v, &mut axis, &mut parts)?;
+        }
+        let axis = axis?;
+        parts.sort_by_key(|&(low, _)| low);
+        let mut end = 0;
+        for &(low, part) in &parts {
+            if low != end {
+                return None;
+            }
+            end += f.dims(part)[axis];
+        }
+        let whole = end == f.dims(sum[0])[axis];
+        whole.then(|| (axis, parts.into_iter().map(|(_, part)| part).collect()))
+    }
+
+    /// The parts of a sum that are padded with zeros along one axis, and where they begin.
+    fn padded_parts(
+        &self,
+        v: Value,
+        axis: &mut Option<usize>,
+        parts: &mut Vec<(usize, Value)>,
+    ) -> Option<()> {
+        let f = &self.out.f;
+        let data = &f.insts[f.def_inst(v)?];
+        match &data.op {
+            Op::Binary(aec_ir::Binary::Add) => {
+                self.padded_parts(data.operands[0], axis, parts)?;
+                self.padded_parts(data.operands[1], axis, parts)
+            }
+            Op::Pad {
                 low,
                 high,
                 interior,
-            } = &data.op
-            else {
-                return None;
-            };
-            let zero = &f.insts[f.def_inst(data.operands[1])?].op;
-            let is_zero = matches!(zero, Op::Constant(aec_ir::Literal::Float(x)) if *x == 0.0)
-                || matches!(zero, Op::Constant(aec_ir::Literal::Int(0)));
-            (is_zero && interior.iter().all(|&i| i == 0)).then_some((data.operands[0], low, high))
-        };
-        let (x, low_x, high_x) = padded(a)?;
-        let (y, low_y, high_y) = padded(b)?;
-        let mut axes = (0..low_x.len()).filter(|&i| {
-            [low_x[i], high_x[i], low_y[i], high_y[i]]
-                .iter()
-                .any(|&n| n != 0)
-        });
-        let axis = axes.next()?;
-        if axes.next().is_some() {
-            return None;
-        }
-        let sizes = (f.dims(x)[axis], f.dims(y)[axis]);
-        let ends = (low_x[axis], high_x[axis], low_y[axis], high_y[axis]);
-        if ends == (0, sizes.1, sizes.0, 0) {
-            Some((axis, [x, y]))
-        } else if ends == (sizes.1, 0, 0, sizes.0) {
-            Some((axis, [y, x]))
-        } else {
-            None
+            } => {
+                let zero = &f.insts[f.def_inst(data.operands[1])?].op;
+                let is_zero = matches!(zero, Op::Constant(aec_ir::Literal::Float(x)) if *x == 0.0)
+                    || matches!(zero, Op::Constant(aec_ir::Literal::Int(0)));
+                let mut padded = (0..low.len()).filter(|&i| low[i] != 0 || high[i] != 0);
+                let at = padded.next()?;
+                let same = *axis.get_or_insert(at) == at && padded.next().is_none();
+                let plain = is_zero && interior.iter().all(|&i| i == 0);
+                (same && plain).then(|| parts.push((low[at], data.operands[0])))
+            }
+            _ => None,
         }
     }
 
@@ -354,13 +379,13 @@ impl Preparer {
     /// Whether the matrix of a matrix-vector product is stored by columns (a transposed one).
     fn column_major(&self, c: &Contract, operands: &[Value]) -> bool {
         let matrix = usize::from(c.factors[0].labels.len() < c.factors[1].labels.len());
-        let (_, _, steps) = trace(&self.out.f, operands[matrix], &|_| false);
+        let traced = trace(&self.out.f, operands[matrix], &|_| false);
         let last = c.factors[matrix]
             .labels
             .iter()
-            .zip(&steps)
+            .zip(&traced.axes)
             .filter(|(l, _)| c.sizes[usize::from(**l)] != 1)
-            .min_by_key(|(_, step)| **step);
+            .min_by_key(|(_, axes)| axes.last().map_or(0, |&(_, step)| step));
         last.is_some_and(|(l, _)| c.out.contains(l))
     }
 
@@ -383,22 +408,22 @@ impl Preparer {
                 .collect()
         };
         let (batch, only_a, only_b) = (of(true, true), of(true, false), of(false, true));
-        let layout = |out: &Labels, group: &Labels| -> Option<usize> {
+        let layout = |out: &Labels, group: &Labels| -> Option<Walk> {
             let dims: SmallVec<[usize; 4]> = out.iter().map(|&l| size(l)).collect();
             let strides = coords::row_major(&dims);
-            let axes: SmallVec<[(usize, i64); 4]> = out
-                .iter()
-                .zip(&strides)
-                .filter(|(l, _)| group.contains(l))
-                .map(|(&l, &s)| (size(l), s))
-                .collect();
-            merge(&axes)
+            Walk::nested(
+                out.iter()
+                    .zip(&strides)
+                    .filter(|(l, _)| group.contains(l))
+                    .map(|(&l, &s)| (size(l), s)),
+            )
         };
+        let uniform = |out: &Labels, group: &Labels| layout(out, group)?.uniform();
         let total = |ls: &Labels| -> usize { ls.iter().map(|&l| size(l)).product() };
         // Which factor gives the rows, and the order of the result's labels.
         let fits = |out: &Labels, columns: &Labels, rows: &Labels| {
-            layout(out, columns) == Some(1)
-                && layout(out, rows).is_some()
+            uniform(out, columns) == Some(1)
+                && uniform(out, rows).is_some()
                 && layout(out, &batch).is_some()
         };
         let (left, out): (usize, Labels) =
@@ -436,32 +461,41 @@ impl Preparer {
         let mut orders: Vec<Labels> = vec![terms.clone()];
         for view in &views {
             let mut by_step = terms.clone();
-            by_step.sort_by_key(|l| std::cmp::Reverse(step_of(&view.2, *l)));
+            by_step.sort_by_key(|l| {
+                let outermost = view.axes_of(*l).and_then(|axes| axes.first());
+                std::cmp::Reverse(outermost.map_or(0, |&(_, step)| step))
+            });
             if !orders.contains(&by_step) {
                 orders.push(by_step);
             }
         }
-        let matrix = |view: &Traced, rows: &Labels, columns: &Labels| -> Option<Operand> {
-            let group = |ls: &Labels| -> Option<usize> {
-                let axes: SmallVec<[(usize, i64); 4]> =
-                    ls.iter().map(|&l| (size(l), step_of(&view.2, l))).collect();
-                merge(&axes)
-            };
-            Some(Operand {
-                value: view.0,
-                offset: usize::try_from(view.1).ok()?,
-                row_stride: group(rows)?,
-                col_stride: group(columns)?,
-                batch_stride: if batch.iter().all(|&l| size(l) == 1) {
-                    0
+        let across = total(&columns);
+        let made = [0, 1].map(|nth| self.made_by_kernel(views[nth].base));
+        let matrix = |view: &View, rows: &Labels, columns: &Labels| -> Option<Operand> {
+            let operand = Operand {
+                value: view.base,
+                offset: usize::try_from(view.offset).ok()?,
+                rows: view.walk(rows)?,
+                cols: view.walk(columns)?,
+                batch: if batch.iter().all(|&l| size(l) == 1) {
+                    Walk::step(0)
                 } else {
-                    group(&batch)?
+                    view.walk(&batch)?
                 },
-            })
+            };
+            // What is packed entry by entry should be so once: B is, A if it meets few columns.
+            let is_b = std::ptr::eq(view, &views[1]);
+            let once = is_b || across <= PACKED_ONCE;
+            let runs = operand.rows.run(total(rows)) > 1 || operand.cols.run(total(columns)) > 1;
+            let entries = total(rows) * total(columns) * total(&batch);
+            let free = made[usize::from(is_b)].is_some_and(|made| entries <= made);
+            let packed = (runs || once) && !free;
+            (operand.is_plain() || packed).then_some(operand)
         };
         let score = |order: &Labels| {
-            usize::from(matrix(&views[0], &rows, order).is_some())
-                + usize::from(matrix(&views[1], order, &columns).is_some())
+            let of =
+                |operand: Option<Operand>| operand.map_or(0, |o| 2 + usize::from(o.is_plain()));
+            of(matrix(&views[0], &rows, order)) + of(matrix(&views[1], order, &columns))
         };
         let mut terms = orders[0].clone();
         for order in &orders {
@@ -472,22 +506,28 @@ impl Preparer {
         // The contraction takes the copies, which keeps them alive.
         let mut factors = c.factors.clone();
         let mut operands: SmallVec<[Value; 4]> = SmallVec::from_slice(operands);
-        let mut copied = |p: &mut Preparer, x: usize, groups: [&Labels; 3]| {
-            let operand = p.copy(c, x, operands[x], groups, elem);
+        let mut copied = |p: &mut Preparer, view: &View, x: usize, groups: [&Labels; 3]| {
+            // Rows stay adjacent if they are.
+            let adjacent = |l: &&Label| {
+                size(**l) > 1
+                    && matches!(view.axes_of(**l).and_then(|axes| axes.last()), Some((_, 1)))
+            };
+            let by_columns = groups[1].iter().any(|l| adjacent(&l));
+            let (operand, labels) = p.copy(c, x, operands[x], groups, by_columns, elem);
             operands[x] = operand.value;
-            factors[x].labels = groups.iter().flat_map(|g| g.iter().copied()).collect();
+            factors[x].labels = labels;
             operand
         };
         let a = match matrix(&views[0], &rows, &terms) {
             Some(a) => a,
-            None => copied(self, left, [&batch, &rows, &terms]),
+            None => copied(self, &views[0], left, [&batch, &rows, &terms]),
         };
         let b = match matrix(&views[1], &terms, &columns) {
             Some(b) => b,
-            None => copied(self, right, [&batch, &terms, &columns]),
+            None => copied(self, &views[1], right, [&batch, &terms, &columns]),
         };
-        let row_stride = layout(&out, &rows).unwrap_or(0);
-        let batch_stride = layout(&out, &batch).unwrap_or(0);
+        let row_stride = uniform(&out, &rows).unwrap_or(0);
+        let batch_walk = layout(&out, &batch).unwrap_or(Walk::step(0));
         let split = |ls: &Labels| out.iter().take_while(|l| ls.contains(l)).count();
         let one = total(&batch) == 1 && batch.is_empty();
         let row_axes = split(&rows);
@@ -511,65 +551,110 @@ impl Preparer {
             } else {
                 row_stride
             },
-            batch_stride: if total(&batch) == 1 { 0 } else { batch_stride },
+            batch_walk: if total(&batch) == 1 {
+                Walk::step(0)
+            } else {
+                batch_walk
+            },
             row_axes: (one && row_axes == rows.len()).then_some(row_axes),
         };
         self.out.products.insert(v, product);
         (v, out)
     }
 
-    /// An operand traced to memory, with the step of each label.
-    fn view(&self, c: &Contract, x: usize, operand: Value) -> Traced {
-        let copies = &self.out.copies;
-        let (base, offset, steps) = trace(&self.out.f, operand, &|v| copies.contains(v));
-        let mut of_label: SmallVec<[(Label, i64); 4]> = SmallVec::new();
-        for (&label, &step) in c.factors[x].labels.iter().zip(&steps) {
-            match of_label.iter_mut().find(|(l, _)| *l == label) {
-                Some((_, s)) => *s += step,
-                None => of_label.push((label, step)),
-            }
-        }
-        (base, offset, of_label)
+    /// How many entries a value has, if the kernel that computes it can as well store it in
+    /// another order.
+    fn made_by_kernel(&self, v: Value) -> Option<usize> {
+        let f = &self.out.f;
+        let by_kernel = match &f.insts[f.def_inst(v)?].op {
+            Op::Unary(_) | Op::Binary(_) | Op::Compare(_) | Op::Select | Op::Convert => true,
+            Op::Concat { .. } | Op::Draw { .. } | Op::Reduce { .. } => true,
+            Op::Contract(_) => !self.out.products.contains_key(&v),
+            _ => false,
+        };
+        by_kernel.then(|| f.ty(v).len())
     }
 
-    /// A copy of an operand with its labels in groups.
+    /// An operand traced to memory, with the axes of each label.
+    fn view(&self, c: &Contract, x: usize, operand: Value) -> View {
+        let copies = &self.out.copies;
+        let traced = trace(&self.out.f, operand, &|v| copies.contains(v));
+        let mut of_label: Vec<(Label, Option<views::Axes>)> = Vec::new();
+        for (&label, axes) in c.factors[x].labels.iter().zip(traced.axes) {
+            match of_label.iter_mut().find(|(l, _)| *l == label) {
+                Some((_, known)) => *known = known.take().and_then(|known| diagonal(&known, &axes)),
+                None => of_label.push((label, Some(axes))),
+            }
+        }
+        View {
+            base: traced.base,
+            offset: traced.offset,
+            of_label,
+        }
+    }
+
+    /// A copy of an operand with its labels in groups (batch, rows, columns), and their order. The
+    /// same copy serves other products.
     fn copy(
         &mut self,
         c: &Contract,
         x: usize,
         operand: Value,
         groups: [&Labels; 3],
+        by_columns: bool,
         elem: Elem,
-    ) -> Operand {
-        let out: Labels = groups.iter().flat_map(|g| g.iter().copied()).collect();
-        let contract = Contract {
-            factors: vec![Factor {
-                labels: c.factors[x].labels.clone(),
-                power: 1,
-            }],
-            deltas: Vec::new(),
-            out,
-            coefficient: 1.0,
-            sizes: c.sizes.clone(),
+    ) -> (Operand, Labels) {
+        let [batch, rows, columns] = groups;
+        let order = if by_columns {
+            [batch, columns, rows]
+        } else {
+            groups
         };
-        let v = self.push_contract(contract, &[operand], elem);
+        let out: Labels = order.iter().flat_map(|g| g.iter().copied()).collect();
+        let labels = &c.factors[x].labels;
+        let places: Vec<usize> = out
+            .iter()
+            .filter_map(|label| labels.iter().position(|l| l == label))
+            .collect();
+        // Of an operand with a label twice, the diagonal is copied.
+        let known = (places.len() == labels.len()).then_some((operand, places));
+        let made = known.as_ref().and_then(|key| self.copied.get(key)).copied();
+        let v = made.unwrap_or_else(|| {
+            let contract = Contract {
+                factors: vec![Factor {
+                    labels: labels.clone(),
+                    power: 1,
+                }],
+                deltas: Vec::new(),
+                out: out.clone(),
+                coefficient: 1.0,
+                sizes: c.sizes.clone(),
+            };
+            self.push_contract(contract, &[operand], elem)
+        });
+        if let Some(key) = known {
+            self.copied.insert(key, v);
+        }
         self.out.copies.insert(v);
         self.out.notes.insert(
             v,
             "copied: the product's axes do not merge in memory".to_string(),
         );
         let count = |g: &Labels| -> usize { g.iter().map(|&l| c.sizes[usize::from(l)]).product() };
-        Operand {
+        let (row, column) = if by_columns {
+            (1, count(rows))
+        } else {
+            (count(columns), 1)
+        };
+        let apart = count(rows) * count(columns);
+        let operand = Operand {
             value: v,
             offset: 0,
-            row_stride: count(groups[2]),
-            col_stride: 1,
-            batch_stride: if count(groups[0]) == 1 {
-                0
-            } else {
-                count(groups[1]) * count(groups[2])
-            },
-        }
+            rows: Walk::step(row),
+            cols: Walk::step(column),
+            batch: Walk::step(if count(batch) == 1 { 0 } else { apart }),
+        };
+        (operand, out)
     }
 
     /// Results, guards, aliases and checks. Each result gets a value of its own.
@@ -635,27 +720,69 @@ impl Preparer {
     }
 }
 
-/// Base, offset, and the step of each label.
-type Traced = (Value, i64, SmallVec<[(Label, i64); 4]>);
+/// An operand of a contraction traced to memory.
+struct View {
+    base: Value,
+    offset: i64,
+    /// The axes of memory that each label counts through, if it counts through any.
+    of_label: Vec<(Label, Option<views::Axes>)>,
+}
 
-fn step_of(steps: &[(Label, i64)], label: Label) -> i64 {
-    steps
-        .iter()
-        .find(|(l, _)| *l == label)
-        .map_or(0, |&(_, step)| step)
+impl View {
+    /// Empty for a label of the other operand.
+    fn axes_of(&self, label: Label) -> Option<&[(usize, i64)]> {
+        match self.of_label.iter().find(|(l, _)| *l == label) {
+            Some((_, axes)) => axes.as_deref(),
+            None => Some(&[]),
+        }
+    }
+
+    /// The axes of labels as one axis.
+    fn walk(&self, labels: &Labels) -> Option<Walk> {
+        let axes: Option<Vec<&[(usize, i64)]>> = labels.iter().map(|&l| self.axes_of(l)).collect();
+        Walk::nested(axes?.into_iter().flatten().copied())
+    }
+}
+
+/// The axes of a label that stands twice: it steps along both, which must be cut alike.
+fn diagonal(a: &views::Axes, b: &views::Axes) -> Option<views::Axes> {
+    let cut = |x: &views::Axes, to: &views::Axes| -> views::Axes {
+        let [(_, step)] = x.as_slice() else {
+            return x.clone();
+        };
+        let mut inner = 1;
+        let mut out: views::Axes = to
+            .iter()
+            .rev()
+            .map(|&(count, _)| {
+                let axis = (count, step * inner);
+                inner *= count as i64;
+                axis
+            })
+            .collect();
+        out.reverse();
+        out
+    };
+    let (a, b) = (cut(a, b), cut(b, a));
+    let alike = a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| a.0 == b.0);
+    alike.then(|| {
+        let pairs = a.iter().zip(&b);
+        pairs.map(|(&(count, x), &(_, y))| (count, x + y)).collect()
+    })
 }
 
 /// Whether all indices are known to be in range.
 fn in_range(f: &Function, index: Value, size: usize) -> bool {
-    let (base, _, _) = trace(f, index, &|_| false);
+    if let Some(at) = views::affine(f, index) {
+        return views::in_range(&at, f.dims(index), size);
+    }
+    let base = trace(f, index, &|_| false).base;
     let Some(inst) = f.def_inst(base) else {
         return false;
     };
     let fits = |i: i64| i >= 0 && (i as u64) < size as u64;
     match &f.insts[inst].op {
         Op::Dense(tensor) => (0..tensor.len()).all(|at| fits(tensor.get_i64(at))),
-        Op::Constant(aec_ir::Literal::Int(i)) => fits(*i),
-        Op::Iota { axis } => f.dims(base)[*axis] <= size,
         _ => false,
     }
 }
@@ -719,9 +846,15 @@ mod tests {
         let p = prepare(&f, 0);
         let at = |i: usize| p.products[&p.f.results[i]];
         assert_eq!((at(0).m, at(0).n, at(0).k), (32, 400, 784));
-        assert_eq!((at(1).a.row_stride, at(1).a.col_stride), (1, 784));
+        assert_eq!(
+            (at(1).a.rows, at(1).a.cols),
+            (Walk::step(1), Walk::step(784))
+        );
         assert_eq!((at(1).m, at(1).n, at(1).k), (784, 400, 32));
-        assert_eq!((at(2).b.row_stride, at(2).b.col_stride), (1, 400));
+        assert_eq!(
+            (at(2).b.rows, at(2).b.cols),
+            (Walk::step(1), Walk::step(400))
+        );
         assert_eq!(at(2).row_axes, Some(1));
         assert!(p.copies.is_empty());
     }
@@ -741,14 +874,16 @@ mod tests {
         );
         f.results = vec![s];
         let p = prepare(&f, 0);
-        // batch (b, h) does not merge in q's memory: copies are needed.
         assert_eq!(p.products.len(), 1);
         let product = p.products.values().next().unwrap();
         assert_eq!(
             (product.batch, product.m, product.n, product.k),
             (12, 16, 16, 8)
         );
-        assert_eq!(p.copies.iter().count(), 2);
+        // Batch (b, h) is two axes of q's memory.
+        assert_eq!(product.a.batch, Walk::nested([(4, 384), (3, 8)]).unwrap());
+        assert_eq!(product.b.rows, Walk::step(1));
+        assert!(p.copies.is_empty());
     }
 
     #[test]

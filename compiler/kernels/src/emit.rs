@@ -11,6 +11,7 @@ use crate::elementwise::{binary, compare, unary};
 use crate::lir::{AccOp, Access, BufferId, Comparison, LirBinary, Stmt, Val, ValKind, Var};
 use crate::math;
 use crate::nest::Nest;
+use crate::views;
 use aec_ir::{Contract, Function, Inst, Label, Literal, Op, Reduction, Value};
 use aec_runtime::Elem;
 use cranelift_entity::{EntityRef, EntitySet};
@@ -339,6 +340,9 @@ impl<'a> Emitter<'a> {
             }
             (Op::Gather { batch, .. }, Some(x)) => {
                 let index = data.operands[1];
+                if let Some(at) = views::window(f, inst) {
+                    return self.emit(x, &views::through(&at, *batch, f.dims(index), coords));
+                }
                 let index_rank = f.dims(index).len();
                 let at = self.emit(index, &coords[..index_rank])?;
                 let size = f.dims(x)[*batch] as i64;

@@ -4,6 +4,7 @@
 use crate::lir::Kernel;
 use aec_ir::{Fault, Type};
 use aec_runtime::Tensor;
+use aec_runtime::gemm::Walk;
 use aec_runtime::linalg::{MatrixOp, Shape};
 use aec_syntax::Span;
 use cranelift_entity::{PrimaryMap, entity_impl};
@@ -52,19 +53,19 @@ pub struct PlanBuffer {
     pub place: Place,
 }
 
-/// A matrix operand: `element(i, j) = buffer[offset + i * row_stride + j * col_stride]`.
+/// A matrix operand: `element(i, j) = buffer[offset + rows.at(i) + cols.at(j)]`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Matrix {
     /// The buffer.
     pub buffer: BufferRef,
     /// First element.
     pub offset: usize,
-    /// Elements between rows.
-    pub row_stride: usize,
-    /// Elements between columns.
-    pub col_stride: usize,
-    /// Elements between the matrices of a batch; 0 shares one.
-    pub batch_stride: usize,
+    /// From row to row, in elements.
+    pub rows: Walk,
+    /// From column to column.
+    pub cols: Walk,
+    /// From one matrix of a batch to the next; a step of 0 shares one.
+    pub batch: Walk,
 }
 
 /// `C[b] (+)= A[b] B[b]` for `b < batch`, f32 or f64.
@@ -82,7 +83,7 @@ pub struct Gemm {
     pub a: Matrix,
     /// Right operand.
     pub b: Matrix,
-    /// Result, row-major (`col_stride` 1); not written if there is an epilogue.
+    /// Result, columns adjacent, rows at one distance; not written if there is an epilogue.
     pub c: Matrix,
     /// Add to what C holds.
     pub accumulate: bool,

@@ -263,12 +263,12 @@ fn source(sources: Option<&SourceMap>, span: Span) -> String {
 }
 
 fn matrix_text(gemm: &Gemm, m: &crate::plan::Matrix) -> String {
-    let mut out = format!("{}[{}, {}]", m.buffer, m.row_stride, m.col_stride);
+    let mut out = format!("{}[{}, {}]", m.buffer, m.rows, m.cols);
     if m.offset != 0 {
         let _ = write!(out, " from {}", m.offset);
     }
     if gemm.batch > 1 {
-        let _ = write!(out, " each {}", m.batch_stride);
+        let _ = write!(out, " each {}", m.batch);
     }
     out
 }

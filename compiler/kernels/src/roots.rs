@@ -133,7 +133,7 @@ fn uses(prepared: &Prepared) -> SecondaryMap<Value, Uses> {
         let Some(&result) = data.results.first() else {
             continue;
         };
-        let through = views::is_view(&data.op) && !prepared.copies.contains(result);
+        let through = views::is_view(f, inst) && !prepared.copies.contains(result);
         for (nth, &operand) in data.operands.iter().enumerate() {
             let repeats = match &data.op {
                 Op::Contract(c) => (0..c.sizes.len() as u8).any(|l| {
@@ -209,8 +209,7 @@ pub(crate) fn choose_roots(
                 }
             }
             Op::Gather { .. } => {
-                let (base, _, _) = views::trace(f, data.operands[0], &|_| false);
-                must.insert(base);
+                must.insert(views::trace(f, data.operands[0], &|_| false).base);
             }
             _ => {}
         }
@@ -246,7 +245,7 @@ pub(crate) fn choose_roots(
                 loads += inline[operand].1;
             }
         }
-        let free = views::is_view(&data.op) || matches!(data.op, Op::Constant(_) | Op::Iota { .. });
+        let free = views::is_view(f, inst) || matches!(data.op, Op::Constant(_) | Op::Iota { .. });
         let repeats =
             matches!(&data.op, Op::Contract(c) if c.factors.len() == 1 && c.factors[0].power == 1);
         let several = uses[v].users.len() > 1;

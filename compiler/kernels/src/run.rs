@@ -401,14 +401,10 @@ fn run_gemm(
         let element = |regions: &Regions, i: usize, j: usize| {
             let mut sum = 0.0;
             for k in 0..gemm.k {
-                let at_a = gemm.a.offset
-                    + batch * gemm.a.batch_stride
-                    + i * gemm.a.row_stride
-                    + k * gemm.a.col_stride;
-                let at_b = gemm.b.offset
-                    + batch * gemm.b.batch_stride
-                    + k * gemm.b.row_stride
-                    + j * gemm.b.col_stride;
+                let at_a =
+                    gemm.a.offset + gemm.a.batch.at(batch) + gemm.a.rows.at(i) + gemm.a.cols.at(k);
+                let at_b =
+                    gemm.b.offset + gemm.b.batch.at(batch) + gemm.b.rows.at(k) + gemm.b.cols.at(j);
                 let x = number(regions.get(a, elem, at_a as i64));
                 sum += x * number(regions.get(b, elem, at_b as i64));
             }
@@ -418,8 +414,7 @@ fn run_gemm(
             None => {
                 for i in 0..gemm.m {
                     for j in 0..gemm.n {
-                        let at =
-                            gemm.c.offset + batch * gemm.c.batch_stride + i * gemm.c.row_stride + j;
+                        let at = gemm.c.offset + gemm.c.batch.at(batch) + gemm.c.rows.at(i) + j;
                         let mut x = element(regions, i, j);
                         if gemm.accumulate {
                             x += number(regions.get(c, elem, at as i64));

@@ -18,6 +18,7 @@ use crate::plan::{
 };
 use aec_ir::{Def, Function, Inst, Op, Type, Value};
 use aec_runtime::Elem;
+use aec_runtime::gemm::Walk;
 use aec_runtime::linalg::Shape;
 use aec_syntax::{Diagnostic, Span};
 use cranelift_entity::PrimaryMap;
@@ -451,9 +452,9 @@ impl Scheduler<'_> {
                     Ok::<Matrix, Diagnostic>(Matrix {
                         buffer: b.get(o.value)?,
                         offset: o.offset,
-                        row_stride: o.row_stride,
-                        col_stride: o.col_stride,
-                        batch_stride: o.batch_stride,
+                        rows: o.rows,
+                        cols: o.cols,
+                        batch: o.batch,
                     })
                 };
                 let a_matrix = matrix(b, &product.a)?;
@@ -476,9 +477,9 @@ impl Scheduler<'_> {
                         c: Matrix {
                             buffer: c,
                             offset: 0,
-                            row_stride: product.row_stride,
-                            col_stride: 1,
-                            batch_stride: product.batch_stride,
+                            rows: Walk::step(product.row_stride),
+                            cols: Walk::step(1),
+                            batch: product.batch_walk,
                         },
                         accumulate: false,
                         epilogue,

@@ -1,9 +1,11 @@
 //! AVX2 + FMA tiles: 6 rows x 2 vectors (16 f32 or 8 f64 columns).
 
 use std::arch::x86_64::*;
+use std::ops::Range;
 
 use super::drive::{TileArgs, Tiles};
-use super::pack::pack_plain;
+use super::pack::{pack_plain, pack_walks};
+use super::walk::Walk;
 
 /// Most rows of a tile: 12 accumulators, 2 vectors of B and a broadcast fill 16 registers.
 pub(super) const ROWS: usize = 6;
@@ -32,6 +34,28 @@ macro_rules! tiles {
                         _ => $tile::<6>(args),
                     }
                 }
+            }
+
+            unsafe fn pack_walks(
+                to: *mut $t,
+                to_strides: (usize, usize),
+                from: *const $t,
+                outer: (&Walk, Range<usize>),
+                inner: (&Walk, Range<usize>),
+            ) {
+                #[target_feature(enable = "avx2,fma")]
+                unsafe fn wide(
+                    to: *mut $t,
+                    to_strides: (usize, usize),
+                    from: *const $t,
+                    outer: (&Walk, Range<usize>),
+                    inner: (&Walk, Range<usize>),
+                ) {
+                    // SAFETY: the caller's promise.
+                    unsafe { pack_walks(to, to_strides, from, outer, inner) }
+                }
+                // SAFETY: the contract of `pack_walks`.
+                unsafe { wide(to, to_strides, from, outer, inner) }
             }
 
             unsafe fn pack(

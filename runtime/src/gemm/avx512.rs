@@ -3,9 +3,11 @@
 //! tiles mask their columns, those of one vector compute only that one.
 
 use std::arch::x86_64::*;
+use std::ops::Range;
 
 use super::drive::{TileArgs, Tiles};
-use super::pack::pack_plain;
+use super::pack::{pack_plain, pack_walks};
+use super::walk::Walk;
 
 /// Most rows of a tile.
 pub(super) const ROWS: usize = 14;
@@ -81,6 +83,28 @@ macro_rules! tiles {
                 };
                 // SAFETY: the contract of `tile`.
                 unsafe { Self::TABLE[by_columns][shape][rows - 1](args) }
+            }
+
+            unsafe fn pack_walks(
+                to: *mut $t,
+                to_strides: (usize, usize),
+                from: *const $t,
+                outer: (&Walk, Range<usize>),
+                inner: (&Walk, Range<usize>),
+            ) {
+                #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl")]
+                unsafe fn wide(
+                    to: *mut $t,
+                    to_strides: (usize, usize),
+                    from: *const $t,
+                    outer: (&Walk, Range<usize>),
+                    inner: (&Walk, Range<usize>),
+                ) {
+                    // SAFETY: the caller's promise.
+                    unsafe { pack_walks(to, to_strides, from, outer, inner) }
+                }
+                // SAFETY: the contract of `pack_walks`.
+                unsafe { wide(to, to_strides, from, outer, inner) }
             }
 
             unsafe fn pack(

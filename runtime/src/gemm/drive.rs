@@ -3,15 +3,23 @@
 
 use std::cell::Cell;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use super::pack::PackBuffer;
+#[cfg(doc)]
+use super::pack::pack_walks;
 use super::{
-    Batch, EPILOGUE_ARGS, EpilogueCall, GemmCall, PACK_FROM_ROW_BLOCKS, TILE_ROWS, TILE_STRIDE,
+    Axes, Batch, EPILOGUE_ARGS, EpilogueCall, GemmCall, PACK_FROM_ROW_BLOCKS, TILE_ROWS,
+    TILE_STRIDE, Walk,
 };
 use crate::pool::Pool;
 
 /// k is cut into blocks of at most this, so that a packed panel stays in L2.
 const K_BLOCK: usize = 2048;
+/// The same for B with axes: a panel, packed for this part of A alone, stays in L1.
+const K_BLOCK_AXES: usize = 256;
+/// Bytes of A with axes that are packed at a time, to be read from L1.
+const A_PACKED: usize = 1 << 14;
 /// Bytes of B's panels that are kept in L2 while rows go by.
 const B_GROUP: usize = 1 << 18;
 /// The same where an epilogue takes strips: a row block's tiles of all the panels.
@@ -95,6 +103,18 @@ pub(super) trait Tiles {
         k: usize,
         cols: usize,
     );
+
+    /// [`pack_walks`], by the instruction set's moves.
+    ///
+    /// # Safety
+    /// The instruction set is there, and as [`pack_walks`].
+    unsafe fn pack_walks(
+        to: *mut Self::T,
+        to_strides: (usize, usize),
+        from: *const Self::T,
+        outer: (&Walk, Range<usize>),
+        inner: (&Walk, Range<usize>),
+    );
 }
 
 /// Row blocks of nearly equal size: the first `longer` have one row more.
@@ -122,7 +142,7 @@ impl RowBlocks {
 }
 
 /// Part `at` of `parts` of the range `0..count`.
-fn share(count: usize, parts: usize, at: usize) -> std::ops::Range<usize> {
+fn share(count: usize, parts: usize, at: usize) -> Range<usize> {
     count * at / parts..count * (at + 1) / parts
 }
 
@@ -132,7 +152,8 @@ pub(super) unsafe fn run<K: Tiles>(call: &GemmCall<K::T>, batch: &Batch, pool: &
     if call.m == 0 || call.n == 0 || batch.count == 0 {
         return;
     }
-    if batch.count == 1 && call.m <= K::ROWS && call.n <= K::COLS && call.k <= K_BLOCK {
+    let plain = batch.a_axes.is_none() && batch.b_axes.is_none();
+    if plain && batch.count == 1 && call.m <= K::ROWS && call.n <= K::COLS && call.k <= K_BLOCK {
         let in_place = call.b.col_stride == 1 && (K::MASKS || call.n == K::COLS);
         if in_place && call.epilogue.is_none() {
             let args = TileArgs {
@@ -217,7 +238,8 @@ impl<K: Tiles> Plan<'_, K> {
     /// How a panel of B, so many columns wide, gets to the tiles of some row blocks.
     fn supply(&self, width: usize, blocks: usize) -> Supply {
         let stride = self.call.b.row_stride * size_of::<K::T>();
-        if self.call.b.col_stride != 1 || (width < K::COLS && !K::MASKS) {
+        let axes = self.batch.b_axes.is_some();
+        if axes || self.call.b.col_stride != 1 || (width < K::COLS && !K::MASKS) {
             Supply::Packed
         } else if K::KEEPS && 2 * width > K::COLS {
             if blocks >= KEEP_FROM_ROW_BLOCKS && self.call.k >= KEEP_FROM_DEPTH {
@@ -258,14 +280,13 @@ impl<K: Tiles> Plan<'_, K> {
     ///
     /// # Safety
     /// As [`run`]; no other thread computes the same tiles.
-    unsafe fn part(
-        &self,
-        product: usize,
-        rows: std::ops::Range<usize>,
-        cols: std::ops::Range<usize>,
-    ) {
+    unsafe fn part(&self, product: usize, rows: Range<usize>, cols: Range<usize>) {
         let call = self.call;
-        let k_blocks = call.k.div_ceil(K_BLOCK).max(1);
+        let k_block = match self.batch.b_axes {
+            Some(_) => K_BLOCK_AXES,
+            None => K_BLOCK,
+        };
+        let k_blocks = call.k.div_ceil(k_block).max(1);
         let mut sink = call
             .epilogue
             .map(|epilogue| Sink::<K::T>::new(&epilogue, product));
@@ -281,8 +302,11 @@ impl<K: Tiles> Plan<'_, K> {
         } else {
             (B_GROUP / panel_bytes).max(1)
         };
-        let chunk_most =
-            (A_CHUNK / (depth_most * (self.blocks.rows + 1) * size_of::<K::T>())).max(1);
+        let chunk = match self.batch.a_axes {
+            Some(_) => A_PACKED,
+            None => A_CHUNK,
+        };
+        let chunk_most = (chunk / (depth_most * (self.blocks.rows + 1) * size_of::<K::T>())).max(1);
         let first_row = self.blocks.start(rows.start);
         let mut partial = PackBuffer::empty();
         if keeps_partial {
@@ -292,6 +316,15 @@ impl<K: Tiles> Plan<'_, K> {
             partial = PackBuffer::take::<K::T>(1, K::ROWS * group_most * K::COLS);
         }
         let scratch = partial.as_mut_ptr::<K::T>();
+        let mut packed_a = PackBuffer::empty();
+        if self.batch.a_axes.is_some() {
+            let blocks = if strips {
+                1
+            } else {
+                chunk_most.min(rows.len())
+            };
+            packed_a = PackBuffer::take::<K::T>(2, blocks * (self.blocks.rows + 1) * depth_most);
+        }
         let mut group_start = cols.start;
         while group_start < cols.end {
             let panels = group_start..cols.end.min(group_start + group_most);
@@ -313,6 +346,8 @@ impl<K: Tiles> Plan<'_, K> {
                 if strips && let Some(sink) = &mut sink {
                     let stride = panels.len() * K::COLS;
                     for block in rows.clone() {
+                        // SAFETY: there is room for a block.
+                        unsafe { group.pack_a(&mut packed_a, block..block + 1) };
                         for panel in panels.clone() {
                             let out = scratch.wrapping_add((panel - panels.start) * K::COLS);
                             let init = if call.accumulate {
@@ -335,6 +370,8 @@ impl<K: Tiles> Plan<'_, K> {
                 while chunk_start < rows.end {
                     let chunk = chunk_start..rows.end.min(chunk_start + chunk_most);
                     chunk_start = chunk.end;
+                    // SAFETY: there is room for a chunk.
+                    unsafe { group.pack_a(&mut packed_a, chunk.clone()) };
                     for panel in panels.clone() {
                         for block in chunk.clone() {
                             let in_c = (group.c_at(panel, block), call.c_row_stride);
@@ -377,25 +414,37 @@ impl<K: Tiles> Plan<'_, K> {
             }
         }
         partial.give_back(1);
+        packed_a.give_back(2);
     }
 
     /// The rows of a block.
-    fn rows(&self, block: usize) -> std::ops::Range<usize> {
+    fn rows(&self, block: usize) -> Range<usize> {
         self.blocks.start(block)..self.blocks.start(block + 1)
     }
+}
+
+/// A down a k block: the caller's, or the packed rows of some blocks.
+struct Side<T> {
+    at: *const T,
+    row_stride: usize,
+    col_stride: usize,
+    /// The row at `at`.
+    first_row: usize,
+    /// Element (0, 0) of the caller's.
+    whole: *const T,
 }
 
 /// A group of panels of B, down a k block, for some row blocks of a product.
 struct Group<'a, K: Tiles> {
     plan: &'a Plan<'a, K>,
-    rows: std::ops::Range<usize>,
-    panels: std::ops::Range<usize>,
+    rows: Range<usize>,
+    panels: Range<usize>,
     /// End of the panels of the part.
     last_panel: usize,
     /// Whether row blocks go by one after the other, or else panels.
     strips: bool,
-    depth: std::ops::Range<usize>,
-    a: *const K::T,
+    depth: Range<usize>,
+    a: Side<K::T>,
     b: *const K::T,
     c: *mut K::T,
     /// A place for each panel that is not read in place.
@@ -410,11 +459,11 @@ impl<'a, K: Tiles> Group<'a, K> {
     unsafe fn new(
         plan: &'a Plan<'a, K>,
         product: usize,
-        rows: std::ops::Range<usize>,
-        panels: std::ops::Range<usize>,
+        rows: Range<usize>,
+        panels: Range<usize>,
         last_panel: usize,
         strips: bool,
-        depth: std::ops::Range<usize>,
+        depth: Range<usize>,
     ) -> Group<'a, K> {
         let (call, batch) = (plan.call, plan.batch);
         let mut group = Group {
@@ -423,10 +472,19 @@ impl<'a, K: Tiles> Group<'a, K> {
             panels: panels.clone(),
             last_panel,
             strips,
-            depth,
-            a: call.a.ptr.wrapping_add(product * batch.a_stride),
-            b: call.b.ptr.wrapping_add(product * batch.b_stride),
-            c: call.c.wrapping_add(product * batch.c_stride),
+            depth: depth.clone(),
+            a: Side {
+                at: call
+                    .a
+                    .ptr
+                    .wrapping_add(batch.a.at(product) + depth.start * call.a.col_stride),
+                row_stride: call.a.row_stride,
+                col_stride: call.a.col_stride,
+                first_row: 0,
+                whole: call.a.ptr.wrapping_add(batch.a.at(product)),
+            },
+            b: call.b.ptr.wrapping_add(batch.b.at(product)),
+            c: call.c.wrapping_add(batch.c.at(product)),
             packed: PackBuffer::empty(),
         };
         if panels
@@ -436,9 +494,15 @@ impl<'a, K: Tiles> Group<'a, K> {
             let panel_size = group.depth.len() * K::COLS;
             group.packed = PackBuffer::take::<K::T>(0, panels.len() * panel_size);
             for panel in panels {
-                if group.supply(panel) == Supply::Packed {
+                if group.supply(panel) != Supply::Packed {
+                    continue;
+                }
+                if let Some(axes) = &batch.b_axes {
                     // SAFETY: the buffer has just been made that large, and the panel is
                     // inside B.
+                    unsafe { group.pack_b(axes, panel) };
+                } else {
+                    // SAFETY: as above.
                     unsafe {
                         K::pack(
                             group.copy_of(panel),
@@ -455,13 +519,64 @@ impl<'a, K: Tiles> Group<'a, K> {
         group
     }
 
+    /// Packs a panel of B with axes.
+    ///
+    /// # Safety
+    /// There is room for it, and it is inside B.
+    unsafe fn pack_b(&mut self, axes: &Axes, panel: usize) {
+        let (to, cols, depth) = (self.copy_of(panel), self.cols_of(panel), self.depth.clone());
+        let width = cols.len();
+        // SAFETY: the caller's promise, and the panel has `COLS` columns.
+        unsafe {
+            if axes.cols.run(width) > 1 || axes.rows.run(depth.len()) == 1 {
+                let (rows, cols) = ((&axes.rows, depth.clone()), (&axes.cols, cols));
+                K::pack_walks(to, (K::COLS, 1), self.b, rows, cols);
+            } else {
+                let (rows, cols) = ((&axes.rows, depth.clone()), (&axes.cols, cols));
+                K::pack_walks(to, (1, K::COLS), self.b, cols, rows);
+            }
+            for row in 0..if K::MASKS { 0 } else { depth.len() } {
+                for col in width..K::COLS {
+                    *to.add(row * K::COLS + col) = K::T::default();
+                }
+            }
+        }
+    }
+
+    /// Packs the rows of some blocks of A, if it has axes: by rows or by columns, as they lie in
+    /// memory.
+    ///
+    /// # Safety
+    /// There is room for them.
+    unsafe fn pack_a(&mut self, to: &mut PackBuffer, blocks: Range<usize>) {
+        let Some(axes) = &self.plan.batch.a_axes else {
+            return;
+        };
+        let rows = self.plan.blocks.start(blocks.start)..self.plan.blocks.start(blocks.end);
+        let (to, depth) = (to.as_mut_ptr::<K::T>(), self.depth.clone());
+        let (height, width) = (rows.len(), depth.len());
+        let (rows, cols) = ((&axes.rows, rows), (&axes.cols, depth));
+        let by_rows = axes.cols.run(width) >= axes.rows.run(height);
+        self.a.at = to;
+        self.a.first_row = rows.1.start;
+        (self.a.row_stride, self.a.col_stride) = if by_rows { (width, 1) } else { (1, height) };
+        // SAFETY: the caller's promise.
+        unsafe {
+            if by_rows {
+                K::pack_walks(to, (width, 1), self.a.whole, rows, cols);
+            } else {
+                K::pack_walks(to, (height, 1), self.a.whole, cols, rows);
+            }
+        }
+    }
+
     /// The columns of a panel.
-    fn cols_of(&self, panel: usize) -> std::ops::Range<usize> {
+    fn cols_of(&self, panel: usize) -> Range<usize> {
         panel * K::COLS..self.plan.call.n.min((panel + 1) * K::COLS)
     }
 
     /// The columns of all panels.
-    fn cols(&self) -> std::ops::Range<usize> {
+    fn cols(&self) -> Range<usize> {
         self.panels.start * K::COLS..self.plan.call.n.min(self.panels.end * K::COLS)
     }
 
@@ -485,20 +600,21 @@ impl<'a, K: Tiles> Group<'a, K> {
     /// the next row block is first met fetches its A; of the others, those of the second and the
     /// third row block each fetch half of the panel that comes in this one's place.
     fn coming(&self, panel: usize, block: usize) -> (*const K::T, usize) {
-        let (a, b) = (&self.plan.call.a, &self.plan.call.b);
+        let (a, b) = (&self.a, &self.plan.call.b);
         let line = 64 / size_of::<K::T>();
         let turn = if self.strips {
             self.panels.end - 1
         } else {
             self.panels.start
         };
-        let adjacent = a.col_stride == 1 && a.row_stride < self.depth.len() + line;
+        let packed = self.plan.batch.a_axes.is_some();
+        let adjacent = !packed && a.col_stride == 1 && a.row_stride < self.depth.len() + line;
         if panel == turn && adjacent && block + 1 < self.rows.end {
             return (self.a_at(block + 1), line);
         }
         let next = panel + self.panels.len();
         match block - self.rows.start {
-            half @ 1..=2 if next < self.last_panel => {
+            half @ 1..=2 if next < self.last_panel && self.plan.batch.b_axes.is_none() => {
                 let start = self.b_at(next);
                 if b.col_stride == 1 {
                     (start.wrapping_add((half - 1) * line), b.row_stride)
@@ -515,10 +631,8 @@ impl<'a, K: Tiles> Group<'a, K> {
     }
 
     fn a_at(&self, block: usize) -> *const K::T {
-        let a = &self.plan.call.a;
-        self.a.wrapping_add(
-            self.plan.blocks.start(block) * a.row_stride + self.depth.start * a.col_stride,
-        )
+        let row = self.plan.blocks.start(block) - self.a.first_row;
+        self.a.at.wrapping_add(row * self.a.row_stride)
     }
 
     fn c_at(&self, panel: usize, block: usize) -> *mut K::T {
@@ -548,11 +662,11 @@ impl<'a, K: Tiles> Group<'a, K> {
         let args = TileArgs {
             k: self.depth.len(),
             a: self.a_at(block),
-            a_row_stride: call.a.row_stride,
-            a_col_stride: call.a.col_stride,
+            a_row_stride: self.a.row_stride,
+            a_col_stride: self.a.col_stride,
             b: if in_place { self.b_at(panel) } else { copy },
             b_row_stride: if in_place { call.b.row_stride } else { K::COLS },
-            b_padded: cols.len() == K::COLS || !in_place,
+            b_padded: cols.len() == K::COLS || !(in_place || self.plan.batch.b_axes.is_some()),
             keep: if keeps { copy } else { std::ptr::null_mut() },
             coming,
             coming_step,
@@ -608,12 +722,7 @@ impl<T> Sink<T> {
     ///
     /// # Safety
     /// The epilogue must fit its buffers.
-    unsafe fn take(
-        &mut self,
-        tile: *mut T,
-        rows: std::ops::Range<usize>,
-        cols: std::ops::Range<usize>,
-    ) {
+    unsafe fn take(&mut self, tile: *mut T, rows: Range<usize>, cols: Range<usize>) {
         let args: [i64; EPILOGUE_ARGS] = [
             rows.start as i64,
             rows.end as i64,
@@ -641,8 +750,8 @@ impl<T> Sink<T> {
         &mut self,
         strip: *mut T,
         stride: usize,
-        rows: std::ops::Range<usize>,
-        cols: std::ops::Range<usize>,
+        rows: Range<usize>,
+        cols: Range<usize>,
     ) {
         for (at, row) in rows.enumerate() {
             // SAFETY: the caller's promise.
@@ -652,8 +761,14 @@ impl<T> Sink<T> {
 }
 
 thread_local! {
-    /// Packed panels and partial sums, kept between calls so that steady work allocates nothing.
-    static KEPT: [Cell<PackBuffer>; 2] = const { [Cell::new(PackBuffer::empty()), Cell::new(PackBuffer::empty())] };
+    /// Packed panels of B, partial sums and packed rows of A, kept between calls so that steady work allocates nothing.
+    static KEPT: [Cell<PackBuffer>; 3] = const {
+        [
+            Cell::new(PackBuffer::empty()),
+            Cell::new(PackBuffer::empty()),
+            Cell::new(PackBuffer::empty()),
+        ]
+    };
 }
 
 impl PackBuffer {

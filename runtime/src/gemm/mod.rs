@@ -11,11 +11,13 @@
 //! product gets whole rows of a group (of a quarter of L2) instead of tiles: there row blocks come
 //! first and panels within them. Tiles meanwhile call the panels and rows to come into L2.
 //!
-//! Packing rule: A is never packed. B is copied panel by panel, through a transposition in
+//! Packing rule: A with two strides is never packed. B is copied panel by panel, through a transposition in
 //! registers, unless its columns are adjacent. If they are, AVX-512 tiles read B in place; if
 //! several row blocks need it, the first one writes the panel that the others read on its way,
 //! which costs it nothing but the wait for memory. (In place again and again, a large B misses
 //! the tables of pages and collides in cache sets where its row stride is a multiple of 4 KiB.)
+//! Operands with axes that are several axes of memory ([`Axes`]) are packed, A a chunk of rows at
+//! a time: so a convolution's pieces never lie in memory all together.
 //! The other tiles copy beforehand if the stride is such, or if at least
 //! [`PACK_FROM_ROW_BLOCKS`] row blocks use B.
 
@@ -28,10 +30,13 @@ mod avx512;
 mod drive;
 mod pack;
 mod portable;
+mod walk;
 
 use std::sync::OnceLock;
 
 use crate::pool::Pool;
+
+pub use walk::{WALK_AXES, Walk};
 
 /// Row stride, in elements, of the tile that an epilogue gets.
 pub const TILE_STRIDE: usize = 32;
@@ -159,26 +164,42 @@ pub struct GemmCall<T = f32> {
     pub epilogue: Option<EpilogueCall>,
 }
 
-/// A product repeated `count` times, at these distances, in elements.
-#[derive(Clone, Copy, Debug)]
+/// Both axes of a matrix of which one is several axes of memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Axes {
+    /// From row to row.
+    pub rows: Walk,
+    /// From column to column.
+    pub cols: Walk,
+}
+
+/// What a [`GemmCall`] does not say: a product is repeated `count` times, at these distances, in
+/// elements, and the matrices may have [`Axes`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Batch {
     /// Number of products.
     pub count: usize,
-    /// From one A to the next; 0 shares it.
-    pub a_stride: usize,
-    /// From one B to the next; 0 shares it.
-    pub b_stride: usize,
+    /// From one A to the next; a step of 0 shares it.
+    pub a: Walk,
+    /// From one B to the next; a step of 0 shares it.
+    pub b: Walk,
     /// From one C to the next.
-    pub c_stride: usize,
+    pub c: Walk,
+    /// A's axes in place of the call's strides.
+    pub a_axes: Option<Axes>,
+    /// B's.
+    pub b_axes: Option<Axes>,
 }
 
 impl Batch {
-    /// A single product.
+    /// A single product of plain matrices.
     pub const ONE: Batch = Batch {
         count: 1,
-        a_stride: 0,
-        b_stride: 0,
-        c_stride: 0,
+        a: Walk::step(0),
+        b: Walk::step(0),
+        c: Walk::step(0),
+        a_axes: None,
+        b_axes: None,
     };
 }
 

@@ -1,4 +1,7 @@
-//! Buffers for packed panels, and the plain packer that serves any strides.
+//! Buffers for packed panels, and the plain packers that serve any strides.
+
+use super::walk::Walk;
+use std::ops::Range;
 
 /// Elements of 64 bytes, so that panels are aligned to cache lines and vectors.
 #[derive(Clone, Copy)]
@@ -75,6 +78,89 @@ pub(super) unsafe fn pack_plain<T: Copy + Default>(
                 }
             }
             i0 = i1;
+        }
+    }
+}
+
+/// Copies entries `outer` x `inner` of two walks: entry (i, j) of the ranges goes to
+/// `to + i * to_outer + j * to_inner`.
+///
+/// # Safety
+/// All those places exist in `to`, and the walks' in `from`; they do not overlap.
+#[inline(always)]
+pub(super) unsafe fn pack_walks<T: Copy>(
+    to: *mut T,
+    (to_outer, to_inner): (usize, usize),
+    from: *const T,
+    (outer, outer_range): (&Walk, Range<usize>),
+    (inner, inner_range): (&Walk, Range<usize>),
+) {
+    for across in inner.stretches(inner_range) {
+        for along in outer.stretches(outer_range.clone()) {
+            let to = to.wrapping_add(along.entry * to_outer + across.entry * to_inner);
+            let from = from.wrapping_add(along.place + across.place);
+            // SAFETY: the caller's promise.
+            unsafe {
+                if to_inner == 1 && across.step == 1 {
+                    let rows = (along.count, to_outer, along.step);
+                    copy_runs(to, from, rows, across.count);
+                    continue;
+                }
+                for i in 0..along.count {
+                    let (to, from) = (to.add(i * to_outer), from.add(i * along.step));
+                    for j in 0..across.count {
+                        *to.add(j * to_inner) = *from.add(j * across.step);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Copies `count` runs of `length` elements, `to_step` and `from_step` apart.
+///
+/// # Safety
+/// Both have the elements, and they do not overlap.
+#[inline(always)]
+unsafe fn copy_runs<T: Copy>(
+    mut to: *mut T,
+    mut from: *const T,
+    rows: (usize, usize, usize),
+    mut length: usize,
+) {
+    macro_rules! of_length {
+        ($($n:literal)*) => {
+            match length {
+                // SAFETY: the caller's promise.
+                $($n => unsafe { copy_rows::<T, $n>(to, from, rows) },)*
+                _ => {}
+            }
+        };
+    }
+    while length > 16 {
+        // SAFETY: the caller's promise.
+        unsafe { copy_rows::<T, 16>(to, from, rows) };
+        (to, from, length) = (to.wrapping_add(16), from.wrapping_add(16), length - 16);
+    }
+    of_length!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16);
+}
+
+/// [`copy_runs`] of a length known to the compiler, which needs no calls nor branches.
+///
+/// # Safety
+/// As [`copy_runs`].
+#[inline(always)]
+unsafe fn copy_rows<T: Copy, const N: usize>(
+    to: *mut T,
+    from: *const T,
+    (count, to_step, from_step): (usize, usize, usize),
+) {
+    for i in 0..count {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let (to, from) = (to.add(i * to_step), from.add(i * from_step));
+            to.cast::<[T; N]>()
+                .write_unaligned(from.cast::<[T; N]>().read_unaligned());
         }
     }
 }

@@ -1,8 +1,11 @@
 //! Tiles in plain Rust, written so that the compiler makes vectors of them: the fallback for
 //! processors without AVX2, and the starting point for other architectures.
 
+use std::ops::Range;
+
 use super::drive::{TileArgs, Tiles};
-use super::pack::pack_plain;
+use super::pack::{pack_plain, pack_walks};
+use super::walk::Walk;
 
 /// Rows of a tile.
 pub(super) const ROWS: usize = 4;
@@ -60,6 +63,17 @@ impl<T: Float> Tiles for TilesOf<T> {
                 _ => tile::<T, 4>(args),
             }
         }
+    }
+
+    unsafe fn pack_walks(
+        to: *mut T,
+        to_strides: (usize, usize),
+        from: *const T,
+        outer: (&Walk, Range<usize>),
+        inner: (&Walk, Range<usize>),
+    ) {
+        // SAFETY: the contract of `pack_walks`.
+        unsafe { pack_walks(to, to_strides, from, outer, inner) }
     }
 
     unsafe fn pack(
