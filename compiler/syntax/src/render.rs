@@ -69,8 +69,8 @@ pub fn render(sources: &SourceMap, diagnostic: &Diagnostic, style: Style) -> Str
             group = group.element(Level::NOTE.message(&*label.text));
         }
     }
+    // A message about no script, such as a file that a command is given, stands without a place.
     if sources.get(diagnostic.span().file).is_none() {
-        group = group.element(Origin::path("(built in)"));
         if let Some(label) = diagnostic.labels.first().filter(|l| !l.text.is_empty()) {
             group = group.element(Level::NOTE.message(&*label.text));
         }

@@ -136,6 +136,8 @@ impl Elaborator {
     }
 
     fn call_source(&mut self, callee: &Callee<'_>, args: Args, span: Span) -> Result<Value> {
+        // Ctrl-C also ends a check, and the tracing of what is unrolled.
+        self.host.check_interrupt()?;
         if self.activations.len() > MAX_DEPTH {
             return Err(Box::new(
                 Diagnostic::error(

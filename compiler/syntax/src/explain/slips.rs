@@ -11,6 +11,7 @@ pub(super) fn explain(site: &Site<'_, '_>) -> Option<Diagnostic> {
     comment(site)
         .or_else(|| lambda(site))
         .or_else(|| statement_body(site))
+        .or_else(|| lambda_default(site))
         .or_else(|| prefixed_string(site))
         .or_else(|| weight(site))
         .or_else(|| colon(site))
@@ -124,6 +125,21 @@ fn statement_body(site: &Site<'_, '_>) -> Option<Diagnostic> {
         site.span.to(site.token_span(last)),
         new,
     ))
+}
+
+/// `fn a, b = 2 -> e`: only named functions have defaults.
+fn lambda_default(site: &Site<'_, '_>) -> Option<Diagnostic> {
+    let is_lambda = || {
+        site.same_level()
+            .any(|i| site.token(i) == Some(&Token::Fn) && site.token(i + 2) != Some(&Token::LParen))
+    };
+    if site.found != Some(&Token::Eq) || !site.expects("->") || !is_lambda() {
+        return None;
+    }
+    Some(
+        site.error(site.span, "the parameters of a lambda have no defaults")
+            .help("a named function has them: `fn f(a, b = 2) = a + b`"),
+    )
 }
 
 /// `lambda x: e`, and `x -> e` without `fn`.
