@@ -4,7 +4,7 @@
 
 use crate::diagnostic::{Diagnostic, Label, Severity};
 use crate::span::{FileId, SourceFile, SourceMap, Span};
-use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use std::fmt::Write;
 use std::ops::Range;
 
@@ -70,10 +70,10 @@ pub fn render(sources: &SourceMap, diagnostic: &Diagnostic, style: Style) -> Str
         }
     }
     // A message about no script, such as a file that a command is given, stands without a place.
-    if sources.get(diagnostic.span().file).is_none() {
-        if let Some(label) = diagnostic.labels.first().filter(|l| !l.text.is_empty()) {
-            group = group.element(Level::NOTE.message(&*label.text));
-        }
+    if sources.get(diagnostic.span().file).is_none()
+        && let Some(label) = diagnostic.labels.first().filter(|l| !l.text.is_empty())
+    {
+        group = group.element(Level::NOTE.message(&*label.text));
     }
     for help in &diagnostic.help {
         group = group.element(Level::HELP.message(&*help.text));

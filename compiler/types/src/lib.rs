@@ -16,6 +16,7 @@ mod choice;
 mod declared;
 mod error;
 mod expr;
+mod fold;
 mod grad;
 pub mod host;
 mod identity;
