@@ -10,7 +10,7 @@ use crate::value::{Dim, Maybe, Repr, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
 use aec_ir::{Fault, Op};
 use aec_runtime::{Elem, Tensor as HostTensor};
-use aec_syntax::ast::{Expr, ExprKind, Index};
+use aec_syntax::ast::{BinaryOp, Expr, ExprKind, Index};
 use aec_syntax::{Diagnostic, Span};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -290,6 +290,11 @@ impl Elaborator {
             let value = self.eval(expr, scope)?;
             let value = self.materialize_for_static(value, expr.span)?;
             let Some(size) = value.as_size() else {
+                if let (Some(start), Some(end)) = (start, end)
+                    && let Some(moving) = self.moving_slice(start, end, span, scope)?
+                {
+                    return Ok(moving);
+                }
                 if self.checking() {
                     return Ok(At::Open);
                 }
@@ -297,8 +302,12 @@ impl Elaborator {
                     return wanted(expr.span, "an int", &value);
                 }
                 return Err(Box::new(
-                    Diagnostic::error("E0305", expr.span, "the ends of a slice must be known before compiled code runs")
-                        .help("a slice of fixed length at a place that varies is a gather: `x[i + (0..5)]`"),
+                    Diagnostic::error(
+                        "E0305",
+                        expr.span,
+                        "the ends of a slice must be known before compiled code runs",
+                    )
+                    .help("a slice at a place that varies has a fixed length: `x[i..i + 5]`"),
                 ));
             };
             ends[slot] = match size.as_constant() {
@@ -320,6 +329,76 @@ impl Elaborator {
             }
         }
         Ok(At::Range(a, b, span))
+    }
+
+    /// `i..i + 5` at a place that only compiled code knows: as many entries as the ends are apart,
+    /// a number or a size (S4). None if that does not follow from what is written.
+    fn moving_slice(
+        &mut self,
+        start: &Expr,
+        end: &Expr,
+        span: Span,
+        scope: &Scope,
+    ) -> Result<Option<At>> {
+        let mut from = (Size::constant(0), Vec::new());
+        let mut to = (Size::constant(0), Vec::new());
+        self.add_terms(start, 1, &mut from, scope)?;
+        self.add_terms(end, 1, &mut to, scope)?;
+        from.1.sort();
+        to.1.sort();
+        if from.1 != to.1 {
+            return Ok(None);
+        }
+        let width = Value::size(to.0.minus(&from.0));
+        let offsets = self.range(&Value::int(0), &width, span)?;
+        let index = match self.eval(start, scope)? {
+            Value::Unknown => offsets,
+            first => self.binary(
+                BinaryOp::Add,
+                (&offsets, span),
+                (&as_ints(&first), start.span),
+                span,
+            )?,
+        };
+        match index {
+            Value::Tensor(index) if index.ty.elem.is_int() => {
+                Ok(Some(At::Gather(index, None, span)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The terms of a sum: what is known of them as a size, and the others as they are written,
+    /// with their signs.
+    fn add_terms(
+        &mut self,
+        expr: &Expr,
+        sign: i64,
+        terms: &mut (Size, Vec<(i64, String)>),
+        scope: &Scope,
+    ) -> Result<()> {
+        match &expr.kind {
+            ExprKind::Paren(inner) => self.add_terms(inner, sign, terms, scope),
+            ExprKind::Binary {
+                op: op @ (BinaryOp::Add | BinaryOp::Sub),
+                left,
+                right,
+                ..
+            } => {
+                self.add_terms(left, sign, terms, scope)?;
+                let right_sign = if *op == BinaryOp::Add { sign } else { -sign };
+                self.add_terms(right, right_sign, terms, scope)
+            }
+            _ => {
+                match self.eval(expr, scope)?.as_size() {
+                    Some(size) => {
+                        terms.0 = terms.0.plus(&size.times(&Size::constant(sign)));
+                    }
+                    None => terms.1.push((sign, self.text(expr.span))),
+                }
+                Ok(())
+            }
+        }
     }
 
     fn take(&mut self, tensor: Tensor, places: &[At], base: Span, span: Span) -> Result<Value> {

@@ -397,7 +397,16 @@ impl Elaborator {
                 .label(b.1, b.0.describe()),
             ));
         }
-        let chosen = self.select(&maybe.observed, x, v, (a.1, b.1), span)?;
+        let rows = x.ty.rank() > v.ty.rank();
+        let chosen = self
+            .select(&maybe.observed, x, v, (a.1, b.1), span)
+            .map_err(|error| match error.code {
+                "E0301" if rows => Box::new(error.help(
+                    "what fills is a scalar or has the same shape; of one row each, a function is mapped: \
+                     `fn fill(x: ?[n], v: [n]) -> [n] = x ?? v`",
+                )),
+                _ => error,
+            })?;
         let chosen = if words {
             Value::Token(chosen)
         } else {
