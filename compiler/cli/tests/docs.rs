@@ -144,3 +144,27 @@ fn blocks_are_cut_out_of_markdown() {
     );
     assert_eq!(found[1].place, "page.md:12");
 }
+
+#[test]
+fn every_example_is_shown() {
+    let read = |name: &str| fs::read_to_string(root().join(name)).expect(name);
+    let (index, gallery) = (read("docs/examples.md"), read("docs/gallery.md"));
+    let mut count = 0;
+    for entry in fs::read_dir(root().join("examples")).expect("examples") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|ending| ending != "ae") {
+            continue;
+        }
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        let link = format!("../examples/{name}.ae");
+        assert!(index.contains(&link), "{name} is not in docs/examples.md");
+        let printed = read(&format!("examples/{name}.out"));
+        let shown = format!("```text\n{printed}```");
+        assert!(
+            gallery.contains(&link) && gallery.contains(&shown),
+            "docs/gallery.md does not show {name}; docs/gallery.sh makes it again"
+        );
+        count += 1;
+    }
+    assert!(count >= 20, "{count} examples");
+}

@@ -14,8 +14,8 @@ const SCRIPT: &str = "use optim\n\
     \x20 loss(x: [D]) {\n    let n: [D] ~ normal(0, 0.1)\n    sum((W' @ tanh(W @ (x + n)) - x)^2)\n  }\n}\n\
     let x: [400, 16] ~ normal(0, 1)\n\
     let m = train Small(16, 8) on x {\n\
-    \x20 epochs = 300, batch = 25, seed = 4, validate = x[0..50], early_stop = 250, clip = 1.0\n\
-    \x20 checkpoint = \"small.ckpt\", log = [\"log.csv\", \"log.jsonl\"]\n}\n\
+    \x20 epochs = 200, batch = 25, seed = 4, validate = x[0..50], early_stop = 150, clip = 1.0\n\
+    \x20 checkpoint = (\"small.ckpt\", 5), log = [\"log.csv\", \"log.jsonl\"]\n}\n\
     save(m, \"m.safetensors\")\n";
 
 /// A run that nobody listens to.

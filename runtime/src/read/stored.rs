@@ -184,8 +184,33 @@ impl Stored {
     pub fn read(&self, rows: &[usize]) -> Result<Tensor, ReadError> {
         let mut dims = self.dims.clone();
         dims[0] = rows.len();
+        let count = rows.len() * self.width();
+        // What lies in the file as it does in memory is read to its place.
+        match (self.kind, self.elem) {
+            (Kind::F32, Elem::F32) if !self.big_endian && cfg!(target_endian = "little") => {
+                let mut values = vec![0f32; count];
+                self.fill(rows, bytemuck::cast_slice_mut(&mut values))?;
+                return Ok(Tensor::new(dims, Data::F32(values)));
+            }
+            (Kind::F64, Elem::F64) if !self.big_endian && cfg!(target_endian = "little") => {
+                let mut values = vec![0f64; count];
+                self.fill(rows, bytemuck::cast_slice_mut(&mut values))?;
+                return Ok(Tensor::new(dims, Data::F64(values)));
+            }
+            _ => {}
+        }
+        let mut raw = vec![0; count * self.kind.bytes()];
+        self.fill(rows, &mut raw)?;
+        if self.big_endian {
+            raw.chunks_exact_mut(self.kind.bytes())
+                .for_each(<[u8]>::reverse);
+        }
+        Ok(Tensor::new(dims, self.elements(&raw)))
+    }
+
+    /// Reads the bytes of rows.
+    fn fill(&self, rows: &[usize], raw: &mut [u8]) -> Result<(), ReadError> {
         let size = self.width() * self.kind.bytes();
-        let mut raw = vec![0; rows.len() * size];
         let mut at = 0;
         while at < rows.len() {
             // Neighbours in the file are read in one go.
@@ -204,11 +229,7 @@ impl Stored {
                 })?;
             at += run;
         }
-        if self.big_endian {
-            raw.chunks_exact_mut(self.kind.bytes())
-                .for_each(<[u8]>::reverse);
-        }
-        Ok(Tensor::new(dims, self.elements(&raw)))
+        Ok(())
     }
 
     fn elements(&self, raw: &[u8]) -> Data {
