@@ -411,7 +411,11 @@ pub(super) fn to_str(elaborator: &mut Elaborator, args: &Args, span: Span) -> Re
 }
 
 /// How many words there are, unless more strings of `longest` of them than `MOST` are to be listed.
-pub(super) fn refuse_strings(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+pub(super) fn refuse_strings(
+    elaborator: &mut Elaborator,
+    args: &Args,
+    span: Span,
+) -> Result<Value> {
     const MOST: f64 = 1e8;
     let (words, longest) = (&args.positional[0].0, &args.positional[1].0);
     if let (Some(v), Some(t)) = (words.as_f64(), longest.as_f64())
