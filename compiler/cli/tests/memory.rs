@@ -30,7 +30,7 @@ let m = train Deep([784, 1000, 500, 250, 30, 250, 500, 1000, 784]) on x {
 
 /// The plan of the training step: its buffers in the arena as (type, bytes), and the arena's size.
 fn arena(plan: &str) -> (Vec<(String, f64)>, f64) {
-    let step = plan.rsplit("── ").nth(1).unwrap_or(plan);
+    let step = plan.rsplit("── ").next().unwrap_or(plan);
     let size = |number: &str, unit: &str| {
         let scale = match unit.trim_end_matches([',', ';']) {
             "B" => 1.0,

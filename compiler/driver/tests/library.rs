@@ -5,8 +5,14 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// Modules without derivatives, and why.
-const MODULES: [(&str, &str); 5] = [
+/// Modules whose functions need have no derivatives, and why.
+const MODULES: [(&str, &str); 8] = [
+    (
+        "stats",
+        "gives figures of data and of trained models, for people",
+    ),
+    ("health", "gives figures of a training, for people"),
+    ("text", "counts words and gives words, which are ints"),
     ("data", "reads files and gives data"),
     ("plot", "draws pictures"),
     ("beam", "searches over words, which are ints"),
@@ -15,7 +21,7 @@ const MODULES: [(&str, &str); 5] = [
 ];
 
 /// Functions without derivatives, or whose derivatives others show, and why.
-const NONE: [(&str, &str); 60] = [
+const NONE: [(&str, &str); 27] = [
     ("autoencoders.stack", "trains"),
     ("autoencoders.classify", "trains"),
     ("autoencoders.traverse", "is the decoder on given codes"),
@@ -32,6 +38,10 @@ const NONE: [(&str, &str); 60] = [
         "autoencoders.Arae",
         "its parts see each other through `stop`: no gradient of the sum",
     ),
+    ("autoencoders.Packed", "holds digits of a file"),
+    ("autoencoders.levels", "takes ints"),
+    ("autoencoders.pack", "writes a file"),
+    ("autoencoders.unpack", "reads a file"),
     ("linalg.rank", "gives an int"),
     ("nn.glorot", "is a distribution for weights"),
     ("nn.glorot_normal", "is a distribution for weights"),
@@ -51,43 +61,6 @@ const NONE: [(&str, &str); 60] = [
     ("prelude.grad_check", "is a test of derivatives"),
     ("recursive.tree_of", "gives a tree by greedy choice"),
     ("recursive.five", "is a vocabulary"),
-    ("stats.pca", "is `linalg.svd`"),
-    ("stats.nearest", "gives ints"),
-    ("stats.knn", "gives an int"),
-    ("stats.knn_accuracy", "counts"),
-    ("stats.kmeans", "gives ints and means of their classes"),
-    ("stats.closest", "gives ints"),
-    ("stats.farthest", "picks a row"),
-    ("stats.lloyd", "is a mean over classes that are ints"),
-    ("stats.range", "gives ints"),
-    ("stats.accuracy", "counts"),
-    ("stats.confusion", "counts"),
-    ("stats.purity", "counts"),
-    ("stats.ari", "counts"),
-    ("stats.f1", "counts"),
-    ("stats.best_threshold", "picks a number"),
-    ("stats.ranks", "gives ranks"),
-    ("stats.spearman", "is of ranks"),
-    ("stats.quantile", "picks an entry"),
-    ("stats.histogram", "counts"),
-    ("stats.near_zero_share", "counts"),
-    ("text.frequency", "counts"),
-    ("text.windows", "gives words"),
-    ("text.around", "gives words"),
-    ("text.pairs", "gives words"),
-    ("text.cbow", "gives words"),
-    ("text.subsample", "gives words"),
-    ("text.noise_weights", "is of counts"),
-    ("text.bert_fill", "gives words"),
-    ("text.unigram", "counts"),
-    ("text.bigram", "counts"),
-    ("text.frequency_where", "counts"),
-    ("text.perplexity", "is of counts"),
-    ("text.unigram_perplexity", "is of counts"),
-    ("text.bigram_perplexity", "is of counts"),
-    ("text.nearest", "gives ints"),
-    ("text.neighbours", "gives ints"),
-    ("text.analogy", "gives ints"),
 ];
 
 /// `module.name` of all functions and models at the left edge of the library's files.
@@ -128,10 +101,12 @@ fn derivatives_of_the_library() {
     let mut wrong = Vec::new();
     for name in &names {
         let module = name.split('.').next().unwrap_or_default();
-        let excused = MODULES.iter().any(|(known, _)| *known == module)
-            || NONE.iter().any(|(known, _)| known == name);
+        let of_module = MODULES.iter().any(|(known, _)| *known == module);
+        let excused = NONE.iter().any(|(known, _)| known == name);
         match (tested.contains(name), excused) {
-            (false, false) => wrong.push(format!("{name} is neither tested nor excused")),
+            (false, false) if !of_module => {
+                wrong.push(format!("{name} is neither tested nor excused"));
+            }
             (true, true) => wrong.push(format!("{name} is both tested and excused")),
             _ => {}
         }

@@ -261,12 +261,12 @@ fn joining() -> Function {
       %8: f64[2] = contract %6[a] %7[a] -> [a]
       %9: f64[2] = tanh %8
       %10: i64[5] = iota 0
-      %11: i64[5] = contract %4[] -> [a:5]
+      %11: i64[5] = contract %4[] -> [a]
       %12: bool[5] = eq %10, %11
-      %13: bool[5,2] = contract %12[a] -> [a,b:2]
-      %14: f64[5,2] = contract %9[b] -> [a:5,b]
+      %13: bool[5,2] = contract %12[a] -> [a,b]
+      %14: f64[5,2] = contract %9[b] -> [a,b]
       %15: f64[5,2] = select %13, %14, %1
-      %16: bool[5,2] = contract %5[] -> [a:5,b:2]
+      %16: bool[5,2] = contract %5[] -> [a,b]
       %17: f64[5,2] = select %16, %15, %1
       return %17
     }

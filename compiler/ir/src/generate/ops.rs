@@ -603,11 +603,21 @@ impl Generator<'_> {
         let some_ty = self.ty(some);
         let limit = self.int_constant(ty.dims[batch] as i64 + 1, &some_ty);
         let index = self.infer(Op::Binary(Binary::Mod), &[some, limit]);
-        let axes = SmallVec::from_slice(&[batch]);
-        let op = Reduction::Max;
-        let rows = self.infer(Op::Reduce { op, axes }, &[x.value]);
+        let rows = if self.options.smooth && ty.elem.is_float() {
+            // The largest has kinks.
+            let all: Vec<Label> = (0..ty.rank() as Label).collect();
+            let mut rest = all.clone();
+            rest.remove(batch);
+            let share = 1.0 / ty.dims[batch] as f64;
+            (self.f).contract(&[(x.value, &all)], &rest, &[], share, Span::NONE)
+        } else {
+            let axes = SmallVec::from_slice(&[batch]);
+            let op = Reduction::Max;
+            self.infer(Op::Reduce { op, axes }, &[x.value])
+        };
         let value = self.infer(Op::Put { batch }, &[x.value, index, rows]);
-        self.keep(value, x.exact);
+        let exact = x.exact && !(self.options.smooth && ty.elem.is_float());
+        self.keep(value, exact);
     }
 
     fn iota(&mut self) {
