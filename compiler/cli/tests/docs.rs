@@ -1,7 +1,10 @@
 //! The language reference's blocks of code are tests: each ```` ```ae ```` block of docs/*.md and
 //! README.md runs, and prints what the ```` ```text ```` block right behind it says. A block
-//! marked `ae fails E0301` must fail with that code, one marked `ae warns W0101` is warned of and runs.
+//! marked `ae fails E0301` must fail with that code, and with that message if a block of text
+//! follows; one marked `ae warns W0101` is warned of and runs. In a ```` ```repl ```` block the lines
+//! with `> ` are typed into one session.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,6 +18,8 @@ struct Block {
     /// The code that it must be warned of with.
     warns: Option<String>,
     code: String,
+    /// It is typed into the REPL, line by line.
+    repl: bool,
     /// The `text` block that follows.
     output: Option<String>,
 }
@@ -59,9 +64,25 @@ fn blocks(name: &str, text: &str) -> Vec<Block> {
                     fails: code("fails"),
                     warns: code("warns"),
                     code: body,
+                    repl: false,
                     output: None,
                 });
                 follows = true;
+            }
+            ["repl"] => {
+                let lines = |typed: bool| {
+                    let kept = body.lines().filter(|line| line.starts_with("> ") == typed);
+                    kept.map(|line| format!("{}\n", line.strip_prefix("> ").unwrap_or(line)))
+                        .collect::<String>()
+                };
+                found.push(Block {
+                    place: format!("{name}:{}", at + 1),
+                    fails: None,
+                    code: lines(true),
+                    repl: true,
+                    output: Some(lines(false)),
+                });
+                follows = false;
             }
             _ => follows = false,
         }
@@ -71,12 +92,13 @@ fn blocks(name: &str, text: &str) -> Vec<Block> {
 
 /// What is wrong with a block, if anything.
 fn judge(block: &Block, folder: &Path) -> Option<String> {
-    let script = folder.join("block.ae");
-    fs::write(&script, &block.code).unwrap();
+    fs::write(folder.join("block.ae"), &block.code).unwrap();
+    let args: &[&str] = if block.repl { &["repl"] } else { &["run", "block.ae"] };
     let done = Command::new(env!("CARGO_BIN_EXE_aec"))
-        .arg("run")
-        .arg(&script)
+        .args(args)
         .current_dir(folder)
+        .env("XDG_DATA_HOME", folder)
+        .stdin(fs::File::open(folder.join("block.ae")).unwrap())
         .output()
         .unwrap();
     let (out, err) = (
@@ -84,7 +106,12 @@ fn judge(block: &Block, folder: &Path) -> Option<String> {
         String::from_utf8_lossy(&done.stderr),
     );
     match (&block.fails, done.status.code()) {
-        (Some(code), Some(1)) if err.contains(&format!("error[{code}]")) => None,
+        (Some(code), Some(1)) if err.contains(&format!("error[{code}]")) => match &block.output {
+            Some(expected) if *expected != err => {
+                Some(format!("expected\n{expected}\nits message is\n{err}"))
+            }
+            Some(_) | None => None,
+        },
         (Some(code), _) => Some(format!("it was to fail with {code}:\n{out}{err}")),
         (None, Some(0)) if err.contains("warning[") != block.warns.is_some() => {
             Some(format!("another warning was wanted:\n{err}"))
@@ -129,11 +156,58 @@ fn blocks_of_the_reference_run() {
     assert!(count >= 15, "only {count} blocks were found");
 }
 
+/// The words between marks like `"` of a text.
+fn between(text: &str, mark: char) -> BTreeSet<String> {
+    let parts = text.split(mark).enumerate();
+    parts.filter(|(at, _)| at % 2 == 1).map(|(_, part)| part.to_string()).collect()
+}
+
+/// The grammar of the reference has the words of the parser's, and its rules the names of its.
+#[test]
+fn the_grammar_is_the_parsers() {
+    let source = root().join("compiler/syntax/src/grammar.lalrpop");
+    let source = fs::read_to_string(source).unwrap();
+    let reference = fs::read_to_string(root().join("docs/language.md")).unwrap();
+    let grammar = reference.split("```ebnf\n").nth(1).expect("a grammar");
+    let grammar = grammar.split("```").next().unwrap();
+    let (tokens, rules) = source.split_once("pub Start").unwrap();
+    // Tokens are declared as `"use" => Token::Use`; these are not text that is written.
+    let inner = ["START_ITEM", "START_EXPR", "BAD"];
+    let declared = tokens.lines().filter_map(|line| {
+        let (text, _) = line.trim().strip_prefix('"')?.split_once("\" => Token::")?;
+        Some(text.to_string())
+    });
+    let classes = ["ID", "INT", "FLOAT", "PLACE", "STR", "nl"];
+    let declared: BTreeSet<String> = declared
+        .filter(|text| !inner.contains(&&**text) && !classes.contains(&&**text))
+        .collect();
+    let mut written = between(grammar, '"');
+    // Not of the parser's tokens: the line `precision f64`.
+    assert!(written.remove("precision"), "{written:?}");
+    assert_eq!(written, declared);
+    let heads = |text: &str, is_head: &dyn Fn(&str) -> Option<String>| -> BTreeSet<String> {
+        text.lines().filter_map(is_head).collect()
+    };
+    let parser = heads(rules, &|line| {
+        let name = line.split([':', '<']).next()?;
+        let head = line.starts_with(|c: char| c.is_ascii_uppercase()) && line.contains(':');
+        (head && !["Comma", "Comma1", "Lines"].contains(&name)).then(|| name.to_string())
+    });
+    let ours = heads(grammar, &|line| Some(line.split_once(" = ")?.0.trim().to_string()));
+    let missing: Vec<&String> = parser.difference(&ours).collect();
+    assert!(missing.is_empty(), "rules that the reference does not have: {missing:?}");
+}
+
 #[test]
 fn blocks_are_cut_out_of_markdown() {
-    let page = "text\n```ae\nprint 1\n```\n\n```text\n1\n```\n```sh\nls\n```\n```ae fails E0301\nx\n```\nbetween\n```text\nno\n```\n";
-    let found = blocks("page.md", page);
-    assert_eq!(found.len(), 2);
+    let page = "```repl\n> 1 + 1\n2\n> 3\n3\n```\ntext\n```ae\nprint 1\n```\n\n```text\n1\n```\n```sh\nls\n```\n```ae fails E0301\nx\n```\nbetween\n```text\nno\n```\n";
+    let mut found = blocks("page.md", page);
+    assert_eq!(found.len(), 3);
+    let typed = found.remove(0);
+    assert_eq!(
+        (typed.code.as_str(), typed.output.as_deref()),
+        ("1 + 1\n3\n", Some("2\n3\n"))
+    );
     assert_eq!(
         (found[0].code.as_str(), found[0].output.as_deref()),
         ("print 1\n", Some("1\n"))
@@ -142,7 +216,7 @@ fn blocks_are_cut_out_of_markdown() {
         (found[1].fails.as_deref(), found[1].output.as_deref()),
         (Some("E0301"), None)
     );
-    assert_eq!(found[1].place, "page.md:12");
+    assert_eq!(found[1].place, "page.md:18");
 }
 
 #[test]

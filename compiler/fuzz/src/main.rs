@@ -21,6 +21,9 @@ const STACK: usize = 512 << 20;
 /// After this time an input counts as hanging for good.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Inputs of one worker: sessions keep what they have read, so that memory grows.
+const INPUTS: usize = 2000;
+
 /// Findings of one kind that are kept.
 const KEPT: usize = 3;
 
@@ -78,7 +81,7 @@ fn main() -> ExitCode {
 fn supervise(task: &Task) -> Result<usize, String> {
     let until = Instant::now() + Duration::from_secs(task.seconds);
     let program = env::current_exe().map_err(|error| error.to_string())?;
-    let mut found = 0;
+    let (mut found, mut rounds, mut accepted) = (0, 0usize, 0usize);
     for seed in task.seed.. {
         let left = until.saturating_duration_since(Instant::now()).as_secs();
         if left == 0 {
@@ -90,6 +93,11 @@ fn supervise(task: &Task) -> Result<usize, String> {
             .args(&task.folders)
             .status()
             .map_err(|error| error.to_string())?;
+        if let Ok(text) = fs::read_to_string(counts(task)) {
+            let mut numbers = text.split(' ').filter_map(|number| number.parse::<usize>().ok());
+            rounds += numbers.next().unwrap_or(0);
+            accepted += numbers.next().unwrap_or(0);
+        }
         match status.code() {
             Some(0) => {}
             Some(1) => found += 1,
@@ -102,7 +110,17 @@ fn supervise(task: &Task) -> Result<usize, String> {
             }
         }
     }
+    let share = 100 * accepted / rounds.max(1);
+    println!(
+        "{}: {rounds} inputs in {} s, {share}% of them scripts without errors, {found} workers with findings",
+        task.name, task.seconds,
+    );
     Ok(found)
+}
+
+/// Where a worker leaves how many inputs there were, and how many scripts without errors.
+fn counts(task: &Task) -> PathBuf {
+    task.out.join(format!("{}-counts", task.name))
 }
 
 /// Where the input under way is kept.
@@ -153,7 +171,7 @@ fn run(task: &Task, seeds: &[String]) -> Result<usize, String> {
     let (mut rounds, mut accepted) = (0usize, 0usize);
     let mut found: HashMap<String, usize> = HashMap::new();
     let current = current(task);
-    while start.elapsed().as_secs() < task.seconds {
+    while start.elapsed().as_secs() < task.seconds && rounds < INPUTS {
         rounds += 1;
         let (a, b) = (random.below(seeds.len()), random.below(seeds.len()));
         let text = mutate(&seeds[a], &seeds[b], &mut random);
@@ -170,13 +188,7 @@ fn run(task: &Task, seeds: &[String]) -> Result<usize, String> {
             }
         }
     }
-    let share = 100.0 * accepted as f64 / rounds as f64;
-    println!(
-        "{}: {rounds} inputs in {} s, {share:.0}% of them scripts without errors, {} kinds of findings",
-        task.name,
-        start.elapsed().as_secs(),
-        found.len(),
-    );
+    fs::write(counts(task), format!("{rounds} {accepted}")).map_err(|error| error.to_string())?;
     for (wrong, count) in &found {
         println!("  {count} times: {wrong}");
     }
