@@ -69,6 +69,9 @@ fn public() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for entry in fs::read_dir(folder).expect("the library") {
         let path = entry.expect("a file").path();
+        if path.extension().is_none_or(|ext| ext != "ae") {
+            continue;
+        }
         let module = path.file_stem().unwrap_or_default().to_string_lossy();
         let text = fs::read_to_string(&path).expect("a text");
         for line in text.lines() {
@@ -90,9 +93,9 @@ fn public() -> BTreeSet<String> {
 fn derivatives_of_the_library() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/language");
     let text = fs::read_to_string(tests.join("library_gradients.ae")).expect("the tests");
-    // Names stand in front, between quotes.
+    // Names stand in front, between quotes; long entries have them on a line of their own.
     let tested: BTreeSet<String> = (text.lines())
-        .filter_map(|line| line.trim().strip_prefix("(\""))
+        .filter_map(|line| line.trim().trim_start_matches('(').strip_prefix('"'))
         .filter_map(|line| line.split('"').next())
         .flat_map(|names| names.split(' '))
         .map(str::to_string)
