@@ -75,7 +75,7 @@ fn formats() -> Vec<Format> {
         let header = format!("{{'descr': '<f4', 'fortran_order': {order}, 'shape': {shape}, }}");
         npy(&header, &floats(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]))
     };
-    let tables = "a,b\n1,2\n3,4.5\n5,6\n7,8\n".repeat(1).into_bytes();
+    let tables = "a,b\n1,2\n3,4.5\n5,6\n7,8\n".as_bytes().to_vec();
     let words = "size,colour\n1,red\n2,blue\n,red\n4,\n5,\"dark green\"\n"
         .as_bytes()
         .to_vec();
@@ -262,7 +262,7 @@ fn files_that_lie() {
             assert!(error.is_err(), "{name}, lie {at}: {error:?}");
         }
         // Another kind of file, an empty one, a folder, none at all.
-        let noise: Vec<u8> = (0..4000u32).map(|i| (i * i * 31 >> 3) as u8).collect();
+        let noise: Vec<u8> = (0..4000u32).map(|i| ((i * i * 31) >> 3) as u8).collect();
         for other in [&noise[..], b"PK\x03\x04", b"\xff\xd8\xff", &[0; 100], &[]] {
             let result = read(&format, folder, other);
             let empty_text = name == "t.txt" && std::str::from_utf8(other).is_ok();
