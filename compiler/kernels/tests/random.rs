@@ -17,6 +17,8 @@ fn random_programs_agree_with_the_interpreter() {
                 draws: true,
                 empty: seed % 5 == 0,
                 smooth: false,
+                means: false,
+                algebra: false,
             };
             let made = program(seed, &options);
             let run = std::panic::AssertUnwindSafe(|| {
@@ -46,6 +48,8 @@ fn random_programs_may_overwrite_their_inputs() {
             loops: true,
             draws: false,
             smooth: false,
+            means: false,
+            algebra: false,
             empty: false,
         };
         let mut made = program(1_000_000 + seed, &options);
