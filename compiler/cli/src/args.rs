@@ -95,7 +95,8 @@ pub enum Command {
         #[command(flatten)]
         options: RunOptions,
     },
-    /// Time the steps of a script's first training; one line of JSON
+    /// Time the steps of a script's first training, or else the runs of its last statement; one
+    /// line of JSON
     #[command(hide = true)]
     Bench {
         /// The script

@@ -93,7 +93,11 @@ fn blocks(name: &str, text: &str) -> Vec<Block> {
 /// What is wrong with a block, if anything.
 fn judge(block: &Block, folder: &Path) -> Option<String> {
     fs::write(folder.join("block.ae"), &block.code).unwrap();
-    let args: &[&str] = if block.repl { &["repl"] } else { &["run", "block.ae"] };
+    let args: &[&str] = if block.repl {
+        &["repl"]
+    } else {
+        &["run", "block.ae"]
+    };
     let done = Command::new(env!("CARGO_BIN_EXE_aec"))
         .args(args)
         .current_dir(folder)
@@ -159,7 +163,10 @@ fn blocks_of_the_reference_run() {
 /// The words between marks like `"` of a text.
 fn between(text: &str, mark: char) -> BTreeSet<String> {
     let parts = text.split(mark).enumerate();
-    parts.filter(|(at, _)| at % 2 == 1).map(|(_, part)| part.to_string()).collect()
+    parts
+        .filter(|(at, _)| at % 2 == 1)
+        .map(|(_, part)| part.to_string())
+        .collect()
 }
 
 /// The grammar of the reference has the words of the parser's, and its rules the names of its.
@@ -193,9 +200,14 @@ fn the_grammar_is_the_parsers() {
         let head = line.starts_with(|c: char| c.is_ascii_uppercase()) && line.contains(':');
         (head && !["Comma", "Comma1", "Lines"].contains(&name)).then(|| name.to_string())
     });
-    let ours = heads(grammar, &|line| Some(line.split_once(" = ")?.0.trim().to_string()));
+    let ours = heads(grammar, &|line| {
+        Some(line.split_once(" = ")?.0.trim().to_string())
+    });
     let missing: Vec<&String> = parser.difference(&ours).collect();
-    assert!(missing.is_empty(), "rules that the reference does not have: {missing:?}");
+    assert!(
+        missing.is_empty(),
+        "rules that the reference does not have: {missing:?}"
+    );
 }
 
 #[test]

@@ -94,7 +94,9 @@ fn supervise(task: &Task) -> Result<usize, String> {
             .status()
             .map_err(|error| error.to_string())?;
         if let Ok(text) = fs::read_to_string(counts(task)) {
-            let mut numbers = text.split(' ').filter_map(|number| number.parse::<usize>().ok());
+            let mut numbers = text
+                .split(' ')
+                .filter_map(|number| number.parse::<usize>().ok());
             rounds += numbers.next().unwrap_or(0);
             accepted += numbers.next().unwrap_or(0);
         }

@@ -242,7 +242,7 @@ impl Hasher {
                 self.size(looped.count);
                 self.size(looped.carried);
                 self.size(looped.sliced);
-                self.flags(&[looped.reverse, looped.exit]);
+                self.flags(&[looped.reverse, looped.exit, looped.recomputed]);
                 self.function(&looped.body);
             }
             Op::BatchMean => self.word(24),

@@ -202,6 +202,8 @@ pub struct Loop {
     /// The first value of the state is of `bool`; no further round runs once all of it holds.
     /// The body leaves the state alone where it holds, and nothing is yielded.
     pub exit: bool,
+    /// A derivative keeps of each round the state before it alone, and computes the rest again.
+    pub recomputed: bool,
     /// One round.
     pub body: Box<Function>,
 }

@@ -644,11 +644,12 @@ impl Parser {
         Ok((op, operands))
     }
 
-    /// `10 reverse exit (state; sequences; constants) { body }`
+    /// `10 reverse exit recomputed (state; sequences; constants) { body }`
     fn looped(&mut self, scope: &Scope) -> Parsed<(Op, Operands)> {
         let count = self.size()?;
         let reverse = self.eat_word("reverse");
         let exit = self.eat_word("exit");
+        let recomputed = self.eat_word("recomputed");
         self.mark("(")?;
         let mut operands = self.values(scope)?;
         let carried = operands.len();
@@ -665,6 +666,7 @@ impl Parser {
             sliced,
             reverse,
             exit,
+            recomputed,
             body,
         });
         Ok((op, operands))

@@ -325,10 +325,11 @@ impl Printer {
             }
             Op::Loop(looped) => {
                 self.put(&format!(
-                    " {}{}{} (",
+                    " {}{}{}{} (",
                     looped.count,
                     if looped.reverse { " reverse" } else { "" },
-                    if looped.exit { " exit" } else { "" }
+                    if looped.exit { " exit" } else { "" },
+                    if looped.recomputed { " recomputed" } else { "" }
                 ));
                 let (state, rest) = operands.split_at(looped.carried.min(operands.len()));
                 let (slices, constants) = rest.split_at(looped.sliced.min(rest.len()));

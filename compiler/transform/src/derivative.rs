@@ -7,6 +7,7 @@ use crate::guard::guard_selects;
 use crate::linearize::{Linear, identity_basis, linearize, verify_linear};
 use crate::loops::fission::fission;
 use crate::loops::rows::write_rows;
+use crate::loops::segments::{self, segment_loops};
 use crate::pipeline::Run;
 use crate::rebuild::{Results, rebuild, replace_body, splat, tidy};
 use crate::simplify::{Products, simplify};
@@ -45,6 +46,10 @@ pub fn expand_derivatives(
             };
             let body = fission(&run.factorise(&body, goal))?;
             let body = simplify(&body, Products::Keep);
+            let body = match mode {
+                Mode::Vjp => segment_loops(&body, segments::LIMIT)?,
+                Mode::Jvp | Mode::Jacobian => body,
+            };
             let body = guard_selects(&body);
             let expanded = differentiate(&body, *mode, active, data.span)?;
             let expanded = simplify(&expanded, Products::Keep);

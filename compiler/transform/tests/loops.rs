@@ -6,6 +6,8 @@ mod common;
 use aec_ir::{Function, Mode, Op};
 use aec_runtime::{Elem, Tensor};
 use aec_syntax::Span;
+use aec_transform::loops::layout::lay_out;
+use aec_transform::loops::segments::segment_loops;
 use common::{check_gradient, close, compile, differentiated, eval, tir};
 
 /// A recurrent net: h' = tanh(W h + U x); results: last state, all states.
@@ -309,5 +311,114 @@ fn a_row_of_the_state_is_written_where_it_stands() {
         for looped in loops_in(f) {
             assert_eq!(whole_tables(looped), 0, "{f}");
         }
+    }
+}
+
+/// A recurrent net over 23 entries, with a sum over the rounds and the states as results.
+fn long(reverse: bool) -> Function {
+    let way = if reverse { "reverse " } else { "" };
+    tir(&format!(
+        "fn rnn(%0 \"W\": f64[3,3], %1 \"h\": f64[3], %2 \"xs\": f64[23,3]) {{
+  %3: f64 = constant 0.0
+  %4: f64[3], %5: f64, %6: f64[23,3] = loop 23 {way}(%1, %3; %2; %0) {{
+    fn round(%0 \"t\": i64, %1 \"h\": f64[3], %2 \"s\": f64, %3 \"x\": f64[3], %4 \"W\": f64[3,3]) {{
+      %5: f64[3] = contract %4[a,b] %1[b] -> [a]
+      %6: f64[3] = add %5, %3
+      %7: f64[3] = tanh %6
+      %8: f64 = convert %0
+      %9: f64 = contract 0.01 %8[] %7[a] -> []
+      %10: f64 = add %2, %9
+      return %7, %10, %7
+    }}
+  }}
+  return %4, %5, %6
+}}"
+    ))
+}
+
+#[test]
+fn a_loop_in_segments_is_the_loop() {
+    let inputs = [ramp(&[3, 3], 0.6), ramp(&[3], 0.4), ramp(&[23, 3], 1.0)];
+    for reverse in [false, true] {
+        let whole = long(reverse);
+        let parts = segment_loops(&whole, 0).unwrap();
+        // Five segments of five rounds do not fit: four, and three rounds.
+        let counts: Vec<usize> = loops_in(&parts).iter().map(|looped| looped.count).collect();
+        let want = if reverse { [3, 4] } else { [4, 3] };
+        assert_eq!(counts, want, "{parts}");
+        assert!(loops_in(&parts).iter().any(|looped| looped.recomputed));
+        let (a, b) = (eval(&whole, &inputs), eval(&parts, &inputs));
+        for (a, b) in a.iter().zip(&b) {
+            close(a, b, 0.0, "the values");
+        }
+        // Sums over the rounds are taken segment by segment, the rest to the bit.
+        check_gradient(&parts, &inputs, 1e-6);
+        let active = [true, true, true];
+        let ct = [ramp(&[3], 1.0), ramp(&[], 1.0), ramp(&[23, 3], 0.3)];
+        let args: Vec<Tensor> = inputs.iter().chain(&ct).cloned().collect();
+        let [a, b] =
+            [&whole, &parts].map(|f| eval(&compile(&differentiated(f, Mode::Vjp, &active)), &args));
+        for (at, tolerance) in [(0, 1e-12), (1, 0.0), (2, 0.0)] {
+            let last = a.len() - 3;
+            close(&a[last + at], &b[last + at], tolerance, "a gradient");
+        }
+    }
+}
+
+#[test]
+fn a_loop_that_keeps_little_stays_whole() {
+    let f = long(false);
+    // 23 rounds of at least three numbers of 8 bytes.
+    let few = segment_loops(&f, 23 * 3 * 8 - 1).unwrap();
+    assert_eq!(loops_in(&few).len(), 2);
+    let many = segment_loops(&f, 1 << 20).unwrap();
+    assert_eq!(loops_in(&many).len(), 1);
+}
+
+#[test]
+fn the_way_back_keeps_states_and_one_segment() {
+    // 400 rounds of a state of 100: the stacks of the rounds are 40,000 numbers each.
+    let f = tir("fn f(%0 \"W\": f64[100,100], %1 \"h\": f64[100]) {
+  %2: f64[100] = loop 400 (%1; ; %0) {
+    fn round(%0 \"t\": i64, %1 \"h\": f64[100], %2 \"W\": f64[100,100]) {
+      %3: f64[100] = contract %2[a,b] %1[b] -> [a]
+      %4: f64[100] = tanh %3
+      return %4
+    }
+  }
+  return %2
+}");
+    let largest = |f: &Function| {
+        let back = compile(&differentiated(f, Mode::Vjp, &[true, true]));
+        let sizes = back.values.values().map(|data| data.ty.len());
+        sizes.max().unwrap_or(0)
+    };
+    let parts = segment_loops(&f, 0).unwrap();
+    assert_eq!(largest(&f), 40_000);
+    assert_eq!(largest(&parts), 10_000);
+}
+
+#[test]
+fn a_weight_is_turned_once_and_not_in_each_round() {
+    let f = |rows: usize| {
+        tir(&format!(
+            "fn f(%0 \"W\": f64[3,3], %1 \"h\": f64[{rows},3]) {{
+  %2: f64[{rows},3] = loop 6 (%1; ; %0) {{
+    fn round(%0 \"t\": i64, %1 \"h\": f64[{rows},3], %2 \"W\": f64[3,3]) {{
+      %3: f64[{rows},3] = contract %2[a,b] %1[m,b] -> [m,a]
+      %4: f64[{rows},3] = tanh %3
+      return %4
+    }}
+  }}
+  return %2
+}}"
+        ))
+    };
+    for (rows, turns) in [(1, 0), (4, 1), (1000, 0)] {
+        let (before, after) = (f(rows), lay_out(&f(rows)));
+        let inputs = [ramp(&[3, 3], 0.6), ramp(&[rows, 3], 0.4)];
+        let (a, b) = (eval(&before, &inputs), eval(&after, &inputs));
+        close(&a[0], &b[0], 0.0, "rounds");
+        assert_eq!(after.order.len(), 1 + turns, "{after}");
     }
 }

@@ -250,6 +250,7 @@ impl Elaborator {
             sliced: slice_operands.len(),
             reverse: rounds.reverse,
             exit: rounds.exit,
+            recomputed: false,
             body: Box::new(frame.f),
         });
         let operands: Vec<IrValue> = state_operands

@@ -164,6 +164,7 @@ impl Generator<'_> {
             sliced: usize::from(sequence.is_some()),
             reverse: self.rng.chance(3),
             exit: false,
+            recomputed: false,
             body: Box::new(body),
         });
         self.sites += 200;

@@ -115,7 +115,8 @@ fn hoist(
     let mut taken: EntitySet<Value> = EntitySet::new();
     let mut roots: Vec<Value> = Vec::new();
     // A loop with an exit may run few rounds of many: only what is the same in all leaves it.
-    let limit = match looped.exit {
+    // Of one whose rounds are computed again, what all rounds have at once would have to be kept.
+    let limit = match looped.exit || looped.recomputed {
         true => Depends::Nothing,
         false => Depends::Round,
     };
@@ -222,7 +223,7 @@ struct Sum {
 /// Appends the loop without the state that only sums products up; they are taken after it.
 fn collect_sums(out: &mut Function, looped: &Loop, operands: &[Value], data: &InstData) -> Results {
     let body = &looped.body;
-    let sums: Vec<Sum> = match looped.exit {
+    let sums: Vec<Sum> = match looped.exit || looped.recomputed {
         true => Vec::new(),
         false => (0..looped.carried)
             .filter_map(|at| sum_of(body, looped, at))

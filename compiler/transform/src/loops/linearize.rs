@@ -265,7 +265,31 @@ impl Round {
         (builder, body, which)
     }
 
-    /// The residuals to be stacked, in order of definition. Params of the state are among them.
+    /// The state's params that values are made of.
+    fn states_behind(&self, values: &[Value]) -> Vec<Value> {
+        let f = &self.f;
+        let mut behind: EntitySet<Value> = EntitySet::new();
+        for &v in values {
+            behind.insert(v);
+        }
+        for &inst in f.order.iter().rev() {
+            let data = &f.insts[inst];
+            if data.results.iter().any(|&v| behind.contains(v)) {
+                for &operand in &data.operands {
+                    behind.insert(operand);
+                }
+            }
+        }
+        let state = &f.params[1..self.looped.first_slice()];
+        state
+            .iter()
+            .copied()
+            .filter(|&v| behind.contains(v))
+            .collect()
+    }
+
+    /// The residuals to be stacked, in order of definition. Params of the state are among them;
+    /// of a round that is computed again they are all.
     fn saved(&self) -> Vec<Value> {
         let f = &self.f;
         let mut have: EntitySet<Value> = EntitySet::new();
@@ -282,6 +306,9 @@ impl Round {
                 }
             }
         }
+        if self.looped.recomputed {
+            return self.states_behind(&wanted);
+        }
         let place: HashMap<Inst, usize> = f.order.iter().copied().zip(1..).collect();
         wanted.sort_by_key(|&v| (f.def_inst(v).map_or(0, |inst| place[&inst]), v));
         let mut saved = Vec::new();
@@ -293,6 +320,23 @@ impl Round {
         }
         saved
     }
+}
+
+/// Bytes that the linear loop of `looped` has stacked for it if all its numbers are differentiated.
+pub(super) fn stacked_bytes(looped: &Loop) -> Result<usize, Diagnostic> {
+    let body = &looped.body;
+    let is_float = |&v: &Value| body.ty(v).elem.is_float();
+    let active: Vec<bool> = body.params.iter().map(is_float).collect();
+    let wanted: Vec<Value> = body.results.iter().copied().filter(is_float).collect();
+    let (f, linear) = tangent_round(body, &active, &wanted)?;
+    let round = Round {
+        f,
+        linear,
+        active,
+        looped: looped.clone(),
+    };
+    let bytes = |&v: &Value| round.f.ty(v).len() * round.f.ty(v).elem.bytes();
+    Ok(looped.count * round.saved().iter().map(bytes).sum::<usize>())
 }
 
 /// Chains longer than this are stacked rather than computed again.

@@ -10,6 +10,7 @@ pub mod layout;
 pub mod linearize;
 pub mod prune;
 pub mod rows;
+pub mod segments;
 pub mod transpose;
 
 use aec_ir::rewrite::ValueMap;
@@ -34,6 +35,8 @@ pub(crate) struct Builder {
     pub reverse: bool,
     /// See [`Loop::exit`].
     pub exit: bool,
+    /// See [`Loop::recomputed`].
+    pub recomputed: bool,
     /// Initial values of the state.
     pub state: Vec<Value>,
     /// Sequences.
@@ -49,6 +52,7 @@ impl Builder {
             count: looped.count,
             reverse: looped.reverse,
             exit: looped.exit,
+            recomputed: looped.recomputed,
             state: Vec::new(),
             slices: Vec::new(),
             constants: Vec::new(),
@@ -74,6 +78,7 @@ impl Builder {
             sliced: self.slices.len(),
             reverse: self.reverse,
             exit: self.exit,
+            recomputed: self.recomputed,
             body: Box::new(body),
         });
         let operands: Vec<Value> = self
