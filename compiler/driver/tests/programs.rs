@@ -136,9 +136,9 @@ fn case(seed: u64) -> Case {
     };
     let inst = batch.push(map, &operands, &types, Span::NONE);
     batch.results = batch.insts[inst].results.to_vec();
-    for at in 0..example.results.len() {
+    for (at, ty) in types.iter().enumerate() {
         if is_mean(&example, at) {
-            let all: Labels = (0..types[at].rank() as Label).collect();
+            let all: Labels = (0..ty.rank() as Label).collect();
             let contract = Contract {
                 out: Labels::from_slice(&all[1..]),
                 factors: vec![Factor {
@@ -147,7 +147,7 @@ fn case(seed: u64) -> Case {
                 }],
                 deltas: Vec::new(),
                 coefficient: mean_weight(size),
-                sizes: types[at].dims.to_vec(),
+                sizes: ty.dims.to_vec(),
             };
             let ty = example.ty(example.results[at]).clone();
             let whole = batch.results[at];
@@ -220,8 +220,8 @@ fn agree(got: &Tensor, want: &[f64]) -> Result<(), String> {
     let finite = want.iter().filter(|x| x.is_finite());
     let scale = finite.fold(0.1f64, |a, x| a.max(x.abs()));
     for (at, (g, w)) in got.to_f64_vec().iter().zip(want).enumerate() {
-        let same = g == w || g.is_nan() && w.is_nan();
-        if !same && !((g - w).abs() <= tolerance * scale) {
+        let same = g == w || g.is_nan() && w.is_nan() || (g - w).abs() <= tolerance * scale;
+        if !same {
             return Err(format!("entry {at} is {g}, not {w}"));
         }
     }

@@ -27,7 +27,7 @@ pub enum Work {
         /// Its result.
         value: Value,
         /// Its form.
-        product: Product,
+        product: Box<Product>,
         /// What runs on its tiles; without it the product stores its result.
         epilogue: Option<Box<Built>>,
     },
@@ -684,7 +684,7 @@ impl<'a> Graph<'a> {
                 Node {
                     work: Work::Product {
                         value,
-                        product,
+                        product: Box::new(product),
                         epilogue,
                     },
                     loads,

@@ -176,7 +176,7 @@ fn renamed(step: &Step, buffers: &Buffers, kernels: &Kernels) -> Result<Step, Di
             buffers: all(buffers)?,
             parallel: *parallel,
         },
-        StepKind::Gemm(gemm) => StepKind::Gemm(crate::plan::Gemm {
+        StepKind::Gemm(gemm) => StepKind::Gemm(Box::new(crate::plan::Gemm {
             a: matrix(&gemm.a)?,
             b: matrix(&gemm.b)?,
             c: matrix(&gemm.c)?,
@@ -184,8 +184,8 @@ fn renamed(step: &Step, buffers: &Buffers, kernels: &Kernels) -> Result<Step, Di
                 Some((kernel, ids)) => Some((kernels[*kernel], all(ids)?)),
                 None => None,
             },
-            ..gemm.clone()
-        }),
+            ..(**gemm).clone()
+        })),
         StepKind::Copy { from, to } => StepKind::Copy {
             from: at(from)?,
             to: at(to)?,

@@ -164,7 +164,7 @@ pub enum StepKind {
         parallel: Option<(usize, usize)>,
     },
     /// A matrix product.
-    Gemm(Gemm),
+    Gemm(Box<Gemm>),
     /// Copies all elements.
     Copy {
         /// From.

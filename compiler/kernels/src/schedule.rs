@@ -467,7 +467,7 @@ impl Scheduler<'_> {
                     }
                 };
                 b.step(
-                    StepKind::Gemm(Gemm {
+                    StepKind::Gemm(Box::new(Gemm {
                         batch: product.batch,
                         m: product.m,
                         n: product.n,
@@ -483,7 +483,7 @@ impl Scheduler<'_> {
                         },
                         accumulate: false,
                         epilogue,
-                    }),
+                    })),
                     node.span,
                     node.reason.clone(),
                 );
