@@ -78,6 +78,7 @@ fn blocks(name: &str, text: &str) -> Vec<Block> {
                 found.push(Block {
                     place: format!("{name}:{}", at + 1),
                     fails: None,
+                    warns: None,
                     code: lines(true),
                     repl: true,
                     output: Some(lines(false)),

@@ -340,7 +340,7 @@ fn product_plan(batch: usize, [m, n, k]: [usize; 3], epilogue: Option<bool>) -> 
         accumulate: false,
         epilogue,
     };
-    step(&mut plan, StepKind::Gemm(gemm));
+    step(&mut plan, StepKind::Gemm(Box::new(gemm)));
     plan
 }
 
@@ -418,6 +418,7 @@ fn sorts_and_copies() {
         from: x,
         to: order,
         len: 4,
+        keep: 4,
     };
     step(&mut plan, kind);
     for (from, to) in [(x, between), (between, copy), (constant, third)] {
