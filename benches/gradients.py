@@ -93,7 +93,7 @@ let a = codes @ basis
 let b = real(u < 0.7)
 """, 2, 128),
     "unrolled_gd": ("nets.UnrolledGd(784, 64)", OBSERVED, 2, 128),
-    "conv_ae": ("nets.ConvAuto()", IMAGES, 1, 64),
+    "conv_ae": ("nets.ConvAuto(28, 28, 1, 16, 32)", IMAGES, 1, 64),
     "gru_lm": ("nets.GruLm(1000, 128, 256)", TEXTS.replace("{words}", "1000").replace("{length}", "33"), 1, 32),
     "skipgram_ns": ("Skipgram(20000, 100)", """
 let w: [{batch}] ~ uniform(0, 20000)
@@ -206,8 +206,8 @@ def losses():
         return mse(code @ B.T, x)
 
     def down(W, x):
-        # A piece is (column, row, channel).
-        kernel = W.reshape(W.shape[0], 3, 3, -1).transpose(2, 1, 3, 0)
+        # A piece is (row, column, channel).
+        kernel = W.reshape(W.shape[0], 3, 3, -1).transpose(1, 2, 3, 0)
         dims = ("NHWC", "HWIO", "NHWC")
         return lax.conv_general_dilated(x, kernel, (2, 2), ((1, 1), (1, 1)), dimension_numbers=dims)
 

@@ -105,7 +105,7 @@ fn more_memory_than_there_is_is_refused() {
              let x: [100000, 2] ~ normal(0, 1)\n\
              let m = train Wide(2, 2000000) on x { batch = all, epochs = 1, checkpoint = \"c.ckpt\" }\n",
         )
-        .fails(1, &["error[E0817]", "GB of memory, but", "nothing was started"]);
+        .fails(1, &["error[E0817]", "of memory, but", "nothing was started"]);
     assert_eq!(folder.names(), ["script.ae"]);
 }
 

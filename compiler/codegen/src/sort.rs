@@ -103,7 +103,7 @@ mod tests {
         sort(&keys, &mut indices);
         assert_eq!(indices, [2, 7, 4, 5, 0, 3, 1, 6]);
         sort(&[2, 1, 1, 2], &mut indices[..4]);
-        assert_eq!(indices[..4], [1, 0, 0, 1]);
+        assert_eq!(indices[..4], [1, 2, 0, 3]);
     }
 
     #[test]

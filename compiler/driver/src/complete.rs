@@ -201,7 +201,7 @@ mod tests {
     fn names_members_and_modules_complete() {
         assert_eq!(
             after("let wide = 1", "print wi"),
-            ["wide", "windows", "with"]
+            ["wide", "windows", "windows2", "with", "with_derivative"]
         );
         assert_eq!(after("let r = (mu = 1.0, sigma = 2.0)", "r.s"), ["sigma"]);
         let model = "use nn\nmodel A(D) {\n  param enc: nn.Linear(D, 2)\n  encoder(x: [D]) = enc(x)\n}\nlet m = A(3)";

@@ -140,6 +140,16 @@ pub(crate) fn call(
                         span,
                     )?))
                 }
+                // The lesser of two sizes is a size, of which checking knows no more.
+                [(a, _), (b, _)]
+                    if elaborator.checking()
+                        && let (Some(a), Some(b)) = (a.as_size(), b.as_size())
+                        && (a.as_constant().is_none() || b.as_constant().is_none()) =>
+                {
+                    Ok(Value::size(
+                        elaborator.fresh_size(&format!("{}({a}, {b})", row.name)),
+                    ))
+                }
                 [(a, a_span), (b, b_span)] => {
                     elaborator.elementwise_builtin(binary, (a, *a_span), (b, *b_span), span)
                 }

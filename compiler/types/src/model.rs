@@ -17,6 +17,9 @@ use std::rc::Rc;
 /// The members whose names carry a meaning, written without `fn`.
 pub(crate) const ROLES: [&str; 4] = ["encoder", "decoder", "loss", "apply"];
 
+/// Most models of one list: each is built while the script is checked.
+const MOST_MODELS: i64 = 100_000;
+
 impl Elaborator {
     /// `M(64, 32)`: an untrained model.
     pub(crate) fn instantiate(
@@ -209,6 +212,13 @@ impl Elaborator {
                 let known = match walk {
                     Walk::Items(items) if !matches!(items.as_slice(), [Value::Unknown]) => {
                         Some(items)
+                    }
+                    Walk::Ints(from, to) if to.saturating_sub(from) > MOST_MODELS => {
+                        return fail(
+                            "E0307",
+                            iter.span,
+                            format!("a list of {} models is too long", to.saturating_sub(from)),
+                        );
                     }
                     Walk::Ints(from, to) => Some((from..to).map(Value::int).collect()),
                     Walk::Items(_) | Walk::Axis(_) | Walk::Sizes(..) => None,
@@ -511,7 +521,9 @@ pub(crate) fn in_type(ty: &TypeExpr, name: &str, shape: bool) -> bool {
     };
     match &ty.kind {
         TypeKind::Path(path) => shape && path.len() == 1 && &*path[0].name == name,
-        TypeKind::Shape(args) | TypeKind::Index { args, .. } => in_args(args, true),
+        TypeKind::Shape(args) => in_args(args, true),
+        // What lists and trees hold are types, not sizes.
+        TypeKind::Index { path, args } => in_args(args, !matches!(&*path[0].name, "list" | "tree")),
         TypeKind::Group(args) => in_args(args, shape),
         TypeKind::Maybe(inner) => in_type(inner, name, shape),
         TypeKind::Binary { left, right, .. } => {

@@ -61,7 +61,12 @@ impl Elaborator {
         if let Some(explained) = slips::name(error.clone(), name, span, &text, &known) {
             return explained;
         }
-        if let Some(near) = suggest::nearest(name, known.iter().copied()) {
+        // The script's own names first: they are the more probable ones.
+        let own = |known: &&str| {
+            scope.lookup(known).is_none() || scope.lookup_below(known, &self.prelude).is_some()
+        };
+        let near = suggest::nearest(name, known.iter().copied().filter(own));
+        if let Some(near) = near.or_else(|| suggest::nearest(name, known.iter().copied())) {
             return error.help_edit(format!("did you mean `{near}`?"), span, near);
         }
         if let Some(module) = module_in_scope_with(scope, &known, name) {
