@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs every script of examples/ and writes what it draws to docs/pictures and what it prints, beside
-# its picture, to docs/gallery.md.
+# Runs every script of examples/, writes what it draws to docs/pictures, and what its golden file says
+# it prints, beside the picture, to docs/gallery.md.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 aec="$PWD/target/release/aec"
@@ -15,7 +15,8 @@ gallery=docs/gallery.md
 } >"$gallery"
 for script in examples/*.ae; do
   name=$(basename "$script" .ae)
-  printed=$(cd "$folder" && "$aec" run "$OLDPWD/$script")
+  (cd "$folder" && "$aec" run "$OLDPWD/$script" >/dev/null)
+  printed=$(cat "${script%.ae}.out")
   picture=pictures/$name.png
   [[ $name == digits ]] && picture=digits.png
   cp "$folder/$name.png" "docs/$picture"
