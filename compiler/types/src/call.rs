@@ -83,7 +83,20 @@ impl Elaborator {
             | Value::Module(_)
             | Value::Distribution(_)
             | Value::Tree(_)
-            | Value::Vocab(_) => wanted(span, "a function", callee),
+            | Value::Vocab(_) => wanted(span, "a function", callee).map_err(|error| {
+                let text = self.text(span);
+                match (callee.tensor(), text.split_once('(')) {
+                    (Some(_), Some((number, _))) if !number.is_empty() => {
+                        let at = Span {
+                            start: span.start + number.len() as u32,
+                            end: span.start + number.len() as u32,
+                            ..span
+                        };
+                        Box::new(error.help_edit("a product is written with `*`", at, " * "))
+                    }
+                    _ => error,
+                }
+            }),
         }
     }
 
@@ -343,6 +356,9 @@ impl Elaborator {
                             "a tuple is one value; a function of one tuple is written `fn ({}) -> …`",
                             names.join(", ")
                         ));
+                    } else {
+                        let given = values.first().map(|(value, _)| value);
+                        diagnostic = self.repair_call(diagnostic, name, params, given);
                     }
                     return Err(Box::new(diagnostic));
                 }

@@ -223,11 +223,17 @@ impl Elaborator {
                 | Declared::Str
                 | Declared::Model
                 | Declared::List => {
-                    return fail(
+                    let error = Diagnostic::error(
                         "E0204",
                         ty.span,
                         "`?` marks tensors and scalars whose entries may be missing",
                     );
+                    let plain = self.text(inner.span);
+                    return Err(Box::new(error.help_edit(
+                        format!("`{plain}` is always there"),
+                        ty.span,
+                        plain,
+                    )));
                 }
             },
             TypeKind::Group(args) => match args.as_slice() {
@@ -400,15 +406,22 @@ impl Elaborator {
                 };
                 match value {
                     Some(size) => Ok(size),
-                    None => fail(
-                        "E0307",
-                        ty.span,
-                        format!(
-                            "`{}` is not a whole size ({a} {} {b})",
-                            self.text(ty.span),
-                            op.symbol()
-                        ),
-                    ),
+                    None => {
+                        let text = self.text(ty.span);
+                        let error = Diagnostic::error(
+                            "E0307",
+                            ty.span,
+                            format!("`{text}` is not a whole size ({a} {} {b})", op.symbol()),
+                        );
+                        let parts: Vec<&str> = text.split(" / ").collect();
+                        Err(Box::new(match (op, parts.as_slice()) {
+                            (BinaryOp::Div, [_, _]) => {
+                                let down = parts.join(" // ");
+                                error.help_edit(format!("`{down}` rounds down"), ty.span, down)
+                            }
+                            _ => error,
+                        }))
+                    }
                 }
             }
             TypeKind::Group(args) => match args.as_slice() {

@@ -44,7 +44,9 @@ impl Elaborator {
             return Ok(Value::Unknown);
         }
         if !matches!(f, Value::Fn(_) | Value::Builtin(_) | Value::Model(_)) {
-            return wanted(span, "a function", f);
+            return wanted(span, "a function", f).map_err(|error| {
+                Box::new(error.help("a derivative is of a function: `grad(fn x -> sum(x ^ 2))(x)`"))
+            });
         }
         let place = match wrt {
             Some((at, name)) => parameter_place(f, &name, at.span)?,

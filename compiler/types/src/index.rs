@@ -54,6 +54,20 @@ impl Elaborator {
                 };
             }
             Value::Tuple(_) | Value::Record(_) | Value::Tree(_) => {
+                if let [Index::At(expr)] = indices
+                    && let ExprKind::Str(_) = expr.kind
+                    && let Value::Str(field) = self.eval(expr, scope)?
+                {
+                    let error = Diagnostic::error("E0302", expr.span, "a string is no index");
+                    let Some(_) = value.field(&field) else {
+                        return Err(Box::new(
+                            error.note(format!("this is {}", value.describe())),
+                        ));
+                    };
+                    let new = format!("{}.{field}", self.text(base));
+                    let help = format!("a field is named with a dot: `{new}`");
+                    return Err(Box::new(error.help_edit(help, span, new)));
+                }
                 // Indexing acts on every leaf (P6).
                 let parts: Vec<Value> = crate::leaves(value)
                     .into_iter()
@@ -87,8 +101,11 @@ impl Elaborator {
                     "E0302",
                     span,
                     format!(
-                        "{} indices, but `{}` is {}",
-                        indices.len(),
+                        "{}, but `{}` is {}",
+                        match indices.len() {
+                            1 => "an index".to_string(),
+                            n => format!("{n} indices"),
+                        },
                         self.text(base),
                         tensor.ty
                     ),
@@ -271,6 +288,7 @@ impl Elaborator {
                 span,
                 format!("index {written} is out of range for an axis of size {n}"),
             );
+            let diagnostic = self.repair_index(diagnostic, at, n, span);
             return Err(Box::new(with_origin(diagnostic, dim)));
         }
         Ok(At::Known(size, span))
@@ -513,6 +531,7 @@ impl Elaborator {
                         index_span,
                         format!("index {value} is out of range for an axis of size {n}"),
                     );
+                    let diagnostic = self.repair_index(diagnostic, value, n, index_span);
                     return Err(Box::new(with_origin(diagnostic, &x.ty.shape[axis])));
                 }
             }

@@ -29,6 +29,7 @@ mod modules;
 mod once;
 mod ops;
 mod random;
+mod repair;
 pub mod scope;
 mod sequence;
 mod signatures;

@@ -188,11 +188,10 @@ impl Elaborator {
                     let value = self.eval(expr, scope)?;
                     self.as_weights(value, expr.span)
                 }
-                Some(Init::Draw(expr)) => fail(
-                    "E0310",
-                    expr.span,
-                    "a drawn param needs a shape: `param W: [n, m] ~ …`",
-                ),
+                Some(Init::Draw(expr)) => Err(Box::new(
+                    Diagnostic::error("E0310", expr.span, "a drawn param needs a shape")
+                        .help(format!("`param {}: [n, m] ~ …` names its sizes", name.name)),
+                )),
                 None => fail(
                     "E0310",
                     span,

@@ -110,9 +110,12 @@ impl Elaborator {
             diagnostic = match aec_syntax::suggest::nearest(path, known.iter().map(String::as_str))
             {
                 Some(near) => diagnostic.help_edit(format!("did you mean `{near}`?"), span, near),
-                None => diagnostic.note(
-                    "a module is part of the library, or a file of that name beside the script",
-                ),
+                None => match crate::slips::library(path) {
+                    Some(help) => diagnostic.help(help),
+                    None => diagnostic.note(
+                        "a module is part of the library, or a file of that name beside the script",
+                    ),
+                },
             };
             return Err(Box::new(diagnostic));
         }

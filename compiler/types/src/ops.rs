@@ -238,6 +238,8 @@ impl Elaborator {
                 } else if x.size.as_constant() == Some(1) || y.size.as_constant() == Some(1) {
                     diagnostic = diagnostic
                         .help("an axis of size 1 does not repeat; `broadcast` repeats on purpose");
+                } else {
+                    diagnostic = self.repair_operands(diagnostic, (x, spans.0), (y, spans.1));
                 }
                 return Err(Box::new(diagnostic));
             }

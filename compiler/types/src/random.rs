@@ -121,7 +121,10 @@ impl Elaborator {
                 }
                 return self.draw(name, want, &made, span);
             }
-            other => return wanted(span, "a distribution", other),
+            other => {
+                return wanted(span, "a distribution", other)
+                    .map_err(|error| Box::new(error.help("a value is given with `=`; `~` draws")));
+            }
         };
         if distribution
             .params

@@ -142,6 +142,12 @@ pub(crate) fn of_module(name: &str) -> Option<&'static str> {
     row.map(|(_, ours)| *ours)
 }
 
+/// What a script writes instead of using a library of another language.
+pub(crate) fn library(path: &str) -> Option<&'static str> {
+    let known = LIBRARIES.contains(&path);
+    known.then_some("tensors and their functions need no `use`: `sum(x)`, `exp(x)`, `A @ B`")
+}
+
 /// Explains a name that nothing has. `text` is the script's text from the name on.
 pub(crate) fn name(
     diagnostic: Diagnostic,

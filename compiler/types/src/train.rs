@@ -242,10 +242,29 @@ impl Elaborator {
         let dim = self.data_rows(&set.data, span)?;
         let args = data_args(&set.data);
         let loss = self.loss_of(model, &set.member, span)?;
+        let takes = self.takes(model, &set.member);
         self.map_over(&dim, &args, true, span, |elaborator, values| {
-            let value = elaborator.call_value(&loss, Args::of(values, span), span)?;
-            elaborator.loss_parts(&value, span)?;
-            Ok(value)
+            let at = elaborator.loss_span(model, &set.member, span);
+            let result = elaborator
+                .call_value(&loss, Args::of(values, span), span)
+                .and_then(|value| match elaborator.loss_parts(&value, at) {
+                    Ok(_) => Ok(value),
+                    Err(error) if at == span => Err(error),
+                    Err(error) => Err(Box::new(error.label(span, "trained on this"))),
+                });
+            let example = values.first().and_then(Value::tensor);
+            match (&takes, example, result) {
+                // More axes than the loss declares are mapped: then the data are the slip.
+                (Some((shape, _)), Some(x), Err(_)) if x.ty.rank() > shape.len() => {
+                    Err(Box::new(too_many_axes(&x.ty, shape, span)))
+                }
+                (_, _, Err(error)) if error.code == "E0401" && error.labels[0].span == span => {
+                    Err(Box::new(error.help(
+                        "data for several parameters is a tuple, a part for each: `on (x, y)`",
+                    )))
+                }
+                (_, _, result) => result,
+            }
         })?;
         Ok(())
     }
@@ -333,17 +352,25 @@ impl Elaborator {
                 Ok(fields.to_vec())
             }
             value if real(value) => Ok(vec![("loss".into(), value.clone())]),
-            other => Err(Box::new(
-                Diagnostic::error(
+            other => {
+                let error = Diagnostic::error(
                     "E0503",
                     span,
                     format!(
                         "`loss` must give one real number for an example, but it gives {}",
                         other.describe()
                     ),
-                )
-                .help("`sum` or `mean` makes one number; losses of the library do that already"),
-            )),
+                );
+                let help =
+                    "`sum` or `mean` makes one number; losses of the library do that already";
+                let summed = format!("sum({})", self.text(span));
+                Err(Box::new(match other {
+                    Value::Tensor(tensor) if !tensor.is_scalar() => {
+                        error.help_edit(help, span, summed)
+                    }
+                    _ => error.help(help),
+                }))
+            }
         }
     }
 
@@ -515,7 +542,7 @@ impl Elaborator {
             }
             results.push(value);
         }
-        let loss_span = self.loss_span(&request.model, span);
+        let loss_span = self.loss_span(&request.model, "loss", span);
         for (index, loss) in losses.iter().enumerate() {
             let Value::Tensor(tensor) = loss else {
                 continue;
@@ -711,7 +738,7 @@ impl Elaborator {
                     Args::of(&values[..values.len() - 1], span),
                     span,
                 )?;
-                let at = elaborator.loss_span(model, span);
+                let at = elaborator.loss_span(model, "loss", span);
                 let parts = elaborator.loss_parts(&value, at)?;
                 let mut total: Option<Value> = None;
                 let mut out = Vec::new();
@@ -748,12 +775,12 @@ impl Elaborator {
         Ok((total, names.into_iter().zip(reduced).collect()))
     }
 
-    /// The place of a model's `loss`, to blame for a loss that is not finite.
-    fn loss_span(&self, model: &Value, otherwise: Span) -> Span {
+    /// The place of what a model's loss gives, to blame for a loss that is no finite number.
+    fn loss_span(&self, model: &Value, member: &str, otherwise: Span) -> Span {
         let Value::Model(model) = model else {
             return otherwise;
         };
-        match crate::scope::member(model, "loss") {
+        match crate::scope::member(model, member) {
             Some(def) => {
                 let mut body = &def.body;
                 while let ExprKind::Block(stmts) = &body.kind {
@@ -789,6 +816,19 @@ pub(crate) fn holds_unknown(data: &Value) -> bool {
 }
 
 /// The arguments of `loss` that data stands for.
+/// Examples with more axes than the loss declares for one.
+fn too_many_axes(example: &TensorType, takes: &[usize], span: Span) -> Diagnostic {
+    let shown: Vec<String> = takes.iter().map(usize::to_string).collect();
+    let shown = shown.join(", ");
+    let error = Diagnostic::error("E0503", span, "an example has more axes than `loss` takes")
+        .here(format!("an example is {example}, `loss` takes [{shown}]"));
+    let entries: Option<usize> = example.dims().map(|dims| dims.iter().product());
+    match takes {
+        [n] if entries == Some(*n) => error.help("`map(flatten, …)` makes one row of each example"),
+        _ => error.note("the model sees one example at a time, without the axis of examples"),
+    }
+}
+
 fn data_args(data: &Value) -> Vec<(Value, bool)> {
     match data {
         Value::Tuple(parts) => parts.iter().map(|part| (part.clone(), true)).collect(),

@@ -518,7 +518,8 @@ impl Elaborator {
             show_dim(&want)
         ))
         .label(equation.declared.span, "declared here");
-        with_origin(with_origin(diagnostic, &equation.actual), &want)
+        let diagnostic = with_origin(with_origin(diagnostic, &equation.actual), &want);
+        self.repair_fixed_size(diagnostic, &want, &equation.actual)
     }
 
     /// Checks a value against the declared result type; its names must be known.
@@ -586,6 +587,7 @@ impl Elaborator {
                             }
                         }
                     }
+                    diagnostic = self.repair_result(diagnostic, ty, &tensor.ty);
                     return Err(Box::new(diagnostic));
                 }
                 let shape = want

@@ -374,7 +374,8 @@ pub(super) fn hide(elaborator: &mut Elaborator, args: &Args, span: Span) -> Resu
         return wanted(*x_at, "a tensor", &x);
     };
     if chosen.ty.elem != Elem::Bool {
-        return wanted(*b_at, "a bool for each entry", b);
+        return wanted(*b_at, "a bool for each entry", b)
+            .map_err(|error| Box::new(error.help("a comparison makes bools: `where = w > 0.5`")));
     }
     let fits = chosen.is_scalar()
         || (chosen.ty.rank() == tensor.ty.rank()

@@ -1,0 +1,165 @@
+//! The help of messages about values of the wrong size or kind: what the script would have to say
+//! instead, as an edit wherever its text alone tells what was meant.
+
+use crate::Elaborator;
+use crate::error::show_type;
+use crate::value::{Dim, Tensor, TensorType, Value};
+use aec_syntax::ast::{Param, Pattern, TypeExpr};
+use aec_syntax::{Diagnostic, Span};
+
+impl Elaborator {
+    /// Two operands whose sizes `a` and `b` differ. A param that was declared by the name of the
+    /// other size is the usual slip: `relu(W @ x + b)` with `param b: [D]`.
+    pub(crate) fn repair_operands(
+        &self,
+        diagnostic: Diagnostic,
+        a: (&Dim, Span),
+        b: (&Dim, Span),
+    ) -> Diagnostic {
+        for ((mine, at), (other, _)) in [(a, b), (b, a)] {
+            let (Some(origin), Some(wanted)) = (&mine.origin, &other.name) else {
+                continue;
+            };
+            let name = self.text(at);
+            let declared = format!("param {name}: [");
+            if self.line_until(origin.span).trim_start() == declared
+                && self
+                    .line_from(origin.span)
+                    .starts_with(&self.text(origin.span))
+                && self.line_after(origin.span).starts_with(']')
+            {
+                let help = format!("to fit here, `{name}` must be declared `[{wanted}]`");
+                return diagnostic.help_edit(help, origin.span, &**wanted);
+            }
+        }
+        diagnostic
+    }
+
+    /// A size that a call fixed, `Auto(784, 32)`, against what came: the call with the size that
+    /// came, if the number stands in it once.
+    pub(crate) fn repair_fixed_size(
+        &self,
+        diagnostic: Diagnostic,
+        wanted: &Dim,
+        actual: &Dim,
+    ) -> Diagnostic {
+        let (Some(origin), Some(fixed), Some(came)) = (
+            &wanted.origin,
+            wanted.size.as_constant(),
+            actual.size.as_constant(),
+        ) else {
+            return diagnostic;
+        };
+        let call = self.text(origin.span);
+        let fixed = fixed.to_string();
+        let places: Vec<usize> = call
+            .match_indices(&fixed)
+            .map(|(at, _)| at)
+            .filter(|&at| {
+                let part_of_word = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
+                !call[..at].ends_with(part_of_word)
+                    && !call[at + fixed.len()..].starts_with(part_of_word)
+            })
+            .collect();
+        let ([at], true) = (places.as_slice(), call.ends_with(')')) else {
+            return diagnostic;
+        };
+        let new = format!("{}{came}{}", &call[..*at], &call[at + fixed.len()..]);
+        diagnostic.help_edit(format!("`{new}` takes a size of {came}"), origin.span, new)
+    }
+
+    /// A result of another shape than the declared one, if its sizes have names.
+    pub(crate) fn repair_result(
+        &self,
+        diagnostic: Diagnostic,
+        declared: &TypeExpr,
+        ty: &TensorType,
+    ) -> Diagnostic {
+        let known = |dim: &Dim| dim.name.is_some() || dim.size.as_constant().is_none();
+        if ty.shape.is_empty() || !ty.shape.iter().all(known) || ty.shape.iter().any(is_hidden) {
+            return diagnostic;
+        }
+        let shown = show_type(ty);
+        let shown = shown.split(" = ").next().unwrap_or_default().to_string();
+        let help = format!("this body gives `-> {shown}`");
+        diagnostic.help_edit(help, declared.span, shown)
+    }
+
+    /// An index one past the end: the last entry is at one less.
+    pub(crate) fn repair_index(
+        &self,
+        diagnostic: Diagnostic,
+        at: i64,
+        n: i64,
+        span: Span,
+    ) -> Diagnostic {
+        let help = "indices start at 0, so the last entry is";
+        if at != n || n == 0 {
+            return diagnostic;
+        }
+        match self.text(span) == at.to_string() {
+            true => diagnostic.help_edit(format!("{help} `{}`", n - 1), span, (n - 1).to_string()),
+            false => diagnostic.help(format!("{help} {}", n - 1)),
+        }
+    }
+
+    /// A call that lacks an argument: how it is written.
+    pub(crate) fn repair_call(
+        &self,
+        diagnostic: Diagnostic,
+        name: &str,
+        params: &[Param],
+        given: Option<&Value>,
+    ) -> Diagnostic {
+        let names: Option<Vec<&str>> = params
+            .iter()
+            .map(|param| match &param.pattern {
+                Pattern::Name(name) => Some(&*name.name),
+                Pattern::Wildcard(_) | Pattern::Tuple(..) | Pattern::Record(..) => None,
+            })
+            .collect();
+        let Some(names) = names else {
+            return diagnostic;
+        };
+        let call = format!("{name}({})", names.join(", "));
+        let is_data =
+            |value: &Value| matches!(value.tensor(), Some(Tensor { ty, .. }) if ty.rank() > 0);
+        let sizes = params.iter().all(|param| param.ty.is_none());
+        if sizes && name.starts_with(char::is_uppercase) && given.is_some_and(is_data) {
+            return diagnostic.help(format!(
+                "first the sizes make a model, `let m = {call}`; then the model takes data"
+            ));
+        }
+        match name {
+            // Training calls it, not the script.
+            "loss" => diagnostic,
+            _ => diagnostic.help(format!("it is called as `{call}`")),
+        }
+    }
+
+    /// The line of a span up to where it begins.
+    fn line_until(&self, span: Span) -> String {
+        let start = Span {
+            start: 0,
+            end: span.start,
+            ..span
+        };
+        let sources = self.sources();
+        let sources = sources.borrow();
+        let before = sources.text(start);
+        before.rsplit('\n').next().unwrap_or("").to_string()
+    }
+
+    /// The line of a span from where it ends.
+    fn line_after(&self, span: Span) -> String {
+        self.line_from(Span {
+            start: span.end,
+            ..span
+        })
+    }
+}
+
+/// A size that the script has no name for.
+fn is_hidden(dim: &Dim) -> bool {
+    dim.name.as_ref().is_some_and(|name| name.starts_with('_'))
+}
