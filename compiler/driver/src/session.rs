@@ -220,7 +220,8 @@ impl Host for World {
     }
 
     fn check_interrupt(&self) -> Result<()> {
-        if self.take_interrupt() {
+        // Whoever tries something else after an error is stopped, too.
+        if self.take_interrupt() || self.stop.get() == Some(Stop::Interrupted) {
             return Err(self.stop(Stop::Interrupted, Span::NONE));
         }
         Ok(())

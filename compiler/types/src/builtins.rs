@@ -421,11 +421,13 @@ fn ordered_up_to(
         .position(Option::is_none);
     if let Some(at) = missing {
         let _ = elaborator;
-        return fail(
+        let error = Diagnostic::error(
             "E0401",
             span,
             format!("`{}` wants a value for `{}`", row.name, row.params[at]),
         );
+        let call = format!("{}({})", row.name, row.params.join(", "));
+        return Err(Box::new(error.help(format!("it is called as `{call}`"))));
     }
     Ok(Args {
         positional: slots.into_iter().flatten().collect(),

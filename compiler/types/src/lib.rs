@@ -30,6 +30,7 @@ mod once;
 mod ops;
 mod random;
 mod repair;
+mod rows;
 pub mod scope;
 mod sequence;
 mod signatures;

@@ -263,7 +263,7 @@ impl Elaborator {
                 false => wanted(at, "a list", &vector),
             };
         }
-        let items = crate::stmt::split_rows(&vector);
+        let items = crate::rows::split_rows(&vector);
         let all = match front {
             true => items.iter().chain(list).cloned().collect(),
             false => list.iter().chain(&items).cloned().collect(),

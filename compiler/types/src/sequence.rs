@@ -2,6 +2,7 @@
 //! what a `for` walks.
 
 use crate::error::{fail, size_mismatch, wanted};
+use crate::host::EffectArgs;
 use crate::scope::Scope;
 use crate::value::{Dim, Repr, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
@@ -399,15 +400,41 @@ impl Elaborator {
                         )
                     }
                     None => {
-                        return self
-                            .unrolled(items, condition, pattern, iter.span, scope, span, &round);
+                        return self.unrolled(
+                            &mut items.iter().cloned(),
+                            condition,
+                            pattern,
+                            iter.span,
+                            scope,
+                            span,
+                            &round,
+                        );
                     }
                 }
             }
         };
-        if let (Some(_), Walk::Axis(value), true) = (condition, &walk, self.effects_allowed()) {
-            return self.listed(value, condition, pattern, iter.span, scope, span, &round);
-        }
+        let (dim, over, walk, condition) = match (condition, walk) {
+            (Some(test), Walk::Axis(value)) if self.effects_allowed() && !self.checking() => {
+                let before = self.snapshot();
+                match self.kept(&value, &dim, test, pattern, iter.span, scope) {
+                    Ok(kept) => {
+                        let rows = crate::rows::row_count(&kept).unwrap_or(0);
+                        (Dim::known(rows), kept.clone(), Walk::Axis(kept), None)
+                    }
+                    // The condition wants its entry before anything runs: entry by entry, then.
+                    Err(_) => {
+                        self.host.check_interrupt()?;
+                        self.restore(before);
+                        let at = iter.span;
+                        return self.listed(&value, condition, pattern, at, scope, span, &round);
+                    }
+                }
+            }
+            (Some(_), Walk::Axis(value)) if self.effects_allowed() => {
+                return self.listed(&value, condition, pattern, iter.span, scope, span, &round);
+            }
+            (condition, walk) => (dim, over, walk, condition),
+        };
         if condition.is_some() {
             return fail(
                 "E0305",
@@ -439,7 +466,15 @@ impl Elaborator {
             {
                 let after = self.snapshot();
                 self.restore(before);
-                match self.unrolled(items, None, pattern, iter.span, scope, span, &round) {
+                match self.unrolled(
+                    &mut items.iter().cloned(),
+                    None,
+                    pattern,
+                    iter.span,
+                    scope,
+                    span,
+                    &round,
+                ) {
                     Ok(known) if known.host().is_some() => Ok(known),
                     _ => {
                         self.restore(after);
@@ -450,7 +485,15 @@ impl Elaborator {
             (Ok(value), _) => Ok(value),
             (Err(_), Walk::Items(items)) => {
                 self.restore(before);
-                self.unrolled(items, None, pattern, iter.span, scope, span, &round)
+                self.unrolled(
+                    &mut items.iter().cloned(),
+                    None,
+                    pattern,
+                    iter.span,
+                    scope,
+                    span,
+                    &round,
+                )
             }
             (Err(_), Walk::Axis(value)) if self.effects_allowed() => {
                 self.restore(before);
@@ -458,6 +501,35 @@ impl Elaborator {
             }
             (Err(error), _) => Err(error),
         }
+    }
+
+    /// The rows of a script's tensor for which a condition holds, found in one mapped call.
+    fn kept(
+        &mut self,
+        rows: &Value,
+        dim: &Dim,
+        condition: &Expr,
+        pattern: &Pattern,
+        at: Span,
+        scope: &Scope,
+    ) -> Result<Value> {
+        let over = [(rows.clone(), true)];
+        let flags = self.map_over(dim, &over, false, condition.span, |elaborator, row| {
+            let inner = scope.child();
+            elaborator.bind_pattern(pattern, row[0].clone(), at, &inner)?;
+            let test = elaborator.eval(condition, &inner)?;
+            match &test {
+                Value::Tensor(t) if t.is_scalar() && t.ty.elem == Elem::Bool => Ok(test),
+                other => wanted(condition.span, "a condition (a bool)", other),
+            }
+        })?;
+        let args = self.materialize(&[rows.clone(), flags], at)?;
+        let args = EffectArgs {
+            positional: args,
+            named: Vec::new(),
+        };
+        let host = self.host.clone();
+        host.effect(self, "core.filter", args, at)
     }
 
     /// A script's comprehension over the rows of a tensor, row by row: their values are known.
@@ -477,14 +549,15 @@ impl Elaborator {
             return Ok(Value::Unknown);
         }
         let rows = self.materialize_one(rows.clone(), at)?;
-        let items = crate::stmt::split_rows(&rows);
-        self.unrolled(&items, condition, pattern, at, scope, span, round)
+        let count = crate::rows::row_count(&rows).unwrap_or(0);
+        let mut items = (0..count).filter_map(|at| crate::rows::row(&rows, at));
+        self.unrolled(&mut items, condition, pattern, at, scope, span, round)
     }
 
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn unrolled(
         &mut self,
-        items: &[Value],
+        items: &mut dyn Iterator<Item = Value>,
         condition: Option<&Expr>,
         pattern: &Pattern,
         at: Span,
@@ -494,6 +567,7 @@ impl Elaborator {
     ) -> Result<Value> {
         let mut values = Vec::new();
         for item in items {
+            self.host.check_interrupt()?;
             if let Some(condition) = condition {
                 let inner = scope.child();
                 self.bind_pattern(pattern, item.clone(), at, &inner)?;
@@ -510,7 +584,7 @@ impl Elaborator {
                     }
                 }
             }
-            values.push(round(self, item)?);
+            values.push(round(self, &item)?);
         }
         self.stack(&Value::List(Rc::new(values)), span)
     }

@@ -3,7 +3,7 @@
 use crate::error::{fail, wanted};
 use crate::scope::Scope;
 use crate::sequence::Walk;
-use crate::value::{Closure, Code, Maybe, ModelTemplate, Tensor, TensorType, Value};
+use crate::value::{Closure, Code, ModelTemplate, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
 use aec_syntax::ast::{
     BinaryOp, Expr, ExprKind, FnDef, Init, Item, ItemKind, ModelDef, Pattern, Script, Stmt,
@@ -384,7 +384,7 @@ impl Elaborator {
             Walk::Axis(value) if self.checking() => several(vec![crate::call::peel_type(&value)]),
             Walk::Axis(value) => {
                 let value = self.materialize_one(value, iter.span)?;
-                several(split_rows(&value))
+                several(crate::rows::split_rows(&value))
             }
             Walk::Sizes(..) => several(vec![Value::Tensor(Tensor {
                 ty: TensorType::scalar(aec_runtime::Elem::I64),
@@ -577,10 +577,14 @@ impl Elaborator {
                     Value::Unknown => vec![Value::Unknown; parts.len()],
                     Value::Tuple(values) | Value::List(values) => values.to_vec(),
                     Value::Tensor(tensor) if tensor.ty.rank() == 1 && value.host().is_some() => {
-                        split_rows(&value)
+                        crate::rows::split_rows(&value)
                     }
-                    Value::Token(tensor) if tensor.ty.rank() == 1 => split_rows(&value),
-                    Value::Maybe(maybe) if maybe.observed.ty.rank() == 1 => split_rows(&value),
+                    Value::Token(tensor) if tensor.ty.rank() == 1 => {
+                        crate::rows::split_rows(&value)
+                    }
+                    Value::Maybe(maybe) if maybe.observed.ty.rank() == 1 => {
+                        crate::rows::split_rows(&value)
+                    }
                     other => {
                         return Err(Box::new(
                             Diagnostic::error(
@@ -739,79 +743,6 @@ fn unused(expr: &Expr, text: &str) -> Diagnostic {
         ..expr.span
     };
     diagnostic.help_edit("bind it with `let`, or `print` it", before, "print ")
-}
-
-/// The entries of a tensor's first axis, as tensors in memory.
-pub(crate) fn split_rows(value: &Value) -> Vec<Value> {
-    match value {
-        Value::Token(tensor) => {
-            return split_rows(&Value::Tensor(tensor.clone()))
-                .into_iter()
-                .map(|row| match row {
-                    Value::Tensor(row) => Value::Token(row),
-                    other => other,
-                })
-                .collect();
-        }
-        Value::Maybe(maybe) => {
-            let flags = split_rows(&Value::Tensor(maybe.observed.clone()));
-            return split_rows(&maybe.value)
-                .into_iter()
-                .zip(flags)
-                .filter_map(|(value, flags)| match flags {
-                    Value::Tensor(observed) => {
-                        Some(Value::Maybe(Rc::new(Maybe { value, observed })))
-                    }
-                    _ => None,
-                })
-                .collect();
-        }
-        _ => {}
-    }
-    let (Some(host), Value::Tensor(tensor)) = (value.host(), value) else {
-        return Vec::new();
-    };
-    let Some((&n, dims)) = host.dims().split_first() else {
-        return Vec::new();
-    };
-    let row: usize = dims.iter().product();
-    let fixed = matches!(tensor.repr, crate::value::Repr::Static(_));
-    (0..n)
-        .map(|at| {
-            let part = slice_rows(host, at * row, row, dims);
-            match (fixed, Value::concrete(part)) {
-                (true, Value::Tensor(part)) => Value::Tensor(Tensor {
-                    ty: TensorType {
-                        elem: tensor.ty.elem,
-                        shape: part.ty.shape.clone(),
-                    },
-                    repr: match part.repr {
-                        crate::value::Repr::Concrete(host) => crate::value::Repr::Static(host),
-                        other => other,
-                    },
-                }),
-                (_, value) => value,
-            }
-        })
-        .collect()
-}
-
-fn slice_rows(
-    host: &aec_runtime::Tensor,
-    start: usize,
-    len: usize,
-    dims: &[usize],
-) -> aec_runtime::Tensor {
-    use aec_runtime::Data;
-    let range = start..start + len;
-    let data = match host.data() {
-        Data::F32(v) => Data::F32(v[range].to_vec()),
-        Data::F64(v) => Data::F64(v[range].to_vec()),
-        Data::I32(v) => Data::I32(v[range].to_vec()),
-        Data::I64(v) => Data::I64(v[range].to_vec()),
-        Data::Bool(v) => Data::Bool(v[range].to_vec()),
-    };
-    aec_runtime::Tensor::new(dims.to_vec(), data)
 }
 
 /// While checking, one round stands for all: nothing is known of a counter's value.

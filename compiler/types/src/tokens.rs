@@ -153,7 +153,7 @@ impl Vocab {
             return wanted(span, "tokens", tokens);
         };
         if tensor.ty.rank() > 1 {
-            let rows = crate::stmt::split_rows(tokens);
+            let rows = crate::rows::split_rows(tokens);
             let texts: Result<Vec<Value>> = rows.iter().map(|row| self.decode(row, span)).collect();
             return Ok(Value::List(Rc::new(texts?)));
         }

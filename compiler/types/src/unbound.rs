@@ -134,7 +134,8 @@ fn module_in_scope_with(scope: &Scope, known: &[&str], name: &str) -> Option<Str
         })
         .copied()
         .collect();
-    modules.sort_unstable();
+    // `core` is what the library is made of.
+    modules.sort_unstable_by_key(|module| (*module == "core", *module));
     modules.first().map(|module| module.to_string())
 }
 

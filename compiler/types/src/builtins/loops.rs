@@ -235,14 +235,14 @@ pub(super) fn reduce(elaborator: &mut Elaborator, args: &Args, span: Span) -> Re
         Value::Tensor(Tensor {
             repr: Repr::Static(_),
             ..
-        }) => crate::stmt::split_rows(sequence),
+        }) => crate::rows::split_rows(sequence),
         // Text cannot be a compiled state: the script goes entry by entry.
         Value::Tensor(_) if matches!(start, Value::Str(_)) && elaborator.effects_allowed() => {
             if elaborator.checking() {
                 return Ok(start.clone());
             }
             let sequence = elaborator.materialize_one(sequence.clone(), *at)?;
-            crate::stmt::split_rows(&sequence)
+            crate::rows::split_rows(&sequence)
         }
         _ => {
             let Some(count) = leading_axis(&[(sequence.clone(), *at)], "reduce", span)? else {

@@ -31,7 +31,7 @@ pub(super) fn sizes(elaborator: &mut Elaborator, value: &Value, span: Span) -> R
             if known.host().is_none() {
                 return wanted(span, "a shape that is known here", value);
             }
-            crate::stmt::split_rows(&known)
+            crate::rows::split_rows(&known)
         }
         other => return wanted(span, "a shape (a list of sizes)", other),
     };
@@ -410,7 +410,7 @@ fn borders(elaborator: &mut Elaborator, value: &Value, span: Span) -> Result<Vec
         Value::List(items) | Value::Tuple(items) => items.to_vec(),
         // Pairs in brackets have become a matrix.
         Value::Tensor(tensor) if tensor.ty.rank() == 2 && value.host().is_some() => {
-            crate::stmt::split_rows(value)
+            crate::rows::split_rows(value)
         }
         one => vec![one.clone()],
     };
