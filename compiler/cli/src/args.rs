@@ -5,11 +5,7 @@ use std::path::PathBuf;
 
 /// The compiler and REPL of `.ae`, a small tensor language for autoencoders.
 #[derive(Parser, Debug)]
-#[command(
-    name = "aec",
-    disable_version_flag = true,
-    arg_required_else_help = true
-)]
+#[command(name = "aec", version, arg_required_else_help = true)]
 #[command(
     after_help = "Exit codes: 0 well, 1 the program or a test failed, 2 wrong use or a bug of ours, \
                         130 ended by Ctrl-C, 141 nobody read the output."
@@ -197,8 +193,6 @@ pub enum Command {
         /// The model's file
         model: String,
     },
-    /// Print the version
-    Version,
 }
 
 /// A saved model on data.

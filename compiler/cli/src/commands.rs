@@ -23,11 +23,12 @@ const JOBS: usize = 2;
 pub fn run() -> u8 {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            // `--help` is no error; it goes to standard output.
+        Err(error) if error.use_stderr() => {
+            // Standard error is the last resort: nobody could be told that it is gone.
             let _ = error.print();
-            return if error.use_stderr() { FAULT } else { 0 };
+            return FAULT;
         }
+        Err(help) => return print(&help.render().to_string()),
     };
     interrupt::install();
     match cli.command {
@@ -112,7 +113,6 @@ pub fn run() -> u8 {
             model::generate(&model, &how, &options)
         }
         Command::Inspect { model } => model::inspect(&model),
-        Command::Version => print(&format!("aec {}\n", env!("CARGO_PKG_VERSION"))),
     }
 }
 

@@ -135,6 +135,8 @@ fn a_full_disk_is_an_error() {
         &["run", "script.ae"][..],
         &["fmt", "--diff", "plain.ae"],
         &["explain", "E0301"],
+        &["help"],
+        &["--version"],
         &["check", "--json", "wrong.ae"],
     ] {
         folder.write("wrong.ae", "print nothing_here\n");
