@@ -64,7 +64,10 @@ pub fn run() -> u8 {
             file,
             options,
         } => show_stage(&stage, &file, &options),
-        Command::Repl { options } => repl::run(session_options(&options, None, &[])),
+        // Modules of the user stand in the folder where the session began.
+        Command::Repl { options } => {
+            repl::run(session_options(&options, None, &[PathBuf::from(".")]))
+        }
         Command::Bench {
             file,
             steps,

@@ -109,6 +109,16 @@ fn scripts_are_loaded_and_loaded_again() {
 }
 
 #[test]
+fn modules_of_the_user_stand_where_the_session_began() {
+    let folder = Folder::new("repl-use");
+    let run = folder
+        .write("mine.ae", "## Twice.\nfn two(x: real) -> real = 2 * x\n")
+        .aec_with_input(&["repl"], "use mine\nmine.two(4)\n:doc mine.two\n")
+        .well();
+    assert_eq!(run.out, "8.0\nfn two(x: real) -> real\nTwice.\n");
+}
+
+#[test]
 fn seeds_are_set() {
     let draw = "let e: [3] ~ normal(0, 1)\n";
     let run = repl(&format!(
