@@ -72,7 +72,8 @@ fn what_cannot_be_read_is_named_with_its_place() {
     folder
         .write("bytes.txt", b"one\ntwo \xff\n")
         .write("cut.npy", b"\x93NUMPY\x01\x00v\x00{'descr'")
-        .write("rows.csv", "a,b\n1,2\n3,x\n");
+        .write("rows.csv", "a,b\n1,2\n3,x\n")
+        .write("hole.csv", "a,b\n1,2\n3,\n");
     for (call, says) in [
         (
             "text(\"bytes.txt\")",
@@ -83,7 +84,11 @@ fn what_cannot_be_read_is_named_with_its_place() {
             "csv(\"rows.csv\")",
             "rows.csv, line 3: column 2 (b): `x` is not a number",
         ),
-        ("stream(\"rows.csv\")", "is neither NPY nor IDX"),
+        (
+            "stream(\"rows.csv\")",
+            "rows.csv, line 3: column 2 (b): `x` is not a number",
+        ),
+        ("stream(\"hole.csv\")", "row 2: column 2 is empty"),
         ("npz(\"cut.npy\")", "is no zip archive"),
         ("tensors(\"cut.npy\")", "is no safetensors file"),
         ("image(\".\")", "this is a folder, not a file"),

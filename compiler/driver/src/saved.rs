@@ -153,10 +153,7 @@ impl Rows {
     pub fn open(path: &str, float: Elem) -> Result<Rows> {
         let failed = |error| cannot_read(path, &error, Span::NONE);
         let file = Path::new(path);
-        let (head, source) = if path.ends_with(".npy.gz") {
-            let tensor = read_npy(file).map_err(failed)?;
-            (Vec::new(), Source::Whole(Some(tensor)))
-        } else if path.ends_with(".npy") {
+        let (head, source) = if path.ends_with(".npy") || path.ends_with(".npy.gz") {
             let source = match Stored::open(file, float) {
                 Ok(rows) => Source::Stored(rows, 0),
                 // Column by column, perhaps: what is wrong with it is said by the reader.

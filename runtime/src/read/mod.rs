@@ -11,6 +11,7 @@ mod idx;
 mod npy;
 mod picture;
 mod records;
+mod spill;
 mod stored;
 mod table;
 

@@ -1,4 +1,4 @@
-//! Examples that stay in their file: rows of an NPY or IDX file, read when they are wanted.
+//! Examples that stay in their file: rows of an array or a table, read when they are wanted.
 
 use std::fmt;
 use std::fs::File;
@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{ReadError, check_kind, idx, npy};
+use super::{ReadError, check_kind, idx, npy, open, read_up_to, spill};
 use crate::{Data, Elem, Tensor};
 
 /// Bytes of a file that are enough for its header.
@@ -87,30 +87,27 @@ impl fmt::Debug for Stored {
 }
 
 impl Stored {
-    /// Opens an NPY (in C order) or IDX file; floats become `float`, as do the bytes of IDX, which
-    /// are scaled to 0..1; ints become i64.
+    /// Opens an NPY (in C order) or IDX file or a table of numbers, each plain or gzipped; floats
+    /// become `float`, as do the bytes of IDX, which are scaled to 0..1; ints become i64. Tables
+    /// and compressed files are copied first, see `spill`.
     pub fn open(path: &Path, float: Elem) -> Result<Stored, ReadError> {
         let fail = |error: std::io::Error| ReadError::io(path, &error);
-        let file = File::open(path).map_err(fail)?;
+        let (file, format) = by_rows(path, float)?;
         let meta = file.metadata().map_err(fail)?;
-        check_kind(path, &meta)?;
         let mut head = vec![0; HEAD.min(meta.len() as usize)];
         file.read_exact_at(&mut head, 0).map_err(fail)?;
-        let layout = match head.as_slice() {
-            [0x1f, 0x8b, ..] => {
-                return Err(ReadError::new(
-                    path,
-                    "a compressed file can only be read from its start",
-                )
-                .help("unpack it first, `gunzip`, to take rows out of its middle"));
-            }
-            [0x93, b'N', b'U', b'M', ..] => npy::layout(path, &mut Cursor::new(&head))?,
-            [0, 0, ..] => idx::layout(path, &mut Cursor::new(&head))?,
-            _ => {
-                return Err(ReadError::new(path, "is neither NPY nor IDX").help(
-                    "these two have rows of one size, which can be read when they are wanted",
-                ));
-            }
+        let layout = match format {
+            Format::Npy => npy::layout(path, &mut Cursor::new(&head))?,
+            Format::Idx => idx::layout(path, &mut Cursor::new(&head))?,
+            Format::Numbers(dims) => Layout {
+                dims: dims.to_vec(),
+                kind: match float {
+                    Elem::F64 => Kind::F64,
+                    _ => Kind::F32,
+                },
+                big_endian: false,
+                offset: 0,
+            },
         };
         let count = layout
             .dims
@@ -246,6 +243,36 @@ impl Stored {
             }
             (data, _) => data,
         }
+    }
+}
+
+/// How rows lie in a file.
+enum Format {
+    Npy,
+    Idx,
+    /// So many rows and columns of the float in force, without a header.
+    Numbers([usize; 2]),
+}
+
+/// The file, or a copy of it whose rows can be read in any order.
+fn by_rows(path: &Path, float: Elem) -> Result<(File, Format), ReadError> {
+    let fail = |error: std::io::Error| ReadError::io(path, &error);
+    let file = File::open(path).map_err(fail)?;
+    check_kind(path, &file.metadata().map_err(fail)?)?;
+    let mut packed = [0; 2];
+    let packed = file.read_at(&mut packed, 0).map_err(fail)? == 2 && packed == [0x1f, 0x8b];
+    let head = read_up_to(&mut open(path)?.reader, 4).map_err(fail)?;
+    let format = match head.as_slice() {
+        [0x93, b'N', b'U', b'M'] => Format::Npy,
+        [0, 0, ..] => Format::Idx,
+        _ => {
+            let (copy, dims) = spill::numbers(path, float)?;
+            return Ok((copy, Format::Numbers(dims)));
+        }
+    };
+    match packed {
+        true => Ok((spill::unpacked(path)?, format)),
+        false => Ok((file, format)),
     }
 }
 

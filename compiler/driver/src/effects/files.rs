@@ -2,7 +2,7 @@
 //! digits.
 
 use super::{cannot_read, wrong};
-use crate::session::{Result, World};
+use crate::session::{Result, Stop, World};
 use aec_runtime::read::{self, ReadError, Stored};
 use aec_runtime::write::load_weights;
 use aec_runtime::{Data, Elem, Tensor};
@@ -30,7 +30,10 @@ fn read_with<T>(
     world
         .compiler
         .timed("read", || read(&path))
-        .map_err(|error| cannot_read(name, &error, span))
+        .map_err(|error| match world.take_interrupt() {
+            true => world.stop(Stop::Interrupted, span),
+            false => cannot_read(name, &error, span),
+        })
 }
 
 /// A tensor whose sizes come from a file.
