@@ -3,6 +3,7 @@
 
 pub mod gemm;
 pub mod interrupt;
+pub mod levels;
 pub mod linalg;
 pub mod machine;
 pub mod pages;

@@ -16,6 +16,7 @@ use aec_kernels::lir::Kernel;
 use aec_kernels::plan::{BufferRef, MatrixCall, Place, Plan};
 use aec_runtime::gemm::Isa;
 use aec_runtime::interrupt;
+use aec_runtime::levels::{Trees, most_rounds, order};
 use aec_runtime::linalg::{self, BadMatrix};
 use aec_runtime::pool::{Pool, flush_denormals};
 use aec_runtime::{Elem, Tensor, gemm};
@@ -379,6 +380,38 @@ impl Instance {
                 // SAFETY: both buffers have `rows * len` elements.
                 unsafe { sort::argsort(*elem, from.cast_const(), to.cast(), rows) };
             }
+            Action::Levels {
+                at,
+                call,
+                batches,
+                scratch,
+            } => {
+                let all = batches * call.together;
+                let most = most_rounds(call.together, call.nodes, call.rows);
+                let ints = |nth: usize| self.table[at + nth].get().cast::<i64>();
+                // SAFETY: the buffers are tables of so many i64, and the result overlaps no other.
+                let (left, right, count, to) = unsafe {
+                    let table = |nth, len| std::slice::from_raw_parts(ints(nth).cast_const(), len);
+                    (
+                        table(0, all * call.nodes),
+                        table(1, all * call.nodes),
+                        table(2, all),
+                        std::slice::from_raw_parts_mut(ints(3), batches * 3 * most * call.rows),
+                    )
+                };
+                for batch in 0..*batches {
+                    let part = |each: usize| batch * each..(batch + 1) * each;
+                    let nodes = part(call.together * call.nodes);
+                    let trees = Trees {
+                        left: &left[nodes.clone()],
+                        right: &right[nodes],
+                        count: &count[part(call.together)],
+                        nodes: call.nodes,
+                    };
+                    let to = &mut to[part(3 * most * call.rows)];
+                    order(trees, call.rows, to, &mut scratch.borrow_mut());
+                }
+            }
             Action::Loop(rounds) => self.rounds(rounds)?,
             Action::Matrix {
                 call,
@@ -420,7 +453,13 @@ impl Instance {
     fn rounds(&self, rounds: &Rounds) -> Result<(), RunError> {
         let mut done = 0;
         let mut outcome = Ok(());
-        while done < rounds.count && outcome.is_ok() {
+        let count = self.limit(rounds);
+        let skipped = match rounds.reverse {
+            true => rounds.count - count,
+            false => 0,
+        };
+        self.advance(rounds, skipped as isize);
+        while done < count && outcome.is_ok() {
             if self.stops && interrupt::requested() {
                 outcome = Err(RunError::Interrupted);
                 break;
@@ -434,7 +473,7 @@ impl Instance {
                 }
             }
             let index = match rounds.reverse {
-                true => rounds.count - 1 - done,
+                true => count - 1 - done,
                 false => done,
             };
             // SAFETY: the index is an i64 scalar of the arena.
@@ -451,8 +490,29 @@ impl Instance {
             done += 1;
             self.advance(rounds, 1);
         }
-        self.advance(rounds, -(done as isize));
+        self.advance(rounds, -((done + skipped) as isize));
         outcome
+    }
+
+    /// How many rounds are run; zeros are put for what the others would yield.
+    fn limit(&self, rounds: &Rounds) -> usize {
+        if !rounds.limited {
+            return rounds.count;
+        }
+        let mut at = rounds.at + 1 + usize::from(rounds.exit.is_some());
+        // SAFETY: the limit is an i64 scalar.
+        let limit = unsafe { self.table[at].get().cast::<i64>().read() };
+        let count = limit.clamp(0, rounds.count as i64) as usize;
+        for bytes in &rounds.yields {
+            at += 1;
+            let left = (rounds.count - count) * bytes;
+            // SAFETY: the stack has `rounds.count` entries of so many bytes.
+            unsafe {
+                let rest = self.table[at].get().add(count * bytes);
+                rest.write_bytes(0, left);
+            }
+        }
+        count
     }
 
     fn advance(&self, rounds: &Rounds, by: isize) {

@@ -5,12 +5,13 @@ use crate::cost;
 use crate::execute::{Executable, bytes};
 use crate::jit::{KernelFn, kernel_index};
 use aec_kernels::plan::{
-    BufferRef, Gemm, LoopStep, Matrix, MatrixCall, Place, Plan, Step, StepKind,
+    BufferRef, Gemm, LevelsCall, LoopStep, Matrix, MatrixCall, Place, Plan, Step, StepKind,
 };
 use aec_runtime::Elem;
+use aec_runtime::levels::Scratch;
 use aec_runtime::gemm::{Axes, Batch, EpilogueCall, GemmCall, MatRef};
 use aec_syntax::Span;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 /// Kernels with less work than this (in estimated nanoseconds) for each part are not shared out.
 pub(crate) const PART_NANOSECONDS: f64 = 3000.0;
@@ -43,6 +44,14 @@ pub(crate) enum Action {
         rows: usize,
         len: usize,
         keep: usize,
+    },
+    Levels {
+        /// Places in the table of the three tables of the trees, and of the rounds.
+        at: usize,
+        call: LevelsCall,
+        /// Batches of trees, each with rounds of its own.
+        batches: usize,
+        scratch: RefCell<Scratch>,
     },
     Matrix {
         call: MatrixCall,
@@ -89,10 +98,15 @@ impl<T: Copy> Product<T> {
 pub(crate) struct Rounds {
     pub(crate) count: usize,
     pub(crate) reverse: bool,
-    /// Place in the table of the index; the exit's flags follow it if there is one.
+    /// Place in the table of the index; the exit's flags follow it if there is one, then the limit,
+    /// then the stacks of what is yielded.
     pub(crate) at: usize,
     /// Number of the exit's flags.
     pub(crate) exit: Option<usize>,
+    /// Whether there is a limit.
+    pub(crate) limited: bool,
+    /// Bytes of an entry of each stack, if there is a limit.
+    pub(crate) yields: Vec<usize>,
     pub(crate) actions: Vec<Action>,
     /// Entries of the table that move with each round, and by how many bytes.
     pub(crate) moves: Vec<(usize, isize)>,
@@ -126,15 +140,17 @@ pub(crate) fn list_buffers(plan: &Plan, steps: &[Step], out: &mut Vec<Option<Buf
             StepKind::Copy { from, to } | StepKind::ArgSort { from, to, .. } => {
                 out.extend([Some(*from), Some(*to)]);
             }
+            StepKind::Levels(call) => {
+                out.extend(call.trees.iter().copied().chain([call.to]).map(Some));
+            }
             StepKind::Matrix(call) => {
                 out.extend([Some(call.a), Some(call.b.unwrap_or(call.a)), Some(call.to)]);
             }
             StepKind::Guard { buffer } => out.push(Some(*buffer)),
             StepKind::Loop(looped) => {
                 out.push(Some(looped.index));
-                if let Some(exit) = looped.exit {
-                    out.push(Some(exit));
-                }
+                out.extend([looped.exit, looped.limit].into_iter().flatten().map(Some));
+                out.extend(looped.yields.iter().copied().map(Some));
                 list_buffers(plan, &looped.steps, out);
             }
         }
@@ -170,11 +186,12 @@ impl Resolver<'_> {
 
     fn rounds(&self, looped: &LoopStep, at: &mut usize) -> Action {
         let start = *at;
-        *at += 1 + usize::from(looped.exit.is_some());
+        *at += 1 + looped.exit.iter().chain(&looped.limit).count() + looped.yields.len();
+        let own = start..*at;
         let actions = self.actions(&looped.steps, at);
         let buffers = &self.exe.plan.buffers;
         let mut moves = Vec::new();
-        for entry in start..*at {
+        for entry in own.end..*at {
             // A slot moves with its own loop and with those of the stacks that it lies in.
             let mut next = self.listed[entry];
             let mut by = 0;
@@ -198,6 +215,10 @@ impl Resolver<'_> {
             reverse: looped.reverse,
             at: start,
             exit: looped.exit.map(|exit| buffers[exit].ty.len()),
+            limited: looped.limit.is_some(),
+            yields: (looped.yields.iter())
+                .map(|&stack| bytes(&buffers[stack].ty) / looped.count.max(1))
+                .collect(),
             actions,
             moves,
         })
@@ -242,6 +263,16 @@ impl Resolver<'_> {
                 rows: plan.buffers[*from].ty.len().checked_div(*len).unwrap_or(0),
                 len: *len,
                 keep: *keep,
+            },
+            StepKind::Levels(call) => Action::Levels {
+                at,
+                call: call.clone(),
+                batches: plan.buffers[call.trees[2]]
+                    .ty
+                    .len()
+                    .checked_div(call.together)
+                    .unwrap_or(0),
+                scratch: RefCell::default(),
             },
             StepKind::Matrix(call) => Action::Matrix {
                 call: call.clone(),

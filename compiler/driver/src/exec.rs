@@ -292,6 +292,7 @@ fn product_flop(step: &Step) -> f64 {
         StepKind::Kernel { .. }
         | StepKind::Copy { .. }
         | StepKind::ArgSort { .. }
+        | StepKind::Levels(_)
         | StepKind::Matrix(_)
         | StepKind::Guard { .. } => 0.0,
     }

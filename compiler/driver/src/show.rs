@@ -211,9 +211,13 @@ fn kernels_of(
             }
             StepKind::Copy { from, to } => format!("copy {from} to {to}"),
             StepKind::ArgSort { from, .. } => format!("argsort {from}"),
+            StepKind::Levels(call) => format!("levels, rounds of {} nodes", call.rows),
             StepKind::Matrix(call) => call.to_string(),
             StepKind::Guard { buffer } => format!("guard {buffer}"),
-            StepKind::Loop(looped) => format!("loop of {} rounds", looped.count),
+            StepKind::Loop(looped) => match looped.limit {
+                Some(_) => format!("loop of up to {} rounds", looped.count),
+                None => format!("loop of {} rounds", looped.count),
+            },
         };
         text.push_str(&format!(
             "{pad}{at:>3}  {what}\n{pad}     {}\n",

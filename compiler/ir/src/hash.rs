@@ -196,6 +196,10 @@ impl Hasher {
                 self.word(u64::from(*reverse));
             }
             Op::ArgSort => self.word(20),
+            Op::Levels { rows } => {
+                self.word(30);
+                self.size(*rows);
+            }
             Op::Matrix(op) => {
                 self.word(29);
                 self.word(matrix_code(*op));
@@ -242,7 +246,13 @@ impl Hasher {
                 self.size(looped.count);
                 self.size(looped.carried);
                 self.size(looped.sliced);
-                self.flags(&[looped.reverse, looped.exit, looped.recomputed]);
+                self.flags(&[
+                    looped.reverse,
+                    looped.exit,
+                    looped.recomputed,
+                    looped.limited,
+                    looped.nodes,
+                ]);
                 self.function(&looped.body);
             }
             Op::BatchMean => self.word(24),

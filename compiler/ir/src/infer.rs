@@ -4,6 +4,7 @@
 use crate::function::{Function, Type};
 use crate::op::{Binary, Contract, Literal, Loop, Mode, Op, Reduction, Unary, literal_fits};
 use aec_runtime::Elem;
+use aec_runtime::levels::most_rounds;
 use aec_runtime::linalg::MatrixOp;
 use smallvec::SmallVec;
 
@@ -315,6 +316,25 @@ fn rule(op: &Op, operands: &[Type]) -> Result<Rule, String> {
             ensure(x.rank() >= 1, || "a scalar has no last axis".to_string())?;
             one(Type::new(Elem::I64, &x.dims))
         }
+        Op::Levels { rows } => {
+            let [left, right, count] = fixed(operands)?;
+            let fits = left.rank() >= 2
+                && left == right
+                && count.dims[..] == left.dims[..left.rank() - 1]
+                && left.elem == Elem::I64
+                && count.elem == Elem::I64
+                && *rows > 0;
+            ensure(fits, || {
+                format!("{left}, {right} and {count} are no trees in rounds of {rows}")
+            })?;
+            let [batch @ .., trees, nodes] = &left.dims[..] else {
+                return Err("it has no trees".to_string());
+            };
+            let rounds = most_rounds(*trees, *nodes, *rows);
+            let dims: SmallVec<[usize; 4]> =
+                batch.iter().copied().chain([3, rounds, *rows]).collect();
+            one(Type::new(Elem::I64, &dims))
+        }
         Op::Matrix(op) => matrix_rule(*op, operands),
         Op::Draw { batch, radices, .. } => {
             let [seed, step, coordinates @ ..] = operands else {
@@ -480,6 +500,7 @@ fn check_given(op: &Op, operands: &[Type], result: &Type) -> Result<(), String> 
         | Op::Put { .. }
         | Op::CumSum { .. }
         | Op::ArgSort
+        | Op::Levels { .. }
         | Op::Matrix(_)
         | Op::Map { .. }
         | Op::Loop(_)
@@ -646,6 +667,16 @@ fn map_rule(
 
 fn loop_rule(looped: &Loop, operands: &[Type]) -> Result<Rule, String> {
     let body = &looped.body;
+    let operands = match (looped.limited, operands.split_last()) {
+        (true, Some((limit, rest))) => {
+            ensure(*limit == Type::scalar(Elem::I64) && !looped.exit, || {
+                format!("the limit of a loop is an i64 scalar beside no exit, not {limit}")
+            })?;
+            rest
+        }
+        (true, None) => return Err("the limit is missing".to_string()),
+        (false, _) => operands,
+    };
     let (carried, slices) = (looped.carried, looped.first_slice());
     ensure(
         body.params.len() == operands.len() + 1 && operands.len() >= carried + looped.sliced,
@@ -690,6 +721,14 @@ fn loop_rule(looped: &Loop, operands: &[Type]) -> Result<Rule, String> {
             || "an exit wants a state that begins with bools, and nothing yielded".to_string(),
         )?;
     }
+    let two_places = |operands: &[Type]| {
+        let places = Type::new(Elem::I64, &[looped.count]);
+        operands.len() >= 2 && operands[..2].iter().all(|ty| *ty == places)
+    };
+    let is_tree = looped.limited && looped.sliced >= 2 && two_places(&operands[carried..]);
+    ensure(!looped.nodes || is_tree, || {
+        "nodes want a limit, and sequences that begin with the children's places".to_string()
+    })?;
     let yielded = body.results[carried..]
         .iter()
         .map(|&result| with_front(looped.count, body.ty(result)));

@@ -204,6 +204,15 @@ pub struct Loop {
     pub exit: bool,
     /// A derivative keeps of each round the state before it alone, and computes the rest again.
     pub recomputed: bool,
+    /// One more operand, the last, is no param of the body: an i64 scalar. Rounds of that index
+    /// and beyond are not run: they leave the state alone, and zeros stand for what they yield.
+    pub limited: bool,
+    /// Rounds are the inner nodes of a tree, each after its children (in opposite order if
+    /// `reverse`). The first two sequences are the places of a node's children, the limit is the
+    /// number of nodes, and with `n` rounds node `i` has the place `n + 1 + i`, behind those of
+    /// the leaves. The state is tables of places, of which a round uses its own row and its
+    /// children's alone. A batch of trees may go on by several nodes of any tree in a round.
+    pub nodes: bool,
     /// One round.
     pub body: Box<Function>,
 }
@@ -217,6 +226,14 @@ impl Loop {
     /// Index of the first constant among the body's params.
     pub fn first_constant(&self) -> usize {
         1 + self.carried + self.sliced
+    }
+
+    /// The operands that are params of the body, and the limit.
+    pub fn split_limit<'a, T: Copy>(&self, operands: &'a [T]) -> (&'a [T], Option<T>) {
+        match (self.limited, operands.split_last()) {
+            (true, Some((&limit, rest))) => (rest, Some(limit)),
+            _ => (operands, None),
+        }
     }
 }
 
@@ -375,6 +392,16 @@ pub enum Op {
     },
     /// Indices (i64) that sort the last axis ascending, stable; NaN last.
     ArgSort,
+    /// `[left, right, count]`: the inner nodes of a batch of trees in rounds of up to `rows`
+    /// nodes whose children were in earlier rounds, as few rounds as can be
+    /// ([`aec_runtime::levels`]). `left` and `right`, `[b, n]`, are places as in [`Loop::nodes`],
+    /// `count`, `[b]`, says how many nodes count. The result is `[3, rounds, rows]`: which node,
+    /// of which tree, and 1 where that is so; elsewhere 0, and the node is one that counts, too,
+    /// so that rounds can compute it for nothing. All are i64.
+    Levels {
+        /// Nodes of a round.
+        rows: usize,
+    },
     /// Linear algebra on the last two axes; leading axes are a batch, the same for all
     /// operands. f32 or f64.
     Matrix(MatrixOp),
@@ -488,6 +515,7 @@ impl Op {
             | Op::ArgReduce { .. }
             | Op::CumSum { .. }
             | Op::ArgSort
+            | Op::Levels { .. }
             | Op::BatchMean => Category::Reduction,
             Op::Reshape
             | Op::Slice { .. }
@@ -524,6 +552,7 @@ impl Op {
             Op::Put { .. } => "put",
             Op::CumSum { .. } => "cumsum",
             Op::ArgSort => "argsort",
+            Op::Levels { .. } => "levels",
             Op::Matrix(op) => op.name(),
             Op::Draw { .. } => "draw",
             Op::Map { .. } => "map",

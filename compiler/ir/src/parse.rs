@@ -411,6 +411,10 @@ impl Parser {
                     batch: self.size()?,
                 }
             }
+            "levels" => {
+                self.word("rows")?;
+                Op::Levels { rows: self.size()? }
+            }
             "cumsum" => Op::CumSum {
                 axis: self.size()?,
                 reverse: self.eat_word("reverse"),
@@ -644,12 +648,13 @@ impl Parser {
         Ok((op, operands))
     }
 
-    /// `10 reverse exit recomputed (state; sequences; constants) { body }`
+    /// `10 reverse exit recomputed nodes (state; sequences; constants; limit) { body }`
     fn looped(&mut self, scope: &Scope) -> Parsed<(Op, Operands)> {
         let count = self.size()?;
         let reverse = self.eat_word("reverse");
         let exit = self.eat_word("exit");
         let recomputed = self.eat_word("recomputed");
+        let nodes = self.eat_word("nodes");
         self.mark("(")?;
         let mut operands = self.values(scope)?;
         let carried = operands.len();
@@ -658,6 +663,10 @@ impl Parser {
         let sliced = operands.len() - carried;
         self.mark(";")?;
         operands.extend(self.values(scope)?);
+        let limited = self.eat(";");
+        if limited {
+            operands.push(self.value(scope)?);
+        }
         self.mark(")")?;
         let body = self.region()?;
         let op = Op::Loop(Loop {
@@ -667,6 +676,8 @@ impl Parser {
             reverse,
             exit,
             recomputed,
+            limited,
+            nodes,
             body,
         });
         Ok((op, operands))

@@ -290,6 +290,7 @@ impl Printer {
                     self.put(" observed");
                 }
             }
+            Op::Levels { rows } => self.put(&format!(" rows {rows}")),
             Op::ScatterAdd { batch } | Op::Put { batch } => self.put(&format!(" batch {batch}")),
             Op::CumSum { axis, reverse } => {
                 self.put(&format!(
@@ -325,15 +326,20 @@ impl Printer {
             }
             Op::Loop(looped) => {
                 self.put(&format!(
-                    " {}{}{}{} (",
+                    " {}{}{}{}{} (",
                     looped.count,
                     if looped.reverse { " reverse" } else { "" },
                     if looped.exit { " exit" } else { "" },
-                    if looped.recomputed { " recomputed" } else { "" }
+                    if looped.recomputed { " recomputed" } else { "" },
+                    if looped.nodes { " nodes" } else { "" }
                 ));
+                let limit = operands.len() - usize::from(looped.limited && !operands.is_empty());
+                let (operands, limit) = operands.split_at(limit);
                 let (state, rest) = operands.split_at(looped.carried.min(operands.len()));
                 let (slices, constants) = rest.split_at(looped.sliced.min(rest.len()));
-                let parts = [state, slices, constants].map(|part| part.join(", "));
+                let mut parts = vec![state, slices, constants];
+                parts.extend(looped.limited.then_some(limit));
+                let parts: Vec<String> = parts.iter().map(|part| part.join(", ")).collect();
                 self.put(&parts.join("; "));
                 self.region(&looped.body, depth);
                 return;

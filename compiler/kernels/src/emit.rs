@@ -405,6 +405,7 @@ impl<'a> Emitter<'a> {
                 | Op::Put { .. }
                 | Op::CumSum { .. }
                 | Op::ArgSort
+                | Op::Levels { .. }
                 | Op::Matrix(_),
                 _,
             ) => Err(Fail::Illegal("this op writes its own buffer")),

@@ -136,6 +136,11 @@ pub fn embed(
         reverse: looped.reverse,
         index,
         exit: looped.exit.then(|| results[0]),
+        limit: looped.split_limit(&operands).1,
+        yields: match looped.limited {
+            true => results[looped.carried..].to_vec(),
+            false => Vec::new(),
+        },
         steps,
         slots,
         touches,
@@ -201,6 +206,11 @@ fn renamed(step: &Step, buffers: &Buffers, kernels: &Kernels) -> Result<Step, Di
             len: *len,
             keep: *keep,
         },
+        StepKind::Levels(call) => StepKind::Levels(crate::plan::LevelsCall {
+            trees: [at(&call.trees[0])?, at(&call.trees[1])?, at(&call.trees[2])?],
+            to: at(&call.to)?,
+            ..call.clone()
+        }),
         StepKind::Matrix(call) => StepKind::Matrix(crate::plan::MatrixCall {
             a: at(&call.a)?,
             b: call.b.as_ref().map(at).transpose()?,
@@ -216,6 +226,11 @@ fn renamed(step: &Step, buffers: &Buffers, kernels: &Kernels) -> Result<Step, Di
                 Some(exit) => Some(at(exit)?),
                 None => None,
             },
+            limit: match &inner.limit {
+                Some(limit) => Some(at(limit)?),
+                None => None,
+            },
+            yields: all(&inner.yields)?,
             steps: inner
                 .steps
                 .iter()

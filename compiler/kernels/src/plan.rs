@@ -105,6 +105,10 @@ pub struct LoopStep {
     pub index: BufferRef,
     /// A bool buffer: no further round runs once all of it holds.
     pub exit: Option<BufferRef>,
+    /// An i64 scalar: rounds of that index and beyond are not run.
+    pub limit: Option<BufferRef>,
+    /// Stacks of what rounds yield, if there is a limit: zeros stand for rounds that are not run.
+    pub yields: Vec<BufferRef>,
     /// One round.
     pub steps: Vec<Step>,
     /// Buffers with [`Place::Slot`] that move with this loop.
@@ -112,6 +116,21 @@ pub struct LoopStep {
     /// What the rounds touch of the buffers around the loop, the index and the room for their
     /// own temporaries among it.
     pub touches: Vec<BufferRef>,
+}
+
+/// Rounds of the nodes of trees, see [`aec_runtime::levels`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct LevelsCall {
+    /// Places of left children, right children, and how many nodes count.
+    pub trees: [BufferRef; 3],
+    /// The rounds.
+    pub to: BufferRef,
+    /// Room for nodes of a tree.
+    pub nodes: usize,
+    /// Trees whose nodes share rounds.
+    pub together: usize,
+    /// Nodes of a round.
+    pub rows: usize,
 }
 
 /// Linear algebra on a batch of dense row-major matrices.
@@ -184,6 +203,8 @@ pub enum StepKind {
         /// Indices wanted of a row.
         keep: usize,
     },
+    /// Orders the nodes of trees.
+    Levels(LevelsCall),
     /// Rounds of steps, see [`LoopStep`].
     Loop(LoopStep),
     /// Linear algebra; a matrix without a result stops the run.
@@ -204,6 +225,7 @@ impl StepKind {
             StepKind::Gemm(_) => "product",
             StepKind::Copy { .. } => "copy",
             StepKind::ArgSort { .. } => "sort",
+            StepKind::Levels(_) => "levels",
             StepKind::Matrix(_) => "linear algebra",
             StepKind::Loop(_) => "loop",
             StepKind::Guard { .. } => "guard",

@@ -334,6 +334,13 @@ pub fn step_text(plan: &Plan, kind: &StepKind) -> (String, f64) {
             };
             (format!("argsort {from} -> {to}, rows of {len}{first}"), 0.0)
         }
+        StepKind::Levels(call) => (
+            format!(
+                "levels of {}, {} and {} -> {}, rounds of {} nodes",
+                call.trees[0], call.trees[1], call.trees[2], call.to, call.rows
+            ),
+            0.0,
+        ),
         StepKind::Matrix(call) => (
             call.to_string(),
             call.op.flops(call.shape) * call.shape.batch as f64,
@@ -341,7 +348,11 @@ pub fn step_text(plan: &Plan, kind: &StepKind) -> (String, f64) {
         StepKind::Guard { buffer } => (format!("guard {buffer}"), 0.0),
         StepKind::Loop(looped) => (
             format!(
-                "loop {} rounds{}{}, index {}",
+                "loop {}{} rounds{}{}, index {}",
+                match looped.limit {
+                    Some(limit) => format!("{limit} of "),
+                    None => String::new(),
+                },
                 looped.count,
                 if looped.reverse { " from the end" } else { "" },
                 match looped.exit {

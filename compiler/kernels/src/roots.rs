@@ -50,6 +50,7 @@ pub(crate) fn writes_own_buffer(op: &Op) -> bool {
             | Op::Put { .. }
             | Op::CumSum { .. }
             | Op::ArgSort
+            | Op::Levels { .. }
             | Op::Loop(_)
             | Op::Matrix(_)
     )
@@ -57,7 +58,7 @@ pub(crate) fn writes_own_buffer(op: &Op) -> bool {
 
 /// Whether the runtime computes it, whole buffers at a time.
 pub(crate) fn calls_runtime(op: &Op) -> bool {
-    matches!(op, Op::ArgSort | Op::Matrix(_))
+    matches!(op, Op::ArgSort | Op::Levels { .. } | Op::Matrix(_))
 }
 
 /// Rough cost of one element.
@@ -100,6 +101,7 @@ fn own_cost(f: &Function, inst: Inst) -> f64 {
         | Op::Put { .. }
         | Op::CumSum { .. }
         | Op::ArgSort
+        | Op::Levels { .. }
         | Op::Matrix(_)
         | Op::Map { .. }
         | Op::Loop(_)

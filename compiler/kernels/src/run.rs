@@ -2,7 +2,8 @@
 //! so that a wrong place or order shows.
 
 use crate::eval::{Memory, Scalar, run};
-use crate::plan::{BufferRef, Gemm, LoopStep, Place, Plan, Step, StepKind};
+use crate::plan::{BufferRef, Gemm, LevelsCall, LoopStep, Place, Plan, Step, StepKind};
+use aec_runtime::levels::{Scratch, Trees, most_rounds, order};
 use aec_runtime::linalg::{self, BadMatrix};
 use aec_runtime::pool::Pool;
 use aec_runtime::{Data, Elem, Tensor};
@@ -218,13 +219,73 @@ fn spot(plan: &Plan, rounds: &Rounds, id: BufferRef) -> Spot {
     }
 }
 
+fn zero(elem: Elem) -> Scalar {
+    match elem {
+        Elem::F32 => Scalar::F32(0.0),
+        Elem::F64 => Scalar::F64(0.0),
+        Elem::I32 => Scalar::I32(0),
+        Elem::I64 => Scalar::I64(0),
+        Elem::Bool => Scalar::Bool(false),
+    }
+}
+
+/// Room for the rounds of a call, and the rounds.
+fn run_levels(
+    plan: &Plan,
+    call: &LevelsCall,
+    regions: &mut Regions,
+    place: &dyn Fn(&BufferRef) -> (Elem, Spot),
+) {
+    let ints = |regions: &Regions, b: &BufferRef| -> Vec<i64> {
+        let (elem, at) = place(b);
+        (0..plan.buffers[*b].ty.len())
+            .map(|i| match regions.get(at, elem, i as i64) {
+                Scalar::I64(x) => x,
+                other => panic!("no place: {other:?}"),
+            })
+            .collect()
+    };
+    let [left, right, count] = [0, 1, 2].map(|nth| ints(regions, &call.trees[nth]));
+    let size = 3 * most_rounds(call.together, call.nodes, call.rows) * call.rows;
+    let (elem, to) = place(&call.to);
+    for (batch, count) in count.chunks_exact(call.together.max(1)).enumerate() {
+        let nodes = call.together * call.nodes;
+        let trees = Trees {
+            left: &left[batch * nodes..(batch + 1) * nodes],
+            right: &right[batch * nodes..(batch + 1) * nodes],
+            count,
+            nodes: call.nodes,
+        };
+        let mut rounds = vec![0; size];
+        order(trees, call.rows, &mut rounds, &mut Scratch::default());
+        for (at, &value) in rounds.iter().enumerate() {
+            regions.set(to, (batch * size + at) as i64, Scalar::I64(value), elem);
+        }
+    }
+}
+
 fn run_loop(
     plan: &Plan,
     looped: &LoopStep,
     rounds: &mut Rounds,
     regions: &mut Regions,
 ) -> Result<(), Stopped> {
-    for round in 0..looped.count {
+    let limit = match looped.limit {
+        None => looped.count,
+        Some(limit) => match regions.get(spot(plan, rounds, limit), Elem::I64, 0) {
+            Scalar::I64(limit) => limit.clamp(0, looped.count as i64) as usize,
+            other => panic!("no limit: {other:?}"),
+        },
+    };
+    for &stack in &looped.yields {
+        let ty = &plan.buffers[stack].ty;
+        let entry = ty.len() / looped.count.max(1);
+        let stack = spot(plan, rounds, stack);
+        for at in limit * entry..ty.len() {
+            regions.set(stack, at as i64, zero(ty.elem), ty.elem);
+        }
+    }
+    for round in 0..limit {
         if let Some(exit) = looped.exit {
             let flag = spot(plan, rounds, exit);
             let all = (0..plan.buffers[exit].ty.len() as i64)
@@ -234,7 +295,7 @@ fn run_loop(
             }
         }
         let index = match looped.reverse {
-            true => looped.count - 1 - round,
+            true => limit - 1 - round,
             false => round,
         };
         let counter = spot(plan, rounds, looped.index);
@@ -282,6 +343,7 @@ fn run_steps(
                 }
             }
             StepKind::Gemm(gemm) => run_gemm(plan, gemm, regions, &place),
+            StepKind::Levels(call) => run_levels(plan, call, regions, &place),
             StepKind::Copy { from, to } => {
                 let (elem, source) = place(from);
                 let (_, target) = place(to);

@@ -14,7 +14,7 @@ use crate::lir::Kernel;
 use crate::looped;
 use crate::place::{Lifetime, place};
 use crate::plan::{
-    BufferRef, Gemm, KernelRef, Matrix, MatrixCall, Place, Plan, PlanBuffer, Step, StepKind,
+    BufferRef, Gemm, KernelRef, LevelsCall, Matrix, MatrixCall, Place, Plan, PlanBuffer, Step, StepKind,
 };
 use aec_ir::{Def, Function, Inst, Op, Type, Value};
 use aec_runtime::Elem;
@@ -505,6 +505,22 @@ impl Scheduler<'_> {
                             to,
                         })
                     }
+                    Op::Levels { rows } => {
+                        let mut trees = [from; 3];
+                        for (tree, &v) in trees.iter_mut().zip(&data.operands) {
+                            *tree = b.get(v)?;
+                        }
+                        let [.., together, nodes] = *dims else {
+                            return Err(internal(data.span, "no trees".to_string()));
+                        };
+                        StepKind::Levels(LevelsCall {
+                            trees,
+                            to,
+                            nodes,
+                            together,
+                            rows: *rows,
+                        })
+                    }
                     _ => StepKind::ArgSort {
                         from,
                         to,
@@ -680,6 +696,7 @@ pub fn buffers_of(kind: &StepKind) -> Vec<BufferRef> {
             out
         }
         StepKind::Copy { from, to } | StepKind::ArgSort { from, to, .. } => vec![*from, *to],
+        StepKind::Levels(call) => call.trees.into_iter().chain([call.to]).collect(),
         StepKind::Matrix(call) => call.b.into_iter().chain([call.a, call.to]).collect(),
         StepKind::Guard { buffer } => vec![*buffer],
         StepKind::Loop(looped) => looped.touches.clone(),

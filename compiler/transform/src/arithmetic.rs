@@ -62,6 +62,7 @@ pub fn arithmetic(f: &Function) -> Arithmetic {
                 op.flops(shape) * shape.batch as f64
             }
             Op::ArgSort => input * input.max(2.0).log2(),
+            Op::Levels { .. } => input,
             Op::Map { size, body, .. } => {
                 let inner = arithmetic(body);
                 total.bytes += inner.bytes * *size as f64;

@@ -121,7 +121,7 @@ pub fn batch_body(
 }
 
 /// Whether an op reduces over the batch, itself or in its rounds.
-fn reduces_batch(op: &Op) -> bool {
+pub(crate) fn reduces_batch(op: &Op) -> bool {
     match op {
         Op::BatchMean => true,
         Op::Loop(looped) => {
@@ -197,7 +197,8 @@ impl Rule<'_> {
             | Op::Convert
             | Op::Reshape
             | Op::Stop
-            | Op::ArgSort => {
+            | Op::ArgSort
+            | Op::Levels { .. } => {
                 let operands = self.all_varying();
                 self.push(op.clone(), &operands)
             }

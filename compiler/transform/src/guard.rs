@@ -175,6 +175,7 @@ impl Guard<'_> {
             | Op::Put { .. }
             | Op::CumSum { .. }
             | Op::ArgSort
+            | Op::Levels { .. }
             | Op::Matrix(_)
             | Op::Draw { .. }
             | Op::Map { .. }
@@ -287,6 +288,7 @@ impl Guard<'_> {
             | Op::Put { .. }
             | Op::CumSum { .. }
             | Op::ArgSort
+            | Op::Levels { .. }
             | Op::Matrix(_)
             | Op::Draw { .. }
             | Op::Map { .. }

@@ -40,7 +40,12 @@ impl Linear {
 pub fn differentiable_operands(op: &Op, count: usize) -> std::ops::Range<usize> {
     match op {
         Op::Constant(_) | Op::Dense(_) | Op::Iota { .. } => 0..0,
-        Op::Compare(_) | Op::ArgReduce { .. } | Op::ArgSort | Op::Draw { .. } | Op::Stop => 0..0,
+        Op::Compare(_)
+        | Op::ArgReduce { .. }
+        | Op::ArgSort
+        | Op::Levels { .. }
+        | Op::Draw { .. }
+        | Op::Stop => 0..0,
         Op::Slope { .. } => 0..2,
         Op::Select => 1..3,
         Op::Gather { .. } => 0..1,
@@ -238,6 +243,7 @@ impl Rule<'_> {
             | Op::Compare(_)
             | Op::ArgReduce { .. }
             | Op::ArgSort
+            | Op::Levels { .. }
             | Op::Draw { .. }
             | Op::Stop => None,
             Op::Slope { batch } => self.slope(*batch, operands),
@@ -482,6 +488,7 @@ pub fn verify_linear(f: &Function, linear: &Linear) -> Result<(), String> {
             | Op::Reduce { .. }
             | Op::ArgReduce { .. }
             | Op::ArgSort
+            | Op::Levels { .. }
             | Op::Matrix(
                 MatrixOp::Cholesky
                 | MatrixOp::LogDet

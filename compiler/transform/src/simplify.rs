@@ -140,6 +140,7 @@ fn rules(context: &mut Context<'_>, op: &Op, operands: &[Value], ty: &Type) -> O
         | Op::Iota { .. }
         | Op::ArgReduce { .. }
         | Op::ArgSort
+        | Op::Levels { .. }
         | Op::Put { .. }
         | Op::Matrix(_)
         | Op::Draw { .. }

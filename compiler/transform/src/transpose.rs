@@ -247,6 +247,7 @@ impl Transpose<'_> {
                 | Op::Reduce { .. }
                 | Op::ArgReduce { .. }
                 | Op::ArgSort
+                | Op::Levels { .. }
                 | Op::Matrix(_)
                 | Op::Draw { .. }
                 | Op::Map { .. }

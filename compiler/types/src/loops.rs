@@ -28,6 +28,8 @@ pub(crate) struct Rounds<'a> {
     pub(crate) reverse: bool,
     /// Whether the first leaf of the state says that no more rounds are wanted.
     pub(crate) exit: bool,
+    /// The rounds are the nodes of a tree (see [`Loop::nodes`]), and so many of them count.
+    pub(crate) nodes: Option<Tensor>,
     /// The call.
     pub(crate) span: Span,
 }
@@ -206,6 +208,10 @@ impl Elaborator {
         for sequence in &rounds.sequences {
             slice_operands.extend(self.lifted_leaves(sequence, span)?);
         }
+        let limit = match &rounds.nodes {
+            Some(nodes) => Some(self.lift(nodes, span)?),
+            None => None,
+        };
         self.push_frame(
             "round",
             FrameKind::Loop {
@@ -251,12 +257,15 @@ impl Elaborator {
             reverse: rounds.reverse,
             exit: rounds.exit,
             recomputed: false,
+            limited: limit.is_some(),
+            nodes: limit.is_some(),
             body: Box::new(frame.f),
         });
         let operands: Vec<IrValue> = state_operands
             .into_iter()
             .chain(slice_operands)
             .chain(constants)
+            .chain(limit)
             .collect();
         let outer = self.top();
         let id = outer.id;
@@ -320,6 +329,24 @@ impl Elaborator {
             }
         }
         Ok(lifted)
+    }
+
+    /// An error unless the next state is of the type of the state.
+    pub(crate) fn same_state(
+        &self,
+        rounds: &Rounds<'_>,
+        state: &Value,
+        next: &Value,
+    ) -> Result<()> {
+        match self.fits(rounds, state, next) {
+            Ok(()) => Ok(()),
+            Err(Misfit::Error(error)) => Err(error),
+            Err(Misfit::Widens(_)) => fail(
+                "E0317",
+                rounds.state.1,
+                format!("the state of this `{}` has no one type", rounds.name),
+            ),
+        }
     }
 
     /// Whether the next state is of the type of the state.

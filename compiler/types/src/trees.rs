@@ -6,8 +6,9 @@
 //! after all leaves, children before their parents. A data set of trees has a leading axis on
 //! every table; small trees are padded to the largest, and what is beyond `count` means nothing.
 //!
-//! A fold is a loop over the inner nodes with the table of all states as its state: for a batch
-//! of trees of different shapes, one loop whose rounds compute a node of every tree.
+//! A fold is a loop over the inner nodes with the table of all states as its state. Batching makes
+//! one loop of it for trees of different shapes, which goes level by level
+//! (`transform/src/loops/levels.rs`).
 
 use crate::call::Args;
 use crate::error::{fail, wanted};
@@ -15,6 +16,7 @@ use crate::leaves::{leaves, map_tensors, with_leaves};
 use crate::loops::{Rounds, with_axis};
 use crate::ops::as_tensor;
 use crate::size::Size;
+use crate::train::holds_unknown;
 use crate::value::{Code, Dim, Repr, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
 use aec_ir::{Binary, Comparison, Function, Op, Type, Value as IrValue};
@@ -261,7 +263,7 @@ impl Elaborator {
         })
     }
 
-    /// Each table with one entry replaced; none if the place is -1.
+    /// Each table with one entry replaced.
     fn replaced(
         &mut self,
         tables: &Value,
@@ -273,45 +275,44 @@ impl Elaborator {
         let mut at = 0;
         self.each_leaf(tables, |elaborator, table| {
             let entry = as_tensor(&entries[at], span, "a state")?;
+            let entry = elaborator.convert(&entry, table.ty.elem, span)?;
             at += 1;
             let ty = table.ty.clone();
             elaborator.build(&[table, &entry, place], ty, span, |f, v, ty, span| {
-                let ints = Type::new(Elem::I64, &ty.dims);
-                let counter = f.push1(Op::Iota { axis: 0 }, &[], ints, span);
-                let place = f.broadcast_leading(v[2], &ty.dims, span);
-                let here = f.compare(Comparison::Eq, counter, place, span);
-                let entry = f.broadcast_leading(v[1], &ty.dims[..1], span);
-                f.select(here, entry, v[0], span)
+                f.push1(Op::Put { batch: 0 }, &[v[0], v[2], v[1]], ty, span)
             })
         })
     }
 
-    /// The places of inner nodes: the room for leaves, and so on.
-    fn node_places(&mut self, parts: &Parts, span: Span) -> Result<Tensor> {
-        let ty = TensorType {
-            elem: Elem::I64,
-            shape: vec![parts.nodes.clone()],
-        };
-        self.build(&[], ty, span, |f, _, ty, span| {
-            let first = ty.dims[0] + 1;
-            let counter = f.push1(Op::Iota { axis: 0 }, &[], ty.clone(), span);
-            let first = f.number(first as f64, ty, span);
-            f.binary(Binary::Add, counter, first, span)
+    /// The place of the inner node of this round.
+    fn node_place(&mut self, parts: &Parts, span: Span) -> Result<Tensor> {
+        let leaves = parts.leaves.size.as_constant().unwrap_or(0);
+        let scalar = TensorType::scalar(Elem::I64);
+        self.build(&[], scalar, span, |f, _, _, span| {
+            let round = f.params[0];
+            add(f, round, leaves as f64, span)
         })
     }
 
-    /// Whether the node at a place belongs to the tree.
-    fn is_real(&mut self, parts: &Parts, place: &Tensor, span: Span) -> Result<Tensor> {
-        let ty = TensorType::scalar(Elem::Bool);
-        if parts.is_full() {
-            return as_tensor(&Value::bool(true), span, "a bool");
-        }
-        let room = &parts.left;
-        self.build(&[place, &parts.count, room], ty, span, |f, v, _, span| {
-            // Node i of count - 1, at place room + 1 + i.
-            let room = f.dims(v[2])[0] as f64;
-            let limit = add(f, v[1], room, span);
-            f.compare(Comparison::Lt, v[0], limit, span)
+    /// How many inner nodes there are.
+    fn node_count(&mut self, parts: &Parts, span: Span) -> Result<Tensor> {
+        let scalar = TensorType::scalar(Elem::I64);
+        self.build(&[&parts.count], scalar, span, |f, v, _, span| {
+            add(f, v[0], -1.0, span)
+        })
+    }
+
+    /// The place of the root: the last inner node, or the only leaf.
+    fn root(&mut self, parts: &Parts, span: Span) -> Result<Tensor> {
+        let scalar = TensorType::scalar(Elem::I64);
+        let operands = [&parts.count, &parts.left];
+        self.build(&operands, scalar, span, |f, v, ty, span| {
+            let room = f.dims(v[1])[0] as f64 + 1.0;
+            let last = add(f, v[0], room - 2.0, span);
+            let one = f.number(1.0, ty.clone(), span);
+            let zero = f.number(0.0, ty, span);
+            let alone = f.compare(Comparison::Le, v[0], one, span);
+            f.select(alone, zero, last, span)
         })
     }
 
@@ -330,13 +331,9 @@ impl Elaborator {
             return Ok((Value::Unknown, Value::Unknown));
         }
         let table = self.with_room(&states, parts, span)?;
-        let zero = as_tensor(&Value::int(0), span, "an int")?;
-        let first = self.entry(&states, &zero, span)?;
-        let places = self.node_places(parts, span)?;
         let mut sequences = vec![
             Value::Tensor(parts.left.clone()),
             Value::Tensor(parts.right.clone()),
-            Value::Tensor(places),
         ];
         let labelled = arity(node.0) == Some(3);
         if labelled {
@@ -355,54 +352,38 @@ impl Elaborator {
         let rounds = Rounds {
             name: "fold",
             count: parts.nodes.clone(),
-            state: (Value::tuple(vec![table, first]), span),
+            state: (table, span),
             sequences,
             reverse: false,
             exit: false,
+            nodes: Some(self.node_count(parts, span)?),
             span,
         };
-        let ran = self.run_rounds(&rounds, &mut |elaborator, state, entries| {
-            let (Value::Tuple(state), [left, right, place, ..]) = (state, entries) else {
+        let ran = self.run_rounds(&rounds, &mut |elaborator, table, entries| {
+            let [left, right, ..] = entries else {
                 return Ok((Value::Unknown, Value::Unit));
             };
-            let (table, before) = (&state[0], &state[1]);
             let int = |value: &Value| as_tensor(value, span, "a place");
             let l = elaborator.entry(table, &int(left)?, span)?;
             let r = elaborator.entry(table, &int(right)?, span)?;
-            let mut args = vec![l, r];
-            args.extend(entries.get(3).cloned());
+            let mut args = vec![l.clone(), r];
+            args.extend(entries.get(2).cloned());
             let new = elaborator.apply(node.0, &args, span)?;
             let new = elaborator.stack(&new, span)?;
-            if !same_types(before, &new) {
-                return Ok((Value::tuple(vec![table.clone(), new]), Value::Unit));
+            if holds_unknown(&new) || holds_unknown(&l) {
+                return Ok((Value::Unknown, Value::Unit));
             }
-            let place = int(place)?;
+            elaborator.same_state(&rounds, &l, &new)?;
+            let place = elaborator.node_place(parts, span)?;
             let table = elaborator.replaced(table, &new, &place, span)?;
-            let real = elaborator.is_real(parts, &place, span)?;
-            let last = elaborator.either(&real, &new, before, span)?;
-            Ok((Value::tuple(vec![table, last]), Value::Unit))
+            Ok((table, Value::Unit))
         })?;
-        Ok(match ran.state {
-            Value::Tuple(state) => (state[0].clone(), state[1].clone()),
-            other => (other.clone(), other),
-        })
-    }
-
-    /// `a` where the condition holds, else `b`, leaf by leaf.
-    fn either(&mut self, c: &Tensor, a: &Value, b: &Value, span: Span) -> Result<Value> {
-        if let Repr::Static(host) = &c.repr {
-            return Ok(match host.get_f64(0) != 0.0 {
-                true => a.clone(),
-                false => b.clone(),
-            });
+        if matches!(ran.state, Value::Unknown) {
+            return Ok((Value::Unknown, Value::Unknown));
         }
-        let others: Vec<Value> = leaves(b).into_iter().map(|leaf| leaf.tensor).collect();
-        let mut at = 0;
-        self.each_leaf(a, |elaborator, tensor| {
-            let other = as_tensor(&others[at], span, "a state")?;
-            at += 1;
-            elaborator.select(c, tensor.clone(), other, (span, span), span)
-        })
+        let root = self.root(parts, span)?;
+        let last = self.entry(&ran.state, &root, span)?;
+        Ok((ran.state, last))
     }
 
     /// Folds, with whole numbers of the leaves' states as reals if that is what fits.
@@ -509,26 +490,11 @@ pub(crate) fn unfold(elaborator: &mut Elaborator, args: &Args, span: Span) -> Re
         let ty = with_axis(&tensor.ty, &places);
         elaborator.build(&[], ty, span, |f, _, ty, span| f.number(0.0, ty, span))
     })?;
-    // The root: the last inner node, or the only leaf.
-    let scalar = TensorType::scalar(Elem::I64);
-    let root = elaborator.build(
-        &[&parts.count, &parts.left],
-        scalar.clone(),
-        span,
-        |f, v, ty, span| {
-            let room = f.dims(v[1])[0] as f64 + 1.0;
-            let last = add(f, v[0], room - 2.0, span);
-            let one = f.number(1.0, ty.clone(), span);
-            let zero = f.number(0.0, ty, span);
-            let alone = f.compare(Comparison::Le, v[0], one, span);
-            f.select(alone, zero, last, span)
-        },
-    )?;
+    let root = elaborator.root(&parts, span)?;
     let table = elaborator.replaced(&empty, &start, &root, span)?;
     let mut sequences = vec![
         Value::Tensor(parts.left.clone()),
         Value::Tensor(parts.right.clone()),
-        Value::Tensor(elaborator.node_places(&parts, span)?),
     ];
     if let (Some(labels), Some(2)) = (&parts.label, arity(node)) {
         sequences.push(elaborator.part(labels, &parts.nodes, true, span)?);
@@ -540,23 +506,22 @@ pub(crate) fn unfold(elaborator: &mut Elaborator, args: &Args, span: Span) -> Re
         sequences,
         reverse: true,
         exit: false,
+        nodes: Some(elaborator.node_count(&parts, span)?),
         span,
     };
     let ran = elaborator.run_rounds(&rounds, &mut |elaborator, table, entries| {
-        let [left, right, place, ..] = entries else {
+        let [left, right, ..] = entries else {
             return Ok((Value::Unknown, Value::Unit));
         };
-        let int = |value: &Value| as_tensor(value, span, "a place");
-        let place = int(place)?;
+        let place = elaborator.node_place(&parts, span)?;
         let state = elaborator.entry(table, &place, span)?;
         let mut args = vec![state.clone()];
-        args.extend(entries.get(3).cloned());
+        args.extend(entries.get(2).cloned());
         let children = match elaborator.apply(node, &args, span)? {
             Value::Tuple(children) if children.len() == 2 => children,
             Value::Unknown => return Ok((Value::Unknown, Value::Unit)),
             other => return wanted(*node_span, "a function that gives two states", &other),
         };
-        let real = elaborator.is_real(&parts, &place, span)?;
         let mut table = table.clone();
         for (child, state_of) in [(left, &children[0]), (right, &children[1])] {
             if !same_types(&state, state_of) {
@@ -573,8 +538,7 @@ pub(crate) fn unfold(elaborator: &mut Elaborator, args: &Args, span: Span) -> Re
                     .help("each child's state is of the type of its parent's"),
                 ));
             }
-            let nowhere = as_tensor(&Value::int(-1), span, "an int")?;
-            let child = elaborator.select(&real, int(child)?, nowhere, (span, span), span)?;
+            let child = as_tensor(child, span, "a place")?;
             table = elaborator.replaced(&table, state_of, &child, span)?;
         }
         Ok((table, Value::Unit))

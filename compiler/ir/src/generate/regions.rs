@@ -165,6 +165,8 @@ impl Generator<'_> {
             reverse: self.rng.chance(3),
             exit: false,
             recomputed: false,
+            limited: false,
+            nodes: false,
             body: Box::new(body),
         });
         self.sites += 200;

@@ -252,6 +252,7 @@ fn step(
         | Op::Put { .. }
         | Op::CumSum { .. }
         | Op::ArgSort
+        | Op::Levels { .. }
         | Op::Matrix(_)
         | Op::Draw { .. }
         | Op::Stop
@@ -266,7 +267,8 @@ fn step(
     }
 }
 
-/// All lanes go round together; a loop with an exit ends when it does in every lane.
+/// All lanes go round together; a loop with an exit ends when it does in every lane. A lane whose
+/// limit is reached stays as it is.
 fn run_loop(
     f: &Function,
     data: &InstData,
@@ -287,10 +289,22 @@ fn run_loop(
         if looped.exit && states.iter().all(done) {
             break;
         }
+        let limit = |lane: &Lane| match (looped.limited, lane.last()) {
+            (true, Some(limit)) => limit.ints()[0],
+            _ => i64::MAX,
+        };
+        let runs: Vec<bool> = lanes
+            .iter()
+            .map(|lane| (index as i64) < limit(lane))
+            .collect();
+        if !runs.contains(&true) {
+            continue;
+        }
         let arguments = lanes
             .iter()
             .zip(&states)
             .map(|(lane, state)| {
+                let lane = &lane[..lane.len() - usize::from(looped.limited)];
                 let (slices, constants) = lane[carried..].split_at(looped.sliced);
                 std::iter::once(Rc::new(Array::index(index)))
                     .chain(state.iter().cloned())
@@ -301,8 +315,10 @@ fn run_loop(
             .collect();
         let results = run(&looped.body, arguments, precision)?;
         for (at, mut results) in results.into_iter().enumerate() {
-            yielded[at][index] = Some(results.split_off(carried));
-            states[at] = results;
+            if runs[at] {
+                yielded[at][index] = Some(results.split_off(carried));
+                states[at] = results;
+            }
         }
     }
     Ok(states
@@ -313,7 +329,11 @@ fn run_loop(
                 .iter()
                 .enumerate()
                 .map(|(place, &result)| {
-                    let parts = rounds.iter().flatten().map(|row| &*row[place]);
+                    let zeros = movement::zeros(f.ty(looped.body.results[carried + place]));
+                    let parts = rounds.iter().map(|row| match row {
+                        Some(row) => &*row[place],
+                        None => &zeros,
+                    });
                     Rc::new(Array::stack(f.ty(result), parts))
                 });
             state.into_iter().chain(stacks).collect()
@@ -374,6 +394,7 @@ fn plain(
         Op::Put { batch } => movement::put(x(0), x(1), x(2), *batch),
         Op::CumSum { axis, reverse } => reduce::cumsum(x(0), *axis, *reverse),
         Op::ArgSort => reduce::argsort(x(0)),
+        Op::Levels { rows } => movement::levels(operands, *rows, &ty.dims),
         Op::Matrix(op) => {
             let rounded = ty.elem == Elem::F32 && precision == Precision::AsTyped;
             matrix::matrix(*op, operands, ty, rounded).map_err(|bad| InterpretError::Matrix {

@@ -3,6 +3,8 @@
 use super::array::{Array, Items, each_index, offset, strides};
 use crate::function::Type;
 use crate::op::{BadIndex, Fault, Literal};
+use aec_runtime::Elem;
+use aec_runtime::levels::{Scratch, Trees, order};
 use std::rc::Rc;
 
 pub(super) fn iota(dims: &[usize], axis: usize) -> Array {
@@ -144,11 +146,37 @@ pub(super) fn gather(
 
 /// Zeros of a type of numbers.
 pub(super) fn zeros(ty: &Type) -> Array {
-    let zero = match ty.elem.is_float() {
-        true => Literal::Float(0.0),
-        false => Literal::Int(0),
+    let zero = match ty.elem {
+        Elem::F32 | Elem::F64 => Literal::Float(0.0),
+        Elem::I32 | Elem::I64 => Literal::Int(0),
+        Elem::Bool => Literal::Bool(false),
     };
     Array::constant(zero, ty)
+}
+
+/// The rounds of nodes of each batch of trees.
+pub(super) fn levels(operands: &[Rc<Array>], rows: usize, dims: &[usize]) -> Array {
+    let [left, right, count] = [0, 1, 2].map(|at| operands[at].ints());
+    let shape = &operands[0].dims;
+    let (trees, nodes) = (shape[shape.len() - 2], shape[shape.len() - 1]);
+    let size: usize = dims[dims.len() - 3..].iter().product();
+    let mut out = vec![0; dims.iter().product()];
+    if size > 0 {
+        for (at, out) in out.chunks_exact_mut(size).enumerate() {
+            let own = at * trees * nodes..(at + 1) * trees * nodes;
+            let forest = Trees {
+                left: &left[own.clone()],
+                right: &right[own],
+                count: &count[at * trees..(at + 1) * trees],
+                nodes,
+            };
+            order(forest, rows, out, &mut Scratch::default());
+        }
+    }
+    Array {
+        dims: dims.to_vec(),
+        items: Items::Int(out),
+    }
 }
 
 /// Adds updates to the sums at their places.

@@ -1,9 +1,12 @@
-//! The batching rule of loops: the same rounds, with the axis on whatever varies with it.
+//! The batching rule of loops: the same rounds, with the axis on whatever varies with it. Trees of
+//! different shapes have a rule of their own, [`super::levels`].
 
+use super::levels::batch_nodes;
 use super::{Builder, stacked};
 use crate::batch::{Axis, batch_body};
 use crate::term::{permute, repeat_leading};
-use aec_ir::{Function, Loop, Value};
+use aec_ir::{Comparison, Function, Loop, Op, Reduction, Type, Value};
+use aec_runtime::Elem;
 use aec_syntax::{Diagnostic, Span};
 
 /// Appends the loop with the axis in front of every value that varies. `which` says it of the
@@ -16,11 +19,19 @@ pub fn batch_loop(
     axis: Axis,
     span: Span,
 ) -> Result<Vec<(Value, bool)>, Diagnostic> {
+    if let Some(tables) = batch_nodes(out, looped, operands, which, axis, span)? {
+        return Ok(tables.into_iter().map(|table| (table, true)).collect());
+    }
+    let (operands, limit) = looped.split_limit(operands);
+    let (at_first, limit_varies) = looped.split_limit(which);
+    let limit = limit.map(|limit| (limit, limit_varies == Some(true)));
+    if let Some((limit, true)) = limit {
+        return ragged(out, looped, operands, (at_first, limit), axis, span);
+    }
     let body = &looped.body;
     let carried = looped.carried;
     let constants = carried + looped.sliced;
     // A value of the state varies if it does at first, or once a round makes it so.
-    let at_first = which;
     let mut which = at_first.to_vec();
     let (mut batched, varies) = loop {
         let mut f = Function::new(body.name.clone());
@@ -54,7 +65,8 @@ pub fn batch_loop(
             batched.results[at] = repeat_leading(&mut batched, value, axis.size, span);
         }
     }
-    let mut builder = Builder::like(looped);
+    let mut builder = Builder::like(looped, &[]);
+    builder.limit = limit.map(|(limit, _)| limit);
     for (at, &operand) in operands.iter().enumerate() {
         if at < carried {
             // A state may begin alike for all and come to differ.
@@ -87,6 +99,49 @@ pub fn batch_loop(
             }
         })
         .collect())
+}
+
+/// Each index of the axis has its own limit: the rounds go to the largest, and a round beyond its
+/// own leaves the state alone and yields zeros.
+fn ragged(
+    out: &mut Function,
+    looped: &Loop,
+    operands: &[Value],
+    (which, limit): (&[bool], Value),
+    axis: Axis,
+    span: Span,
+) -> Result<Vec<(Value, bool)>, Diagnostic> {
+    let int = Type::scalar(Elem::I64);
+    let op = Op::Reduce {
+        op: Reduction::Max,
+        axes: smallvec::smallvec![0],
+    };
+    // Of no index there is no largest.
+    let most = match axis.size {
+        0 => out.number(0.0, int.clone(), span),
+        _ => out.push1(op, &[limit], int.clone(), span),
+    };
+    let mut body = (*looped.body).clone();
+    let own = body.param(int, "");
+    let runs = body.compare(Comparison::Lt, body.params[0], own, span);
+    for at in 0..body.results.len() {
+        let value = body.results[at];
+        let ty = body.ty(value).clone();
+        let otherwise = match at < looped.carried {
+            true => body.params[at + 1],
+            false => body.number(0.0, ty.clone(), span),
+        };
+        let runs = body.broadcast_leading(runs, &ty.dims, span);
+        body.results[at] = body.select(runs, value, otherwise, span);
+    }
+    let looped = Loop {
+        body: Box::new(body),
+        nodes: false,
+        ..looped.clone()
+    };
+    let operands: Vec<Value> = operands.iter().copied().chain([limit, most]).collect();
+    let which: Vec<bool> = which.iter().copied().chain([true, false]).collect();
+    batch_loop(out, &looped, &operands, &which, axis, span)
 }
 
 /// The value with its first two axes exchanged.

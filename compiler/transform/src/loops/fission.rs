@@ -99,6 +99,7 @@ fn worthwhile(body: &Function, data: &InstData, depends: Depends) -> bool {
         | Op::Put { .. }
         | Op::CumSum { .. }
         | Op::ArgSort
+        | Op::Levels { .. }
         | Op::Matrix(_) => depends == Depends::Nothing,
     }
 }
@@ -175,7 +176,8 @@ fn hoist(
         is_batch: false,
     };
     let values = batch_body(out, &part, &args, &mapped, axis)?;
-    let mut builder = Builder::like(looped);
+    let mut builder = Builder::like(looped, operands);
+    let (given, _) = looped.split_limit(operands);
     let mut groups: [Vec<Value>; 3] = Default::default();
     groups[0].extend(&body.params[1..first_slice]);
     builder.state.extend(&operands[..looped.carried]);
@@ -184,7 +186,7 @@ fn hoist(
         .slices
         .extend(&operands[first_slice - 1..first_constant - 1]);
     groups[2].extend(&body.params[first_constant..]);
-    builder.constants.extend(&operands[first_constant - 1..]);
+    builder.constants.extend(&given[first_constant - 1..]);
     for (&root, (value, varies)) in roots.iter().zip(values) {
         let (group, list) = match varies {
             true => (1, &mut builder.slices),
@@ -203,6 +205,7 @@ fn hoist(
         .chain(&builder.slices)
         .chain(&builder.constants)
         .copied()
+        .chain(builder.limit)
         .collect();
     let looped = Loop {
         sliced: builder.slices.len(),
@@ -227,11 +230,20 @@ fn collect_sums(out: &mut Function, looped: &Loop, operands: &[Value], data: &In
         true => Vec::new(),
         false => (0..looped.carried)
             .filter_map(|at| sum_of(body, looped, at))
+            .filter(|sum| {
+                // Of rounds that are not run, only what is yielded is zero.
+                let zero = |&term: &Value| {
+                    let is_yield = |v: &Value| !is_given(body, looped, *v);
+                    factors(body, term).iter().any(is_yield)
+                };
+                !looped.limited || sum.terms.iter().all(zero)
+            })
             .collect(),
     };
     let span = data.span;
     let is_sum = |at: usize| sums.iter().any(|sum| sum.at == at);
-    let mut builder = Builder::like(looped);
+    let mut builder = Builder::like(looped, operands);
+    let (given, _) = looped.split_limit(operands);
     let mut groups: [Vec<Value>; 3] = Default::default();
     let mut results = Vec::new();
     for (at, &operand) in operands.iter().enumerate().take(looped.carried) {
@@ -247,16 +259,14 @@ fn collect_sums(out: &mut Function, looped: &Loop, operands: &[Value], data: &In
         .slices
         .extend(&operands[first_slice - 1..first_constant - 1]);
     groups[2].extend(&body.params[first_constant..]);
-    builder.constants.extend(&operands[first_constant - 1..]);
+    builder.constants.extend(&given[first_constant - 1..]);
     let first_yield = results.len();
     results.extend(&body.results[looped.carried..]);
     // Factors that are neither sequences nor constants are yielded.
     for sum in &sums {
         for &term in &sum.terms {
             for factor in factors(body, term) {
-                let given =
-                    body.params[first_slice..].contains(&factor) || splat(body, factor).is_some();
-                if !given && !results[first_yield..].contains(&factor) {
+                if !is_given(body, looped, factor) && !results[first_yield..].contains(&factor) {
                     results.push(factor);
                 }
             }
@@ -298,6 +308,11 @@ fn collect_sums(out: &mut Function, looped: &Loop, operands: &[Value], data: &In
             values[kept - 1]
         })
         .collect()
+}
+
+/// Whether a factor of a product is a sequence, a constant or a number: known without the rounds.
+fn is_given(body: &Function, looped: &Loop, factor: Value) -> bool {
+    body.params[looped.first_slice()..].contains(&factor) || splat(body, factor).is_some()
 }
 
 /// The factors of a product.

@@ -54,7 +54,8 @@ fn turned(
         let new = inner.param(body.ty(param).clone(), "");
         map.insert(param, new);
     }
-    let mut all = operands.to_vec();
+    let (given, limit) = looped.split_limit(operands);
+    let mut all = given.to_vec();
     let mut turned: HashMap<Value, Value> = HashMap::new();
     for &inst in &body.order {
         let Some(&at) = products.get(&inst) else {
@@ -82,6 +83,7 @@ fn turned(
         map.insert(data.results[0], value);
     }
     copy_ends(&mut inner, body, &map);
+    all.extend(limit);
     let op = Op::Loop(Loop {
         body: Box::new(inner),
         ..looped.clone()

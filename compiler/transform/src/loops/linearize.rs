@@ -162,7 +162,7 @@ impl Round {
         let first_constant = self.looped.first_constant();
         let count = self.looped.count;
         let (results, which) = self.tangent_results();
-        let mut builder = Builder::like(&self.looped);
+        let mut builder = Builder::like(&self.looped, &operands);
         let mut groups: [Vec<Value>; 3] = Default::default();
         for (at, param) in self.active_in(1..first_slice) {
             groups[0].push(self.seed(param));
@@ -232,7 +232,7 @@ impl Round {
         let carried = self.looped.carried;
         let (first_slice, first_constant) = (carried + 1, self.looped.first_constant());
         let (tangents, which) = self.tangent_results();
-        let mut builder = Builder::like(&self.looped);
+        let mut builder = Builder::like(&self.looped, operands);
         let mut groups: [Vec<Value>; 3] = Default::default();
         for (at, &param) in self.f.params.iter().enumerate().skip(1) {
             let (group, list) = match at {
@@ -379,6 +379,7 @@ fn cheap(f: &Function, v: Value, have: &EntitySet<Value>, depth: usize) -> bool 
         | Op::Put { .. }
         | Op::CumSum { .. }
         | Op::ArgSort
+        | Op::Levels { .. }
         | Op::Matrix(_)
         | Op::Map { .. }
         | Op::Loop(_)

@@ -7,6 +7,7 @@
 pub mod batch;
 pub mod fission;
 pub mod layout;
+pub mod levels;
 pub mod linearize;
 pub mod prune;
 pub mod rows;
@@ -43,11 +44,13 @@ pub(crate) struct Builder {
     pub slices: Vec<Value>,
     /// Constants.
     pub constants: Vec<Value>,
+    /// See [`Loop::limited`].
+    pub limit: Option<Value>,
 }
 
 impl Builder {
-    /// A loop like `looped`, without operands.
-    pub fn like(looped: &Loop) -> Builder {
+    /// A loop like `looped`, with these operands: without any of them but the limit.
+    pub fn like(looped: &Loop, operands: &[Value]) -> Builder {
         Builder {
             count: looped.count,
             reverse: looped.reverse,
@@ -56,11 +59,12 @@ impl Builder {
             state: Vec::new(),
             slices: Vec::new(),
             constants: Vec::new(),
+            limit: looped.split_limit(operands).1,
         }
     }
 
     /// Appends the loop to `out`; gives its results. The body is closed, with params and
-    /// results in the order that [`Loop`] wants.
+    /// results in the order that [`Loop`] wants. That rounds were nodes of a tree is forgotten.
     pub fn finish(self, out: &mut Function, body: Function, span: Span) -> SmallVec<[Value; 1]> {
         let carried = self.state.len();
         let types: Vec<Type> = body
@@ -79,6 +83,8 @@ impl Builder {
             reverse: self.reverse,
             exit: self.exit,
             recomputed: self.recomputed,
+            limited: self.limit.is_some(),
+            nodes: false,
             body: Box::new(body),
         });
         let operands: Vec<Value> = self
@@ -86,6 +92,7 @@ impl Builder {
             .into_iter()
             .chain(self.slices)
             .chain(self.constants)
+            .chain(self.limit)
             .collect();
         let inst = out.push(op, &operands, &types, span);
         out.insts[inst].results.clone()

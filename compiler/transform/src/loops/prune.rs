@@ -20,7 +20,12 @@ pub fn prune_loop(
     span: Span,
 ) -> Results {
     let carried = looped.carried;
-    if looped.count == 0 {
+    let limit = looped.split_limit(operands).1;
+    let known_limit = match limit {
+        Some(limit) => splat(out, limit),
+        None => Some(looped.count as f64),
+    };
+    if looped.count == 0 || known_limit.is_some_and(|limit| limit <= 0.0) {
         return types
             .iter()
             .enumerate()
@@ -30,7 +35,7 @@ pub fn prune_loop(
             })
             .collect();
     }
-    if looped.count == 1 && !looped.exit {
+    if looped.count == 1 && !looped.exit && known_limit.is_some() {
         return only_round(out, looped, operands, types, span);
     }
     let mut body = (*looped.body).clone();
@@ -40,7 +45,8 @@ pub fn prune_loop(
         .collect();
     let live = live_state(looped, &body, used, &fixed);
 
-    let mut builder = Builder::like(looped);
+    let mut builder = Builder::like(looped, operands);
+    builder.limit = limit.filter(|_| known_limit.is_none_or(|limit| limit < looped.count as f64));
     let mut groups: [Vec<Value>; 3] = Default::default();
     // Sequences that repeat one number are that number.
     for at in looped.first_slice()..looped.first_constant() {
@@ -136,6 +142,8 @@ pub fn prune_loop(
             let value = body.results[at];
             let index = body.params.iter().position(|&p| p == value)?;
             match index {
+                // Rounds beyond the limit yield zeros.
+                _ if builder.limit.is_some() => None,
                 index if index >= looped.first_constant() => Some(operands[index - 1]),
                 index if (1..=carried).contains(&index) && fixed[index - 1] => {
                     Some(operands[index - 1])
@@ -232,7 +240,8 @@ fn only_round(
 ) -> Results {
     let body = &looped.body;
     let mut args = vec![out.number(0.0, body.ty(body.params[0]).clone(), span)];
-    for (at, &operand) in operands.iter().enumerate() {
+    let (given, _) = looped.split_limit(operands);
+    for (at, &operand) in given.iter().enumerate() {
         let dims: SmallVec<[usize; 4]> = SmallVec::from_slice(body.dims(body.params[at + 1]));
         args.push(out.reshape(operand, &dims, span));
     }

@@ -41,11 +41,13 @@ fn segmented(out: &mut Function, looped: &Loop, operands: &[Value], data: &InstD
     let segments = looped.count / rounds;
     let whole = segments * rounds;
     let left = looped.count - whole;
-    let (state, rest) = operands.split_at(looped.carried);
+    let (given, limit) = looped.split_limit(operands);
+    let (state, rest) = given.split_at(looped.carried);
     let (slices, constants) = rest.split_at(looped.sliced);
 
     let tail = |out: &mut Function, state: &[Value]| -> Results {
-        let mut builder = Builder::like(looped);
+        let mut builder = Builder::like(looped, operands);
+        builder.limit = limit.map(|limit| shift(out, limit, -(whole as f64), span));
         builder.count = left;
         builder.state = state.to_vec();
         for &slice in slices {
@@ -59,7 +61,13 @@ fn segmented(out: &mut Function, looped: &Loop, operands: &[Value], data: &InstD
         builder.finish(out, body, span)
     };
     let main = |out: &mut Function, state: &[Value]| -> Results {
-        let mut builder = Builder::like(looped);
+        let mut builder = Builder::like(looped, operands);
+        // Segments in which a round is run; of the last one some may not be.
+        builder.limit = limit.map(|limit| {
+            let up = shift(out, limit, rounds as f64 - 1.0, span);
+            let by = out.number(rounds as f64, Type::scalar(Elem::I64), span);
+            out.binary(Binary::FloorDiv, up, by, span)
+        });
         builder.count = segments;
         builder.recomputed = true;
         builder.state = state.to_vec();
@@ -71,6 +79,7 @@ fn segmented(out: &mut Function, looped: &Loop, operands: &[Value], data: &InstD
             builder.slices.push(part);
         }
         builder.constants = constants.to_vec();
+        builder.constants.extend(limit);
         let body = segment(looped, rounds, span);
         builder.finish(out, body, span)
     };
@@ -107,6 +116,12 @@ fn segmented(out: &mut Function, looped: &Loop, operands: &[Value], data: &InstD
         });
     }
     results
+}
+
+/// An int and a number.
+fn shift(out: &mut Function, x: Value, by: f64, span: Span) -> Value {
+    let by = out.number(by, Type::scalar(Elem::I64), span);
+    out.binary(Binary::Add, x, by, span)
 }
 
 /// Entries `from..to` of the leading axis.
@@ -163,7 +178,11 @@ fn segment(looped: &Loop, rounds: usize, span: Span) -> Function {
         .collect();
     let each = f.number(rounds as f64, Type::scalar(Elem::I64), span);
     let first = f.binary(Binary::Mul, params[0], each, span);
-    let mut builder = Builder::like(looped);
+    let mut builder = Builder::like(looped, &[]);
+    if looped.limited {
+        let limit = f.param(Type::scalar(Elem::I64), "");
+        builder.limit = Some(f.binary(Binary::Sub, limit, first, span));
+    }
     builder.count = rounds;
     builder.state = params[1..looped.first_slice()].to_vec();
     builder.slices = params[looped.first_slice()..looped.first_constant()].to_vec();

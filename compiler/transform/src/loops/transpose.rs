@@ -45,7 +45,7 @@ pub fn transpose_loop(
     };
     let mut builder = Builder {
         reverse: !looped.reverse,
-        ..Builder::like(looped)
+        ..Builder::like(looped, &data.operands)
     };
     let mut groups: [Vec<Value>; 3] = Default::default();
     let mut pairs = Vec::new();

@@ -33,6 +33,7 @@ pub(super) fn scan(elaborator: &mut Elaborator, args: &Args, span: Span) -> Resu
         sequences: vec![xs.clone()],
         reverse: false,
         exit: false,
+        nodes: None,
         span,
     };
     let ran = elaborator.run_rounds(&rounds, &mut |elaborator, state, entries| {
@@ -89,6 +90,7 @@ pub(super) fn iterate(elaborator: &mut Elaborator, args: &Args, span: Span) -> R
         sequences: Vec::new(),
         reverse: false,
         exit: false,
+        nodes: None,
         span,
     };
     let ran = elaborator.run_rounds(&rounds, &mut |elaborator, state, _| {
@@ -160,6 +162,7 @@ pub(super) fn while_(elaborator: &mut Elaborator, args: &Args, span: Span) -> Re
         sequences: Vec::new(),
         reverse: false,
         exit: true,
+        nodes: None,
         span,
     };
     let ran = elaborator.run_rounds(&rounds, &mut |elaborator, state, _| {
@@ -255,6 +258,7 @@ pub(super) fn reduce(elaborator: &mut Elaborator, args: &Args, span: Span) -> Re
                 sequences: vec![sequence.clone()],
                 reverse: false,
                 exit: false,
+                nodes: None,
                 span,
             };
             let ran = elaborator.run_rounds(&rounds, &mut |elaborator, state, entries| {
