@@ -350,12 +350,12 @@ impl Instance {
                 }
             }
             Action::Gemm32(product) => {
-                let call = product.call(&self.table);
+                let call = product.call(&self.table, |at| self.int(at));
                 // SAFETY: the plan's matrices lie inside their buffers and do not overlap.
                 unsafe { gemm::gemm_batched_f32(&call, &product.batch, self.isa, &self.pool) };
             }
             Action::Gemm64(product) => {
-                let call = product.call(&self.table);
+                let call = product.call(&self.table, |at| self.int(at));
                 // SAFETY: as above.
                 unsafe { gemm::gemm_batched_f64(&call, &product.batch, self.isa, &self.pool) };
             }
@@ -494,15 +494,19 @@ impl Instance {
         outcome
     }
 
+    /// An i64 scalar that the table leads to.
+    fn int(&self, at: usize) -> i64 {
+        // SAFETY: limits, for which alone this is called, are i64 scalars of the plan's memory.
+        unsafe { self.table[at].get().cast::<i64>().read() }
+    }
+
     /// How many rounds are run; zeros are put for what the others would yield.
     fn limit(&self, rounds: &Rounds) -> usize {
         if !rounds.limited {
             return rounds.count;
         }
         let mut at = rounds.at + 1 + usize::from(rounds.exit.is_some());
-        // SAFETY: the limit is an i64 scalar.
-        let limit = unsafe { self.table[at].get().cast::<i64>().read() };
-        let count = limit.clamp(0, rounds.count as i64) as usize;
+        let count = self.int(at).clamp(0, rounds.count as i64) as usize;
         for bytes in &rounds.yields {
             at += 1;
             let left = (rounds.count - count) * bytes;

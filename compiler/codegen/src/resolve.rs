@@ -1,6 +1,5 @@
 //! Steps of a plan made into actions: functions, shares of work and places in the table of
 //! pointers, worked out once when an instance is made.
-
 use crate::cost;
 use crate::execute::{Executable, bytes};
 use crate::jit::{KernelFn, kernel_index};
@@ -75,11 +74,17 @@ pub(crate) struct Product<T> {
     pub(crate) at: usize,
     /// Elements from there to the first one, of A, B and C.
     pub(crate) offsets: [usize; 3],
+    /// Place in the table of the limit, and the terms for each 1 of it.
+    pub(crate) limit: Option<(usize, usize)>,
 }
 
 impl<T: Copy> Product<T> {
-    /// The product with where its matrices begin now.
-    pub(crate) fn call(&self, table: &[Cell<*mut u8>]) -> GemmCall<T> {
+    /// The product with where its matrices begin now; `int` reads an i64 scalar of the table.
+    pub(crate) fn call(
+        &self,
+        table: &[Cell<*mut u8>],
+        int: impl FnOnce(usize) -> i64,
+    ) -> GemmCall<T> {
         let side = |nth: usize| {
             table[self.at + nth]
                 .get()
@@ -90,6 +95,10 @@ impl<T: Copy> Product<T> {
         call.a.ptr = side(0).cast_const();
         call.b.ptr = side(1).cast_const();
         call.c = side(2);
+        if let Some((at, each)) = self.limit {
+            let limit = usize::try_from(int(at)).unwrap_or(0);
+            call.k = limit.saturating_mul(each).min(call.k);
+        }
         call
     }
 }
@@ -136,6 +145,7 @@ pub(crate) fn list_buffers(plan: &Plan, steps: &[Step], out: &mut Vec<Option<Buf
                     }
                     out.extend(buffers.iter().copied().map(Some));
                 }
+                out.extend(gemm.limit.map(|(limit, _)| Some(limit)));
             }
             StepKind::Copy { from, to } | StepKind::ArgSort { from, to, .. } => {
                 out.extend([Some(*from), Some(*to)]);
@@ -330,6 +340,10 @@ impl Resolver<'_> {
             },
             batch: batch(gemm),
             at,
+            limit: gemm.limit.map(|(_, each)| {
+                let buffers = epilogue.map_or(0, |epilogue| epilogue.buffer_count);
+                (at + 3 + buffers, each)
+            }),
             offsets: [gemm.a.offset, gemm.b.offset, gemm.c.offset],
         }
     }

@@ -338,6 +338,7 @@ fn product_plan(batch: usize, [m, n, k]: [usize; 3], epilogue: Option<bool>) -> 
         b: whole(b, n, 0),
         c: whole(c, n, m * n),
         accumulate: false,
+        limit: None,
         epilogue,
     };
     step(&mut plan, StepKind::Gemm(Box::new(gemm)));

@@ -6,7 +6,7 @@ use crate::coords;
 use crate::plan::{CheckInfo, Plan};
 use crate::views::{self, trace};
 use aec_ir::rewrite::{self, ValueMap};
-use aec_ir::{Contract, Factor, Fault, Function, Inst, Label, Labels, Op, Type, Value};
+use aec_ir::{Contract, Def, Factor, Fault, Function, Inst, Label, Labels, Op, Type, Value};
 use aec_runtime::Elem;
 use aec_runtime::gemm::Walk;
 use aec_syntax::Span;
@@ -57,6 +57,9 @@ pub struct Product {
     pub batch_walk: Walk,
     /// How many leading axes of the result are its rows, if it is one matrix, row-major.
     pub row_axes: Option<usize>,
+    /// The terms are those of rounds of a loop with this limit, so many of each round. Those of
+    /// rounds that are not run are zero, and need not be added.
+    pub limit: Option<(Value, usize)>,
 }
 
 /// A function ready to be planned.
@@ -144,7 +147,44 @@ pub fn prepare(f: &Function, first_check: i64) -> Prepared {
         }
     }
     p.ends(f, &map, first_check);
+    let Prepared { f, products, .. } = &mut p.out;
+    for product in products.values_mut() {
+        let limit = |side: Operand, terms: Walk, others: Walk, count: usize| {
+            limit_of(f, side, (terms, product.k), (others, count))
+        };
+        let one = product.batch == 1;
+        product.limit = limit(product.a, product.a.cols, product.a.rows, product.m)
+            .or_else(|| limit(product.b, product.b.rows, product.b.cols, product.n))
+            .filter(|_| one);
+    }
     p.out
+}
+
+/// The limit of the loop that yields an operand, if the terms are its rounds, one after the other,
+/// and the number of terms of a round.
+fn limit_of(
+    f: &Function,
+    side: Operand,
+    (terms, k): (Walk, usize),
+    (others, count): (Walk, usize),
+) -> Option<(Value, usize)> {
+    let Def::Result(inst, nth) = f.values[side.value].def else {
+        return None;
+    };
+    let data = &f.insts[inst];
+    let Op::Loop(looped) = &data.op else {
+        return None;
+    };
+    let limit = looped.split_limit(&data.operands).1?;
+    let rounds = looped.count;
+    if (nth as usize) < looped.carried || count == 0 || !k.is_multiple_of(rounds) {
+        return None;
+    }
+    let (each, entry) = (k / rounds, f.ty(side.value).len() / rounds);
+    let in_order = each > 0
+        && (0..rounds).all(|round| terms.at(round * each) == round * entry)
+        && side.offset + terms.at(each - 1) + others.at(count - 1) < entry;
+    in_order.then_some((limit, each))
 }
 
 impl Preparer {
@@ -557,6 +597,7 @@ impl Preparer {
                 batch_walk
             },
             row_axes: (one && row_axes == rows.len()).then_some(row_axes),
+            limit: None,
         };
         self.out.products.insert(v, product);
         (v, out)

@@ -671,6 +671,7 @@ impl<'a> Graph<'a> {
                     Some(Box::new(make(&cluster.spec)?))
                 };
                 let mut loads = vec![product.a.value, product.b.value];
+                loads.extend(product.limit.map(|(limit, _)| limit));
                 let mut stores = Vec::new();
                 match &epilogue {
                     None => stores.push(value),

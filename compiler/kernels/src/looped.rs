@@ -185,6 +185,10 @@ fn renamed(step: &Step, buffers: &Buffers, kernels: &Kernels) -> Result<Step, Di
             a: matrix(&gemm.a)?,
             b: matrix(&gemm.b)?,
             c: matrix(&gemm.c)?,
+            limit: match &gemm.limit {
+                Some((limit, each)) => Some((at(limit)?, *each)),
+                None => None,
+            },
             epilogue: match &gemm.epilogue {
                 Some((kernel, ids)) => Some((kernels[*kernel], all(ids)?)),
                 None => None,

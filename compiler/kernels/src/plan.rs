@@ -87,6 +87,8 @@ pub struct Gemm {
     pub c: Matrix,
     /// Add to what C holds.
     pub accumulate: bool,
+    /// An i64 scalar, and terms: of the `k` only so many for each 1 of it are added.
+    pub limit: Option<(BufferRef, usize)>,
     /// A kernel for each finished rectangle of C, a tile or a row across several (batch 1 only):
     /// its buffer 0 is the rectangle (row stride 32 elements), its args are
     /// `[row0, row1, col0, col1, rows, cols]`, the place in C and the extent;

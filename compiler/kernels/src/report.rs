@@ -311,9 +311,13 @@ pub fn step_text(plan: &Plan, kind: &StepKind) -> (String, f64) {
             };
             (
                 format!(
-                    "product {batch}{} x {} x {} of {} and {} {end}",
+                    "product {batch}{} x {} x {}{} of {} and {} {end}",
                     gemm.m,
                     gemm.n,
+                    match gemm.limit {
+                        Some((limit, each)) => format!("{each} {limit} of "),
+                        None => String::new(),
+                    },
                     gemm.k,
                     matrix_text(gemm, &gemm.a),
                     matrix_text(gemm, &gemm.b),

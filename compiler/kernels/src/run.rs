@@ -459,10 +459,17 @@ fn run_gemm(
             Scalar::F64(x)
         }
     };
+    let terms = match &gemm.limit {
+        None => gemm.k,
+        Some((limit, each)) => match regions.get(place(limit).1, Elem::I64, 0) {
+            Scalar::I64(limit) => gemm.k.min(limit.max(0) as usize * each),
+            other => panic!("no limit: {other:?}"),
+        },
+    };
     for batch in 0..gemm.batch {
         let element = |regions: &Regions, i: usize, j: usize| {
             let mut sum = 0.0;
-            for k in 0..gemm.k {
+            for k in 0..terms {
                 let at_a =
                     gemm.a.offset + gemm.a.batch.at(batch) + gemm.a.rows.at(i) + gemm.a.cols.at(k);
                 let at_b =

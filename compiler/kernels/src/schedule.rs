@@ -466,6 +466,10 @@ impl Scheduler<'_> {
                         (b.nowhere(), Some((b.kernel(&built.kernel), buffers)))
                     }
                 };
+                let limit = match product.limit {
+                    Some((limit, each)) => Some((b.get(limit)?, each)),
+                    None => None,
+                };
                 b.step(
                     StepKind::Gemm(Box::new(Gemm {
                         batch: product.batch,
@@ -482,6 +486,7 @@ impl Scheduler<'_> {
                             batch: product.batch_walk,
                         },
                         accumulate: false,
+                        limit,
                         epilogue,
                     })),
                     node.span,
@@ -693,6 +698,7 @@ pub fn buffers_of(kind: &StepKind) -> Vec<BufferRef> {
                 Some((_, buffers)) => out.extend(buffers.iter().copied()),
                 None => out.push(gemm.c.buffer),
             }
+            out.extend(gemm.limit.map(|(limit, _)| limit));
             out
         }
         StepKind::Copy { from, to } | StepKind::ArgSort { from, to, .. } => vec![*from, *to],

@@ -329,7 +329,8 @@ fn run_loop(
                 .iter()
                 .enumerate()
                 .map(|(place, &result)| {
-                    let zeros = movement::zeros(f.ty(looped.body.results[carried + place]));
+                    let body = &looped.body;
+                    let zeros = movement::zeros(body.ty(body.results[carried + place]));
                     let parts = rounds.iter().map(|row| match row {
                         Some(row) => &*row[place],
                         None => &zeros,
