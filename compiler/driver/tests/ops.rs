@@ -12,7 +12,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 /// Number of ops.
-const OPS: usize = 28;
+const OPS: usize = 29;
 
 /// A number for each op: a new one has to be given one here, and an example in `ops.tir`.
 fn number(op: &Op) -> usize {
@@ -45,6 +45,7 @@ fn number(op: &Op) -> usize {
         Op::Stop => 25,
         Op::Put { .. } => 26,
         Op::Slope { .. } => 27,
+        Op::Levels { .. } => 28,
         // Inside of its map's example.
         Op::BatchMean => 22,
     }
