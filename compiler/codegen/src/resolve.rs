@@ -7,8 +7,8 @@ use aec_kernels::plan::{
     BufferRef, Gemm, LevelsCall, LoopStep, Matrix, MatrixCall, Place, Plan, Step, StepKind,
 };
 use aec_runtime::Elem;
-use aec_runtime::levels::Scratch;
 use aec_runtime::gemm::{Axes, Batch, EpilogueCall, GemmCall, MatRef};
+use aec_runtime::levels::Scratch;
 use aec_syntax::Span;
 use std::cell::{Cell, RefCell};
 

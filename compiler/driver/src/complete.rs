@@ -138,6 +138,7 @@ fn members(value: &Value) -> Vec<String> {
         | Value::Template(_)
         | Value::Token(_)
         | Value::Maybe(_)
+        | Value::Ragged(_)
         | Value::Tree(_)
         | Value::Distribution(_)
         | Value::Unknown => Vec::new(),

@@ -39,6 +39,7 @@ pub fn type_of(session: &Session, value: &Value) -> String {
         }
         Value::Token(_)
         | Value::Maybe(_)
+        | Value::Ragged(_)
         | Value::Tree(_)
         | Value::Vocab(_)
         | Value::Builtin(_)
@@ -70,6 +71,7 @@ pub fn shapes(value: &Value) -> String {
             Value::Unit
             | Value::Token(_)
             | Value::Maybe(_)
+            | Value::Ragged(_)
             | Value::Tree(_)
             | Value::Vocab(_)
             | Value::Str(_)
@@ -116,6 +118,7 @@ pub fn documentation(session: &Session, value: &Value) -> String {
         | Value::Tensor(_)
         | Value::Token(_)
         | Value::Maybe(_)
+        | Value::Ragged(_)
         | Value::Tree(_)
         | Value::Vocab(_)
         | Value::Str(_)

@@ -57,7 +57,7 @@ impl Failure {
             }
             Failure::Check { span: inner, bad } => {
                 let code = match bad.fault {
-                    Fault::Index => "E0802",
+                    Fault::Index | Fault::Beyond => "E0802",
                     Fault::Unobserved => "E0322",
                 };
                 Diagnostic::error(code, at(inner), bad.to_string()).help(bad.help())

@@ -55,6 +55,7 @@ pub fn inspect(value: &Value) -> String {
         | Value::Builtin(_)
         | Value::Template(_)
         | Value::Module(_)
+        | Value::Ragged(_)
         | Value::Tree(_)
         | Value::Vocab(_)
         | Value::Unknown => value.describe(),
@@ -105,6 +106,7 @@ fn elements(value: &Value) -> usize {
         Value::Model(model) => model.params.iter().map(|(_, value)| elements(value)).sum(),
         Value::Tuple(values) | Value::List(values) => values.iter().map(elements).sum(),
         Value::Tree(parts) => elements(parts),
+        Value::Ragged(ragged) => elements(&ragged.value),
         Value::Record(fields) => fields.iter().map(|(_, value)| elements(value)).sum(),
         Value::Unit
         | Value::Str(_)

@@ -245,6 +245,9 @@ pub enum Fault {
     /// A `max` or its like was asked of entries that are all missing. The axis has one entry;
     /// the index is 1 where nothing was observed.
     Unobserved,
+    /// Like `Index`, along an axis whose size varies between examples; where the script asked for
+    /// an entry beyond the length of one, the index is less than 0: `-1 - length`.
+    Beyond,
 }
 
 /// An index beyond its axis.
@@ -265,6 +268,9 @@ impl BadIndex {
             Fault::Index => {
                 "the first index is 0, the last one is the size less 1; -1 counts from the end only where it is written"
             }
+            Fault::Beyond => {
+                "an example has as many entries as its size says, which the function may ask: `if i < n then x[i] else 0`"
+            }
             Fault::Unobserved => {
                 "`if count(x) > 0 then max(x) else 0` says what holds where nothing is observed"
             }
@@ -280,6 +286,15 @@ impl std::fmt::Display for BadIndex {
                 "index {} is out of range for an axis of size {}",
                 self.index, self.size
             ),
+            Fault::Beyond if self.index == -2 => {
+                f.write_str("an index is out of range for an example of one entry")
+            }
+            Fault::Beyond if self.index < 0 => write!(
+                f,
+                "an index is out of range for an example of {} entries",
+                -1 - self.index
+            ),
+            Fault::Beyond => write!(f, "index {} is out of range", self.index),
             Fault::Unobserved => {
                 f.write_str("every entry is missing here, so there is no largest or smallest")
             }
@@ -566,6 +581,24 @@ impl Op {
 }
 
 impl Unary {
+    /// Where the op and its derivative are finite, if there are places where they are not.
+    pub fn safe_place(self) -> Option<f64> {
+        match self {
+            Unary::Log | Unary::Sqrt => Some(1.0),
+            Unary::Exp | Unary::Expm1 | Unary::Log1p => Some(0.0),
+            Unary::Neg
+            | Unary::Abs
+            | Unary::Sign
+            | Unary::Floor
+            | Unary::Sin
+            | Unary::Cos
+            | Unary::Tanh
+            | Unary::Logistic
+            | Unary::Erf
+            | Unary::Not => None,
+        }
+    }
+
     /// All of them.
     pub const ALL: [Unary; 15] = [
         Unary::Neg,
@@ -608,6 +641,22 @@ impl Unary {
 }
 
 impl Binary {
+    /// For each operand, a place where the op and its derivatives are finite.
+    pub fn safe_places(self) -> [Option<f64>; 2] {
+        match self {
+            Binary::Div | Binary::Mod => [None, Some(1.0)],
+            Binary::Pow => [Some(1.0), None],
+            Binary::Add
+            | Binary::Sub
+            | Binary::Mul
+            | Binary::FloorDiv
+            | Binary::Min
+            | Binary::Max
+            | Binary::And
+            | Binary::Or => [None, None],
+        }
+    }
+
     /// All of them.
     pub const ALL: [Binary; 11] = [
         Binary::Add,

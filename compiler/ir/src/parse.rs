@@ -393,9 +393,10 @@ impl Parser {
                 self.word("batch")?;
                 Op::Gather {
                     batch: self.size()?,
-                    fault: match self.eat_word("observed") {
-                        true => Fault::Unobserved,
-                        false => Fault::Index,
+                    fault: match (self.eat_word("observed"), self.eat_word("beyond")) {
+                        (true, _) => Fault::Unobserved,
+                        (false, true) => Fault::Beyond,
+                        (false, false) => Fault::Index,
                     },
                 }
             }

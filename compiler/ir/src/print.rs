@@ -286,8 +286,10 @@ impl Printer {
             Op::Reverse { axes } => self.put(&format!(" {}", sizes(axes))),
             Op::Gather { batch, fault } => {
                 self.put(&format!(" batch {batch}"));
-                if *fault == Fault::Unobserved {
-                    self.put(" observed");
+                match fault {
+                    Fault::Index => {}
+                    Fault::Unobserved => self.put(" observed"),
+                    Fault::Beyond => self.put(" beyond"),
                 }
             }
             Op::Levels { rows } => self.put(&format!(" rows {rows}")),

@@ -211,7 +211,11 @@ fn renamed(step: &Step, buffers: &Buffers, kernels: &Kernels) -> Result<Step, Di
             keep: *keep,
         },
         StepKind::Levels(call) => StepKind::Levels(crate::plan::LevelsCall {
-            trees: [at(&call.trees[0])?, at(&call.trees[1])?, at(&call.trees[2])?],
+            trees: [
+                at(&call.trees[0])?,
+                at(&call.trees[1])?,
+                at(&call.trees[2])?,
+            ],
             to: at(&call.to)?,
             ..call.clone()
         }),

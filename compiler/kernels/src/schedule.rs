@@ -14,7 +14,8 @@ use crate::lir::Kernel;
 use crate::looped;
 use crate::place::{Lifetime, place};
 use crate::plan::{
-    BufferRef, Gemm, KernelRef, LevelsCall, Matrix, MatrixCall, Place, Plan, PlanBuffer, Step, StepKind,
+    BufferRef, Gemm, KernelRef, LevelsCall, Matrix, MatrixCall, Place, Plan, PlanBuffer, Step,
+    StepKind,
 };
 use aec_ir::{Def, Function, Inst, Op, Type, Value};
 use aec_runtime::Elem;

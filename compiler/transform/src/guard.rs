@@ -8,43 +8,9 @@
 
 use crate::term::{Term, all_different};
 use aec_ir::rewrite::{copy_ends, copy_inst, copy_params};
-use aec_ir::{Binary, Function, Label, Labels, Op, Unary, Value};
+use aec_ir::{Function, Label, Labels, Op, Value};
 use aec_syntax::Span;
 use std::collections::HashMap;
-
-/// Where a unary op and its derivative are finite, if there are places where they are not.
-fn safe_place(op: Unary) -> Option<f64> {
-    match op {
-        Unary::Log | Unary::Sqrt => Some(1.0),
-        Unary::Exp | Unary::Expm1 | Unary::Log1p => Some(0.0),
-        Unary::Neg
-        | Unary::Abs
-        | Unary::Sign
-        | Unary::Floor
-        | Unary::Sin
-        | Unary::Cos
-        | Unary::Tanh
-        | Unary::Logistic
-        | Unary::Erf
-        | Unary::Not => None,
-    }
-}
-
-/// For each operand of a binary op, a place where the op and its derivatives are finite.
-fn safe_places(op: Binary) -> [Option<f64>; 2] {
-    match op {
-        Binary::Div | Binary::Mod => [None, Some(1.0)],
-        Binary::Pow => [Some(1.0), None],
-        Binary::Add
-        | Binary::Sub
-        | Binary::Mul
-        | Binary::FloorDiv
-        | Binary::Min
-        | Binary::Max
-        | Binary::And
-        | Binary::Or => [None, None],
-    }
-}
 
 /// Branches are followed this far back.
 const MAX_DEPTH: usize = 64;
@@ -130,12 +96,12 @@ impl Guard<'_> {
         match &data.op {
             Op::Unary(op) => {
                 operands[0] = self.value(operands[0], condition, taken);
-                if let Some(place) = safe_place(*op) {
+                if let Some(place) = op.safe_place() {
                     operands[0] = self.replace(operands[0], condition, taken, place, data.span);
                 }
             }
             Op::Binary(op) => {
-                let places = safe_places(*op);
+                let places = op.safe_places();
                 for (operand, place) in operands.iter_mut().zip(places) {
                     *operand = self.value(*operand, condition, taken);
                     if let Some(place) = place {
@@ -268,8 +234,8 @@ impl Guard<'_> {
         };
         let data = &self.f.insts[inst];
         let here = match &data.op {
-            Op::Unary(op) => safe_place(*op).is_some(),
-            Op::Binary(op) => safe_places(*op).iter().any(Option::is_some),
+            Op::Unary(op) => op.safe_place().is_some(),
+            Op::Binary(op) => op.safe_places().iter().any(Option::is_some),
             Op::Select | Op::Contract(_) => false,
             Op::Constant(_)
             | Op::Dense(_)

@@ -18,6 +18,7 @@ use crate::error::{fail, wanted};
 use crate::ops::as_tensor;
 use crate::scope::Scope;
 use crate::value::{Module, Tensor, TensorType, Value};
+use crate::varying::neutral;
 use crate::{Elaborator, Result};
 use aec_ir::{Binary, Op, Unary};
 use aec_runtime::Elem;
@@ -130,6 +131,8 @@ pub(crate) fn call(
                     let tensor = numbers(&x, *at)?;
                     let ty = TensorType::scalar(tensor.ty.elem);
                     let axes = (0..tensor.ty.rank()).collect();
+                    let least = neutral(reduction, tensor.ty.elem);
+                    let tensor = elaborator.within(&tensor, None, least, span)?;
                     Ok(Value::Tensor(elaborator.emit(
                         Op::Reduce {
                             op: reduction,
@@ -257,6 +260,8 @@ fn simple(elaborator: &mut Elaborator, row: &Row, args: &Args, span: Span) -> Re
             }
             let axes = (0..tensor.ty.rank()).collect();
             let ty = TensorType::scalar(Elem::Bool);
+            let least = neutral(reduction, Elem::Bool);
+            let tensor = elaborator.within(&tensor, None, least, span)?;
             Ok(Value::Tensor(elaborator.emit(
                 Op::Reduce {
                     op: reduction,
@@ -278,6 +283,8 @@ fn simple(elaborator: &mut Elaborator, row: &Row, args: &Args, span: Span) -> Re
                 elem: Elem::I64,
                 shape: tensor.ty.shape[..axis].to_vec(),
             };
+            let least = neutral(reduction, tensor.ty.elem);
+            let tensor = elaborator.within(&tensor, Some(axis), least, span)?;
             Ok(Value::Tensor(elaborator.emit(
                 Op::ArgReduce {
                     op: reduction,
@@ -346,6 +353,16 @@ impl Elaborator {
         };
         if tensor.is_scalar() {
             return Ok(tensor);
+        }
+        let tensor = self.within(&tensor, None, 0.0, span)?;
+        let varies = crate::varying::any(&tensor) && !self.checking();
+        if mean && varies {
+            let all = shape::volume(&tensor.ty.shape);
+            let sum = self.total(&tensor, false, span)?;
+            let count = self.count_of(&all, tensor.ty.elem, span)?;
+            return self.build(&[&sum, &count], ty, span, |f, v, _, span| {
+                f.binary(Binary::Div, v[0], v[1], span)
+            });
         }
         self.build(&[&tensor], ty, span, |f, v, _, span| {
             let dims = f.dims(v[0]).to_vec();

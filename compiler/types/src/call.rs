@@ -7,6 +7,7 @@ use crate::trace::{FrameKind, ir_type};
 use crate::value::{Closure, Code, Dim, Repr, Tensor, TensorType, Value};
 use crate::{Activation, Elaborator, Result};
 use aec_ir::{Op, Type, Value as IrValue};
+use aec_runtime::Elem;
 use aec_syntax::ast::{Expr, Ident, Name, Param, Pattern, TypeExpr};
 use aec_syntax::{Diagnostic, Span};
 use std::collections::HashMap;
@@ -82,6 +83,7 @@ impl Elaborator {
             | Value::List(_)
             | Value::Module(_)
             | Value::Distribution(_)
+            | Value::Ragged(_)
             | Value::Tree(_)
             | Value::Vocab(_) => wanted(span, "a function", callee).map_err(|error| {
                 let text = self.text(span);
@@ -374,6 +376,22 @@ impl Elaborator {
         values: Vec<(Value, Span)>,
         span: Span,
     ) -> Result<Value> {
+        let mut values = values;
+        let mut unread = false;
+        for (param, (value, at)) in callee.params.iter().zip(&mut values) {
+            if let (Some(ty), Value::List(_)) = (&param.ty, &*value)
+                && self.takes_tensors(ty)?
+                && let Some(packed) = self.packed(value, *at)?
+            {
+                unread |= matches!(packed, Value::Unknown);
+                *value = packed;
+            }
+        }
+        if unread {
+            // Sequences that are not read while checking: the body may still be wrong.
+            self.call_body(callee, values, span)?;
+            return Ok(Value::Unknown);
+        }
         let mut frame: Option<(Vec<Dim>, Span)> = None;
         let mut mapped = vec![false; values.len()];
         for (at, (param, (value, at_span))) in callee.params.iter().zip(&values).enumerate() {
@@ -501,10 +519,13 @@ impl Elaborator {
                 .collect();
             self.pure_depth += 1;
             self.batch_depth += u32::from(is_batch);
-            let result = body(self, &peeled);
+            let mark = self.lengths_mark();
+            let opened: Vec<Value> = peeled.iter().map(|value| self.open(value)).collect();
+            let result = body(self, &opened).and_then(|value| self.close(value, mark, span));
+            self.forget_lengths(mark);
             self.pure_depth -= 1;
             self.batch_depth -= u32::from(is_batch);
-            return Ok(crate::leaves::map_tensors(&result?, &mut |tensor| {
+            let all = crate::leaves::map_tensors(&result?, &mut |tensor| {
                 let shape = std::iter::once(dim.clone())
                     .chain(tensor.ty.shape.iter().cloned())
                     .collect();
@@ -515,19 +536,17 @@ impl Elaborator {
                     },
                     repr: Repr::Unknown,
                 }
-            }));
+            });
+            return self.script_lists(all, span);
         }
-        let Some(size) = dim
-            .size
-            .as_constant()
-            .and_then(|size| usize::try_from(size).ok())
-        else {
+        let Some(size) = dim.size.room() else {
             return fail(
                 "E0305",
                 span,
                 format!("the size {} is not known here", dim.size),
             );
         };
+        let real = self.inside(std::slice::from_ref(dim), None, span)?;
         let is_batch = is_batch
             && !self
                 .frames
@@ -546,6 +565,10 @@ impl Elaborator {
             }
             lifted.push(operands);
         }
+        let real = match &real {
+            Some(flags) => Some(self.lift(flags, span)?),
+            None => None,
+        };
         self.push_frame(
             "map",
             FrameKind::Map {
@@ -555,7 +578,12 @@ impl Elaborator {
                 is_batch,
             },
         );
-        let result = self.map_body(args, lifted, span, body);
+        let mark = self.lengths_mark();
+        let (rounds, taken) = (self.varying.rounds.len(), self.taken.len());
+        let result = self.map_body(args, lifted, real, span, body);
+        self.forget_lengths(mark);
+        self.varying.rounds.truncate(rounds);
+        self.taken.truncate(taken);
         let frame = self.pop_frame();
         let (result, results) = result?;
         let Some(mut frame) = frame else {
@@ -606,16 +634,24 @@ impl Elaborator {
             }
             (other, _) => other.clone(),
         });
-        Ok(with_leaves(&result, &mut new, false))
+        let all = with_leaves(&result, &mut new, false);
+        self.script_lists(all, span)
     }
 
     fn map_body(
         &mut self,
         args: &[(Value, bool)],
         lifted: Vec<Vec<(IrValue, TensorType)>>,
+        real: Option<IrValue>,
         span: Span,
         body: impl FnOnce(&mut Elaborator, &[Value]) -> Result<Value>,
     ) -> Result<(Value, Vec<IrValue>)> {
+        if let Some(flags) = real {
+            let flag = self.mapped_param(flags, &TensorType::scalar(Elem::Bool), span)?;
+            self.varying.rounds.push(flag.clone());
+            self.taken.push(flag);
+        }
+        let mark = self.lengths_mark();
         let mut peeled = Vec::new();
         for ((value, mapped), operands) in args.iter().zip(lifted) {
             if !*mapped {
@@ -628,20 +664,13 @@ impl Elaborator {
                     elem: ty.elem,
                     shape: ty.shape[1..].to_vec(),
                 };
-                let ir = ir_type(&ty, span)?;
-                let frame = self.top();
-                let param = frame.f.param(ir, "");
-                if let FrameKind::Map { operands, .. } = &mut frame.kind {
-                    operands.push((outer, true));
-                }
-                params.push(Value::Tensor(Tensor {
-                    ty,
-                    repr: Repr::Traced(frame.id, param),
-                }));
+                params.push(Value::Tensor(self.mapped_param(outer, &ty, span)?));
             }
-            peeled.push(with_leaves(value, &mut params.into_iter(), false));
+            let one = with_leaves(value, &mut params.into_iter(), false);
+            peeled.push(self.open(&one));
         }
         let result = body(self, &peeled)?;
+        let result = self.close(result, mark, span)?;
         let mut results = Vec::new();
         for leaf in leaves(&result) {
             if let Value::Tensor(tensor) = &leaf.tensor {
@@ -649,6 +678,20 @@ impl Elaborator {
             }
         }
         Ok((result, results))
+    }
+
+    /// A param of the map that is being traced, which gets an entry of `outer` each time.
+    fn mapped_param(&mut self, outer: IrValue, ty: &TensorType, span: Span) -> Result<Tensor> {
+        let ir = ir_type(ty, span)?;
+        let frame = self.top();
+        let param = frame.f.param(ir, "");
+        if let FrameKind::Map { operands, .. } = &mut frame.kind {
+            operands.push((outer, true));
+        }
+        Ok(Tensor {
+            ty: ty.clone(),
+            repr: Repr::Traced(frame.id, param),
+        })
     }
 
     /// Calls a function value from outside (an `on_epoch` callback); the result is in memory.

@@ -37,8 +37,8 @@ pub(crate) enum Declared<'a> {
     Str,
     /// `model`, or a model's name or call
     Model,
-    /// `list[t]`
-    List,
+    /// `list[t]`, or any list
+    List(Option<&'a TypeExpr>),
     /// Taken as it is.
     Any,
 }
@@ -138,7 +138,7 @@ impl Elaborator {
                     node: None,
                 },
                 (1, "model") => Declared::Model,
-                (1, "list") => Declared::List,
+                (1, "list") => Declared::List(None),
                 (1, "dist" | "any" | "vocab") => Declared::Any,
                 (1, name) if is_variable(name) => Declared::Any,
                 (1, name) if let Some(elem) = Kind::named(name) => Declared::Tensor {
@@ -193,7 +193,10 @@ impl Elaborator {
             },
             TypeKind::Index { path, args } => match (path.len(), &*path[0].name) {
                 (1, "tree") => tree_parts(args, ty.span)?,
-                (1, "list") => Declared::List,
+                (1, "list") => Declared::List(match args.as_slice() {
+                    [TypeArg::Type(item)] => Some(item),
+                    _ => None,
+                }),
                 (1, "dist") => Declared::Any,
                 (1, name) if let Some(elem) = Kind::named(name) => Declared::Tensor {
                     elem,
@@ -222,7 +225,7 @@ impl Elaborator {
                 | Declared::Function
                 | Declared::Str
                 | Declared::Model
-                | Declared::List => {
+                | Declared::List(_) => {
                     let error = Diagnostic::error(
                         "E0204",
                         ty.span,
@@ -268,7 +271,7 @@ impl Elaborator {
                 }
             },
             TypeKind::Arrow(..) => Declared::Function,
-            TypeKind::Comprehension { .. } => Declared::List,
+            TypeKind::Comprehension { .. } => Declared::List(None),
             TypeKind::Int(_) | TypeKind::Binary { .. } => {
                 let text = self.text(ty.span);
                 return Err(Box::new(
@@ -351,6 +354,7 @@ impl Elaborator {
                 }
                 frame
             }
+            (Declared::Tensor { .. }, Value::Ragged(ragged)) => ragged.frame().to_vec(),
             (Declared::Tree { .. }, Value::Tree(parts)) => crate::trees::frame(parts),
             (
                 Declared::Tensor { .. }
@@ -360,11 +364,16 @@ impl Elaborator {
                 | Declared::Function
                 | Declared::Str
                 | Declared::Model
-                | Declared::List
+                | Declared::List(_)
                 | Declared::Any,
                 _,
             ) => Vec::new(),
         })
+    }
+
+    /// Whether a declared type is that of tensors.
+    pub(crate) fn takes_tensors(&self, ty: &TypeExpr) -> Result<bool> {
+        Ok(matches!(self.declared(ty)?, Declared::Tensor { .. }))
     }
 
     /// Evaluates a size. Names are looked up below the module's scope; those not found are
@@ -478,6 +487,13 @@ impl Elaborator {
                 Some(near) => error.help_edit(format!("did you mean `{near}`?"), name.span, near),
                 None => error.note("sizes are bound by the types of parameters"),
             }));
+        }
+        if size.mentions(UNKNOWN) {
+            return Err(Box::new(
+                Diagnostic::error("E0205", ty.span, "`_` is any size, but one is wanted here").help(
+                    "a name stands for the size that a call brings: `[n]`; `_` is for the items of a list, `list[[_]]`",
+                ),
+            ));
         }
         if size.as_constant().is_some_and(|size| size < 0) {
             return fail(
@@ -622,7 +638,9 @@ impl Elaborator {
                 Value::Record(Rc::new(fields))
             }
             Declared::Str => Value::str(""),
-            Declared::Function | Declared::Model | Declared::List | Declared::Any => Value::Unknown,
+            Declared::Function | Declared::Model | Declared::List(_) | Declared::Any => {
+                Value::Unknown
+            }
         })
     }
 }

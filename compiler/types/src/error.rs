@@ -19,6 +19,10 @@ pub(crate) fn wanted<T>(span: Span, what: &str, got: &Value) -> Result<T> {
     match got {
         Value::Maybe(_) => return Err(Box::new(crate::missing::refuse(span, what, got))),
         Value::Token(_) => return Err(Box::new(crate::tokens::refuse(span, what, got))),
+        Value::Ragged(_) => return Err(Box::new(crate::ragged::refuse(span, what, got))),
+        Value::List(_) if crate::ragged::is_ragged(got) => {
+            return Err(Box::new(crate::ragged::refuse(span, what, got)));
+        }
         _ => {}
     }
     let message = format!("{what} is wanted here, but this is {}", got.describe());

@@ -337,6 +337,7 @@ impl Elaborator {
             | Value::List(_)
             | Value::Fn(_)
             | Value::Builtin(_)
+            | Value::Ragged(_)
             | Value::Tree(_)
             | Value::Template(_) => (None, Vec::new()),
         };

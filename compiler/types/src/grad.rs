@@ -3,7 +3,7 @@
 use crate::error::{fail, wanted};
 use crate::leaves::{leaves, with_leaves};
 use crate::trace::FrameKind;
-use crate::value::{Closure, Code, Maybe, Model, Repr, Tensor, TensorType, Value};
+use crate::value::{Closure, Code, Maybe, Model, Ragged, Repr, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
 use aec_ir::{Mode, Op, Type, Value as IrValue};
 use aec_runtime::Elem;
@@ -536,6 +536,13 @@ fn gradient_of(value: &Value, own: &mut dyn Iterator<Item = Value>) -> Value {
             value => Value::Maybe(Rc::new(Maybe {
                 value,
                 observed: maybe.observed.clone(),
+            })),
+        },
+        Value::Ragged(ragged) => match gradient_of(&ragged.value, own) {
+            Value::Unit => Value::Unit,
+            value => Value::Ragged(Rc::new(Ragged {
+                value,
+                ..(**ragged).clone()
             })),
         },
         Value::Tensor(_)

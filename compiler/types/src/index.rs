@@ -8,7 +8,7 @@ use crate::size::Size;
 use crate::tokens::as_ints;
 use crate::value::{Dim, Maybe, Repr, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
-use aec_ir::{Fault, Op};
+use aec_ir::{Binary, Comparison, Fault, Op};
 use aec_runtime::{Elem, Tensor as HostTensor};
 use aec_syntax::ast::{BinaryOp, Expr, ExprKind, Index};
 use aec_syntax::{Diagnostic, Span};
@@ -16,6 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 /// One index, evaluated.
+#[derive(Clone)]
 enum At {
     /// A place that is known.
     Known(Size, Span),
@@ -25,6 +26,8 @@ enum At {
     All,
     /// Ints of which only the type is known, and which of them are observed.
     Gather(Tensor, Option<Tensor>, Span),
+    /// Ints that are known to be places of the axis.
+    Moved(Tensor),
     /// Something of which nothing is known.
     Unknown,
     /// A range whose ends are only known when the script runs.
@@ -52,6 +55,25 @@ impl Elaborator {
                     Value::Unknown => Ok(Value::Unknown),
                     other => wanted(expr.span, "a word (a string)", &other),
                 };
+            }
+            // Of sequences of different lengths beside other data, those at the places.
+            Value::Tuple(parts) if parts.iter().any(crate::ragged::is_ragged) => {
+                let mut new = Vec::new();
+                for part in parts.iter() {
+                    new.push(self.index(part, base, indices, span, scope)?);
+                }
+                return Ok(Value::tuple(new));
+            }
+            Value::Record(fields)
+                if fields
+                    .iter()
+                    .any(|(_, part)| crate::ragged::is_ragged(part)) =>
+            {
+                let mut new = Vec::new();
+                for (name, part) in fields.iter() {
+                    new.push((name.clone(), self.index(part, base, indices, span, scope)?));
+                }
+                return Ok(Value::Record(Rc::new(new)));
             }
             Value::Tuple(_) | Value::Record(_) | Value::Tree(_) => {
                 if let [Index::At(expr)] = indices
@@ -89,6 +111,7 @@ impl Elaborator {
             | Value::Template(_)
             | Value::Model(_)
             | Value::Module(_)
+            | Value::Ragged(_)
             | Value::Distribution(_) => {}
         }
         let tensor = match value.tensor() {
@@ -174,6 +197,7 @@ impl Elaborator {
                 .and_then(|at| items.get(usize::try_from(at).ok()?))
             {
                 Some(item) => Ok(item.clone()),
+                None if self.checking() && crate::ragged::differ(items) => Ok(Value::Unknown),
                 None if self.checking() => Ok(items.first().cloned().unwrap_or(Value::Unknown)),
                 None => fail(
                     "E0313",
@@ -188,14 +212,33 @@ impl Elaborator {
                 }
                 _ => fail("E0305", at, "this range is not known here"),
             },
-            At::Open | At::Unknown => Ok(Value::Unknown),
-            At::Gather(_, None, at) if self.checking() => {
-                let _ = at;
-                Ok(items.first().cloned().unwrap_or(Value::Unknown))
-            }
+            At::Moved(_) | At::Open | At::Unknown => Ok(Value::Unknown),
+            // Of sequences of different lengths it is not known which.
+            At::Gather(..) if self.checking() && crate::ragged::differ(items) => Ok(Value::Unknown),
+            At::Gather(index, None, _) if self.checking() => Ok(match index.is_scalar() {
+                true => items.first().cloned().unwrap_or(Value::Unknown),
+                false => Value::Unknown,
+            }),
             At::Gather(tensor, Some(observed), at) => self.refuse_index(&tensor, &observed, at),
             At::Gather(tensor, None, at) => {
                 let known = self.materialize_for_static(Value::Tensor(tensor), at)?;
+                if let Some(host) = known.host().filter(|host| host.rank() == 1) {
+                    let mut out = Vec::new();
+                    for place in (0..host.len()).map(|row| host.get_i64(row)) {
+                        match usize::try_from(place)
+                            .ok()
+                            .and_then(|place| items.get(place))
+                        {
+                            Some(item) => out.push(item.clone()),
+                            None => {
+                                let n = items.len();
+                                let message = format!("a list of {n} has no item {place}");
+                                return fail("E0313", at, message);
+                            }
+                        }
+                    }
+                    return Ok(Value::List(Rc::new(out)));
+                }
                 match known
                     .as_int()
                     .and_then(|at| items.get(usize::try_from(at).ok()?))
@@ -420,6 +463,8 @@ impl Elaborator {
     }
 
     fn take(&mut self, tensor: Tensor, places: &[At], base: Span, span: Span) -> Result<Value> {
+        let mut places = self.steady(&tensor, places, span)?;
+        let places = places.as_mut_slice();
         // Known places and slices first, as one slice; gathers then, from the last axis on, so
         // that earlier axes keep their numbers.
         let mut shape = Vec::new();
@@ -428,7 +473,7 @@ impl Elaborator {
         let mut open = false;
         for (axis, dim) in tensor.ty.shape.iter().enumerate() {
             match places.get(axis) {
-                None | Some(At::All | At::Gather(..) | At::Unknown) => {
+                None | Some(At::All | At::Gather(..) | At::Moved(_) | At::Unknown) => {
                     bounds.push((Size::constant(0), dim.size.clone()));
                     kept.push(Some(dim.clone()));
                 }
@@ -478,7 +523,15 @@ impl Elaborator {
                 repr: Repr::Unknown,
             }
         } else {
+            // A slice of an axis that varies ends where the room of the new one does.
             let number = |size: &Size| size.as_constant().and_then(|n| usize::try_from(n).ok());
+            let bounds: Vec<(Size, Size)> = bounds
+                .iter()
+                .map(|(a, b)| match (b.minus(a).room(), b.varies()) {
+                    (Some(room), true) => (a.clone(), a.plus(&Size::constant(room as i64))),
+                    _ => (a.clone(), b.clone()),
+                })
+                .collect();
             let start: Option<Vec<usize>> = bounds.iter().map(|(a, _)| number(a)).collect();
             let limit: Option<Vec<usize>> = bounds.iter().map(|(_, b)| number(b)).collect();
             let (Some(start), Some(limit)) = (start, limit) else {
@@ -505,11 +558,66 @@ impl Elaborator {
             if place.is_some() {
                 axis -= 1;
             }
-            if let Some(At::Gather(index, _, index_span)) = places.get(at) {
-                result = self.gather(&result, axis, index, *index_span, base, span)?;
+            match places.get(at) {
+                Some(At::Gather(index, _, index_span)) => {
+                    result = self.gather(&result, axis, index, *index_span, base, span)?;
+                }
+                Some(At::Moved(index)) => result = self.moved(&result, axis, index, span)?,
+                _ => {}
             }
         }
         Ok(Value::Tensor(result))
+    }
+
+    /// Places and ends on axes that vary: those that no slice of memory gives are looked up.
+    fn steady(&mut self, tensor: &Tensor, places: &[At], span: Span) -> Result<Vec<At>> {
+        let mut out = Vec::new();
+        for (place, dim) in places.iter().zip(&tensor.ty.shape) {
+            let number = |size: &Size| size.as_constant().is_some();
+            out.push(match place {
+                _ if self.checking() => place.clone(),
+                At::Known(at, at_span) if dim.size.varies() || at.varies() => {
+                    let left = dim.size.minus(at).bounds().map_or(0, |(least, _)| least);
+                    if left < 1 || at.bounds().is_none_or(|(least, _)| least < 0) {
+                        self.too_far(
+                            &format!("the place `{}`", self.text(*at_span)),
+                            dim,
+                            *at_span,
+                        )?;
+                    }
+                    At::Moved(match Value::size(at.clone()) {
+                        Value::Tensor(at) => at,
+                        _ => return fail("E0490", span, "a place is no int"),
+                    })
+                }
+                At::Range(a, b, at_span) if dim.size.varies() || a.varies() || b.varies() => {
+                    let new = b.minus(a);
+                    let least = |size: &Size| size.bounds().map_or(-1, |(least, _)| least);
+                    if least(&new) < 0 || least(a) < 0 || least(&dim.size.minus(b)) < 0 {
+                        let what = format!("the slice `{}`", self.text(*at_span));
+                        self.too_far(&what, dim, *at_span)?;
+                    }
+                    let fits = number(a)
+                        && new.varies()
+                        && a.plus(&Size::constant(new.room().unwrap_or(0) as i64))
+                            .room()
+                            .is_some_and(|end| dim.size.room().is_some_and(|room| end <= room));
+                    match fits {
+                        true => place.clone(),
+                        false => {
+                            let new = Dim {
+                                size: new,
+                                name: None,
+                                origin: dim.origin.clone(),
+                            };
+                            At::Moved(self.steps(&new, a, false, span)?)
+                        }
+                    }
+                }
+                other => other.clone(),
+            });
+        }
+        Ok(out)
     }
 
     /// Entries of an axis by ints: the axis is replaced by the index's axes.
@@ -537,7 +645,54 @@ impl Elaborator {
             }
         }
         let index = self.convert(index, Elem::I64, index_span)?;
+        // Beyond its own length an index means nothing; 0 is always a place.
+        let index = self.within(&index, None, 0.0, index_span)?;
+        let index = self.within_length(&index, &x.ty.shape[axis], index_span)?;
         let index = self.checked_if_taken(index, index_span)?;
+        self.gather_unchecked(x, axis, &index, span)
+    }
+
+    /// The index, or one that is no place where it is beyond the example's length.
+    fn within_length(&mut self, index: &Tensor, dim: &Dim, span: Span) -> Result<Tensor> {
+        if !dim.size.varies() || self.checking() {
+            return Ok(index.clone());
+        }
+        let length = Tensor {
+            ty: TensorType::scalar(Elem::I64),
+            repr: Repr::Symbolic(dim.size.clone()),
+        };
+        let real = self.inside(&index.ty.shape, None, span)?;
+        let checked = self.build(
+            &[index, &length],
+            index.ty.clone(),
+            span,
+            |f, v, ty, span| {
+                let limit = f.broadcast_leading(v[1], &ty.dims, span);
+                let fits = f.compare(Comparison::Lt, v[0], limit, span);
+                // What the message tells is the length: `-1 - length`.
+                let none = f.number(-1.0, ty, span);
+                let none = f.binary(Binary::Sub, none, limit, span);
+                f.select(fits, v[0], none, span)
+            },
+        )?;
+        match real {
+            Some(flags) => self.instead(&checked, &flags, 0.0, span),
+            None => Ok(checked),
+        }
+    }
+
+    /// Entries of an axis by ints, as [`Elaborator::gather`], that are places of it.
+    pub(crate) fn gather_unchecked(
+        &mut self,
+        x: &Tensor,
+        axis: usize,
+        index: &Tensor,
+        span: Span,
+    ) -> Result<Tensor> {
+        let fault = match x.ty.shape[axis].size.varies() {
+            true => Fault::Beyond,
+            false => Fault::Index,
+        };
         let (rank, t) = (x.ty.rank(), index.ty.rank());
         let mut shape: Vec<Dim> = x.ty.shape[..axis].to_vec();
         shape.extend(index.ty.shape.iter().cloned());
@@ -547,17 +702,9 @@ impl Elaborator {
             shape,
         };
         let blamed = self.blamed(span);
-        self.build(&[x, &index], ty, blamed, |f, v, ty, span| {
+        self.build(&[x, index], ty, blamed, |f, v, ty, span| {
             if axis == 0 {
-                return f.push1(
-                    Op::Gather {
-                        batch: 0,
-                        fault: Fault::Index,
-                    },
-                    v,
-                    ty,
-                    span,
-                );
+                return f.push1(Op::Gather { batch: 0, fault }, v, ty, span);
             }
             // Axis to the front, gather, and the new axes back to its place.
             let order: Vec<usize> = std::iter::once(axis)
@@ -568,10 +715,7 @@ impl Elaborator {
             dims.extend(&ty.dims[..axis]);
             dims.extend(&ty.dims[axis + t..]);
             let gathered = f.push1(
-                Op::Gather {
-                    batch: 0,
-                    fault: Fault::Index,
-                },
+                Op::Gather { batch: 0, fault },
                 &[front, v[1]],
                 ty.with_dims(&dims),
                 span,

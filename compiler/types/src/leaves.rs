@@ -1,6 +1,6 @@
 //! The tensors inside a value: of models, records, tuples and lists alike.
 
-use crate::value::{Distribution, Maybe, Model, Tensor, Value};
+use crate::value::{Distribution, Maybe, Model, Ragged, Tensor, Value};
 use aec_syntax::ast::Name;
 use std::rc::Rc;
 
@@ -49,6 +49,13 @@ fn walk(value: &Value, path: String, trained: bool, found: &mut Vec<Leaf>) {
             }
         }
         Value::Tree(parts) => walk(parts, path, trained, found),
+        Value::Ragged(ragged) => {
+            walk(&ragged.value, path.clone(), trained, found);
+            for (_, lengths) in &ragged.lengths {
+                let lengths = Value::Tensor(lengths.clone());
+                walk(&lengths, join(&path, "length"), trained, found);
+            }
+        }
         Value::Record(fields) => {
             for (name, value) in fields.iter() {
                 walk(value, join(&path, name), trained, found);
@@ -120,6 +127,21 @@ fn rebuild(
                 .collect(),
         )),
         Value::Tree(parts) => Value::Tree(Rc::new(rebuild(parts, new, trained_only, trained))),
+        Value::Ragged(ragged) => {
+            let part = rebuild(&ragged.value, new, trained_only, trained);
+            let lengths = ragged.lengths.iter().map(|(id, lengths)| {
+                let old = Value::Tensor(lengths.clone());
+                match rebuild(&old, new, trained_only, trained) {
+                    Value::Tensor(lengths) => (*id, lengths),
+                    _ => (*id, lengths.clone()),
+                }
+            });
+            Value::Ragged(Rc::new(Ragged {
+                value: part,
+                sizes: ragged.sizes.clone(),
+                lengths: lengths.collect(),
+            }))
+        }
         Value::Record(fields) => Value::Record(Rc::new(
             fields
                 .iter()
@@ -175,6 +197,13 @@ pub(crate) fn map_tensors(value: &Value, change: &mut dyn FnMut(&Tensor) -> Tens
             values.iter().map(|v| map_tensors(v, change)).collect(),
         )),
         Value::Tree(parts) => Value::Tree(Rc::new(map_tensors(parts, change))),
+        Value::Ragged(ragged) => Value::Ragged(Rc::new(Ragged {
+            value: map_tensors(&ragged.value, change),
+            sizes: ragged.sizes.clone(),
+            lengths: (ragged.lengths.iter())
+                .map(|(id, lengths)| (*id, change(lengths)))
+                .collect(),
+        })),
         Value::Record(record) => Value::Record(Rc::new(fields(record, change))),
         Value::Model(model) => Value::Model(Rc::new(Model {
             params: fields(&model.params, change),
@@ -203,7 +232,7 @@ pub(crate) fn map_tensors(value: &Value, change: &mut dyn FnMut(&Tensor) -> Tens
 /// Whether a value is a tensor or a structure of nothing else.
 pub(crate) fn is_only_tensors(value: &Value) -> bool {
     match value {
-        Value::Tensor(_) | Value::Token(_) | Value::Maybe(_) => true,
+        Value::Tensor(_) | Value::Token(_) | Value::Maybe(_) | Value::Ragged(_) => true,
         Value::Tuple(values) => values.iter().all(is_only_tensors),
         Value::Tree(_) => true,
         Value::Record(fields) => fields.iter().all(|(_, value)| is_only_tensors(value)),

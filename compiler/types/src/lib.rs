@@ -28,6 +28,7 @@ mod model;
 mod modules;
 mod once;
 mod ops;
+mod ragged;
 mod random;
 mod repair;
 mod rows;
@@ -44,6 +45,7 @@ mod trees;
 mod typing;
 mod unbound;
 pub mod value;
+mod varying;
 
 pub use host::{EffectArgs, Host};
 pub use leaves::{Leaf, leaves, with_leaves};
@@ -130,6 +132,8 @@ pub struct Elaborator {
     /// Counts, while checking, what no mere copy of an input does: draws, hiding, derivatives,
     /// sorting, iterations.
     pub(crate) unlike_copies: u32,
+    /// Sizes that vary between examples.
+    pub(crate) varying: varying::Varying,
     /// The script's innermost call in progress: what an op inside the library is blamed on.
     pub(crate) caller: Span,
 }
@@ -174,6 +178,7 @@ impl Elaborator {
             batch_depth: 0,
             taken: Vec::new(),
             unlike_copies: 0,
+            varying: varying::Varying::default(),
             caller: Span::NONE,
         };
         elaborator.load_prelude();
@@ -284,6 +289,12 @@ impl Elaborator {
     pub(crate) fn fresh_size(&mut self, name: &str) -> size::Size {
         self.next_size += 1;
         size::Size::var(self.next_size, name)
+    }
+
+    /// A new size that varies between examples.
+    pub(crate) fn varying_size(&mut self, name: &str, range: size::Range) -> size::Size {
+        self.next_size += 1;
+        size::Size::varying(self.next_size, name, range)
     }
 
     pub(crate) fn checking(&self) -> bool {

@@ -15,6 +15,7 @@ use aec_runtime::Elem;
 use aec_syntax::{Diagnostic, Span};
 
 /// One loop, before it is traced.
+#[derive(Clone)]
 pub(crate) struct Rounds<'a> {
     /// The builtin's name, for messages.
     pub(crate) name: &'a str,
@@ -161,7 +162,13 @@ impl Elaborator {
             })
             .collect();
         self.pure_depth += 1;
-        let result = round(self, &entry, &slices);
+        let mark = self.lengths_mark();
+        let slices: Vec<Value> = slices.iter().map(|slice| self.open(slice)).collect();
+        let result = round(self, &entry, &slices).and_then(|(next, given)| {
+            let given = self.close(given, mark, rounds.span)?;
+            Ok((next, given))
+        });
+        self.forget_lengths(mark);
         self.pure_depth -= 1;
         let (next, given) = result?;
         if holds_unknown(&next) || holds_unknown(state) {
@@ -187,12 +194,7 @@ impl Elaborator {
         round: Round<'_>,
     ) -> Result<std::result::Result<Ran, Misfit>> {
         let span = rounds.span;
-        let Some(count) = rounds
-            .count
-            .size
-            .as_constant()
-            .and_then(|count| usize::try_from(count).ok())
-        else {
+        let Some(count) = rounds.count.size.room() else {
             return fail(
                 "E0305",
                 span,
@@ -202,6 +204,14 @@ impl Elaborator {
                 ),
             );
         };
+        if rounds.exit {
+            self.fixed_rounds(rounds)?;
+        }
+        let mut rounds = rounds.clone();
+        let real = self.inside(std::slice::from_ref(&rounds.count), None, span)?;
+        let varies = real.is_some();
+        rounds.sequences.extend(real.map(Value::Tensor));
+        let rounds = &rounds;
         // Operands are lifted in the frame around before the round's frame opens.
         let state_operands = self.lifted_leaves(state, span)?;
         let mut slice_operands = Vec::new();
@@ -220,7 +230,12 @@ impl Elaborator {
                 constants: Vec::new(),
             },
         );
-        let body = self.trace_round(rounds, state, round);
+        let mark = self.lengths_mark();
+        let (real, taken) = (self.varying.rounds.len(), self.taken.len());
+        let body = self.trace_round(rounds, varies, state, round);
+        self.forget_lengths(mark);
+        self.varying.rounds.truncate(real);
+        self.taken.truncate(taken);
         let frame = self.pop_frame();
         let (next, given, results) = match body? {
             Ok(traced) => traced,
@@ -282,10 +297,12 @@ impl Elaborator {
     fn trace_round(
         &mut self,
         rounds: &Rounds<'_>,
+        varies: bool,
         state: &Value,
         round: Round<'_>,
     ) -> Result<std::result::Result<(Value, Value, Vec<IrValue>), Misfit>> {
         let span = rounds.span;
+        let mark = self.lengths_mark();
         let frame = self.top();
         let counter = frame.f.param(Type::scalar(Elem::I64), "round");
         if let FrameKind::Loop { index, .. } = &mut frame.kind {
@@ -294,16 +311,64 @@ impl Elaborator {
         let entry = self.params_like(state, span, |ty| ty.clone())?;
         let mut slices = Vec::new();
         for sequence in &rounds.sequences {
-            slices.push(self.params_like(sequence, span, without_axis)?);
+            let one = self.params_like(sequence, span, without_axis)?;
+            slices.push(self.open(&one));
         }
+        let real = match slices.pop_if(|_| varies) {
+            Some(flag) => Some(as_tensor(&flag, span, "a bool")?),
+            None => None,
+        };
+        self.varying.rounds.extend(real.clone());
+        self.taken.extend(real.clone());
         let (next, given) = round(self, &entry, &slices)?;
         let next = self.stack(&next, span)?;
         if let Err(misfit) = self.fits(rounds, state, &next) {
             return Ok(Err(misfit));
         }
+        // Beyond the length a state stays what it is.
+        let next = match &real {
+            Some(real) => self.next_if(real, &next, &entry, span)?,
+            None => next,
+        };
+        let given = self.close(given, mark, span)?;
         let mut results = self.lifted_leaves(&next, span)?;
         results.extend(self.lifted_leaves(&given, span)?);
         Ok(Ok((next, given, results)))
+    }
+
+    /// The next state where the condition holds, else the one before, leaf by leaf.
+    fn next_if(&mut self, c: &Tensor, next: &Value, before: &Value, span: Span) -> Result<Value> {
+        if let Repr::Static(host) = &c.repr {
+            return Ok(match host.get_f64(0) != 0.0 {
+                true => next.clone(),
+                false => before.clone(),
+            });
+        }
+        let mut chosen = Vec::new();
+        for (next, before) in leaves(next).into_iter().zip(leaves(before)) {
+            let next = as_tensor(&next.tensor, span, "a state")?;
+            let before = as_tensor(&before.tensor, span, "a state")?;
+            chosen.push(Value::Tensor(self.select(
+                c,
+                next,
+                before,
+                (span, span),
+                span,
+            )?));
+        }
+        Ok(with_leaves(next, &mut chosen.into_iter(), false))
+    }
+
+    /// A loop that may stop early has a number of rounds that is the same for all examples.
+    fn fixed_rounds(&self, rounds: &Rounds<'_>) -> Result<()> {
+        match rounds.count.size.varies() {
+            true => Err(Box::new(crate::varying::refused(
+                &rounds.count,
+                &format!("`{}`", rounds.name),
+                rounds.span,
+            ))),
+            false => Ok(()),
+        }
     }
 
     fn params_like(
@@ -431,6 +496,7 @@ fn fixed_part(state: &Value) -> Option<&Value> {
         | Value::Token(_)
         | Value::Maybe(_)
         | Value::Tree(_)
+        | Value::Ragged(_)
         | Value::Model(_)
         | Value::Unknown => None,
         Value::Tuple(parts) | Value::List(parts) => parts.iter().find_map(fixed_part),

@@ -10,7 +10,7 @@
 
 use crate::error::wanted;
 use crate::ops::{Operand, as_tensor};
-use crate::value::{Dim, Maybe, Repr, Tensor, TensorType, Value};
+use crate::value::{Dim, Maybe, Ragged, Repr, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
 use aec_ir::Unary;
 use aec_runtime::{Elem, Tensor as HostTensor};
@@ -269,6 +269,7 @@ impl Elaborator {
                 }
                 Value::Record(Rc::new(out))
             }
+            Value::Ragged(_) => return wanted(span, "a tensor", value),
             Value::Unit
             | Value::Str(_)
             | Value::Fn(_)
@@ -529,6 +530,10 @@ impl Elaborator {
                 }
                 Value::List(Rc::new(out))
             }
+            Value::Ragged(ragged) => Value::Ragged(Rc::new(Ragged {
+                value: self.gradient_missing(&ragged.value, span)?,
+                ..(**ragged).clone()
+            })),
             Value::Unit
             | Value::Tensor(_)
             | Value::Token(_)

@@ -273,6 +273,22 @@ impl Elaborator {
             };
         };
         let want = self.tensor_type(elem, &shape, scope)?;
+        if let Some(axis) = crate::varying::axes(&want.shape).next() {
+            let size = &want.shape[axis].size;
+            let diagnostic = Diagnostic::error(
+                "E0342",
+                self.blamed(ty.span),
+                format!(
+                    "`param {}` has one size for all examples, but `{size}` varies",
+                    name.name
+                ),
+            )
+            .help(
+                "what is learned for each position has room for the longest: \
+                 `param place: [64, D]`, used as `place[0..n]`",
+            );
+            return Err(Box::new(crate::varying::ranged(diagnostic, size)));
+        }
         match init {
             Some(Init::Draw(expr)) => self.draw_param(&name.name, want, expr, scope),
             Some(Init::Value(expr)) => {

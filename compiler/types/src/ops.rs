@@ -53,6 +53,7 @@ pub(crate) fn as_tensor(value: &Value, span: Span, what: &str) -> Result<Tensor>
         | Value::Model(_)
         | Value::Module(_)
         | Value::Distribution(_)
+        | Value::Ragged(_)
         | Value::Tree(_)
         | Value::Vocab(_)
         | Value::Unknown => wanted(span, what, value),
@@ -93,12 +94,6 @@ impl Elaborator {
             let then = self.convert(&choice.then, elem, span)?;
             let otherwise = self.convert(&choice.otherwise, elem, span)?;
             return self.select(&choice.condition, then, otherwise, (span, span), span);
-        }
-        if let Repr::Symbolic(_) = tensor.repr {
-            return Ok(Tensor {
-                ty,
-                repr: Repr::Unknown,
-            });
         }
         self.emit(Op::Convert, &[tensor], ty, span)
     }
@@ -508,6 +503,10 @@ impl Elaborator {
             return Ok(folded);
         }
         let comparison = comparison(op);
+        let y = match op {
+            BinaryOp::Div => self.harmless(&y, &shape, Binary::Div.safe_places()[1], span)?,
+            _ => y,
+        };
         let result = TensorType {
             elem: if comparison.is_some() {
                 Elem::Bool
@@ -583,6 +582,12 @@ impl Elaborator {
                 return Ok(Value::Tensor(scalar(value, x.ty.elem)));
             }
         }
+        let places = match x.ty.elem.is_float() {
+            true => op.safe_places(),
+            false => [None, None],
+        };
+        let x = self.harmless(&x, &shape, places[0], span)?;
+        let y = self.harmless(&y, &shape, places[1], span)?;
         let ty = TensorType {
             elem: x.ty.elem,
             shape,
@@ -629,6 +634,7 @@ impl Elaborator {
                 repr: Repr::Symbolic(size),
             });
         }
+        let x = &self.harmless(x, &x.ty.shape, op.safe_place(), span)?;
         self.emit(Op::Unary(op), &[x], x.ty.clone(), span)
     }
 
@@ -689,6 +695,7 @@ impl Elaborator {
                     return Err(Box::new(diagnostic));
                 }
                 let shape = self.joint_shape(&x, &y, spans, span)?;
+                let x = self.harmless(&x, &shape, Binary::Pow.safe_places()[0], span)?;
                 let ty = TensorType {
                     elem: x.ty.elem,
                     shape,
@@ -753,6 +760,8 @@ impl Elaborator {
             elem: x.ty.elem,
             shape,
         };
+        let x = self.within(&x, Some(ra - 1), 0.0, span)?;
+        let y = self.within(&y, Some(0), 0.0, span)?;
         self.build(&[&x, &y], ty, span, |f, v, _, span| {
             let left: Labels = (0..ra as Label).collect();
             let right: Labels = (ra as Label - 1..(ra + rb) as Label - 1).collect();

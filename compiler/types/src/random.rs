@@ -7,6 +7,7 @@ use crate::call::site_hash;
 use crate::error::{fail, wanted};
 use crate::ops::as_tensor;
 use crate::scope::Scope;
+use crate::size::Size;
 use crate::trace::FrameKind;
 use crate::value::{Dim, Family, Repr, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
@@ -287,6 +288,8 @@ impl Elaborator {
                     f.binary(aec_ir::Binary::Add, repeated, v[1], span)
                 })?;
                 let axis = shape.len() - 1;
+                let least = crate::varying::neutral(Reduction::Max, logits.ty.elem);
+                let sum = self.within(&sum, Some(axis), least, span)?;
                 let ty = TensorType {
                     elem: Elem::I64,
                     shape: lead,
@@ -323,6 +326,7 @@ impl Elaborator {
                     elem: Elem::I64,
                     shape,
                 };
+                let keys = self.within(&keys, Some(0), f64::INFINITY, span)?;
                 Ok(Value::Tensor(self.emit(Op::ArgSort, &[&keys], ty, span)?))
             }
         }
@@ -343,6 +347,10 @@ impl Elaborator {
                 repr: Repr::Unknown,
             });
         }
+        // The entries are numbered as those of an example of its own length are.
+        if crate::varying::axes(&ty.shape).any(|axis| axis > 0) {
+            return self.noise_of_varying(base, site, ty, span);
+        }
         let mut operands = self.draw_key(span)?;
         let (coordinates, radices) = self.coordinates(span)?;
         operands.extend(coordinates);
@@ -358,6 +366,56 @@ impl Elaborator {
         Ok(Tensor {
             ty,
             repr: Repr::Traced(frame.id, value),
+        })
+    }
+
+    /// Noise of a type with axes after the first that vary: drawn in a row, and put where an
+    /// example of its own sizes has it.
+    fn noise_of_varying(
+        &mut self,
+        base: Base,
+        site: u64,
+        ty: TensorType,
+        span: Span,
+    ) -> Result<Tensor> {
+        let one = Size::constant(1);
+        let volume = ty.shape.iter().fold(one, |size, dim| size.times(&dim.size));
+        let row = TensorType {
+            elem: ty.elem,
+            shape: vec![Dim::of(volume)],
+        };
+        let row = self.noise(base, site, row, span)?;
+        let sizes: Vec<Tensor> = ty
+            .shape
+            .iter()
+            .map(|dim| as_tensor(&Value::size(dim.size.clone()), span, "a size"))
+            .collect::<Result<_>>()?;
+        let operands: Vec<&Tensor> = sizes.iter().collect();
+        let places = TensorType {
+            elem: Elem::I64,
+            shape: ty.shape.clone(),
+        };
+        let places = self.build(&operands, places, span, |f, sizes, ty, span| {
+            let mut at: Option<IrValue> = None;
+            for (axis, &size) in sizes.iter().enumerate() {
+                let counter = f.push1(Op::Iota { axis }, &[], ty.clone(), span);
+                at = Some(match at {
+                    None => counter,
+                    Some(before) => {
+                        let labels: Vec<aec_ir::Label> = (0..ty.rank() as aec_ir::Label).collect();
+                        let factors: [(IrValue, &[aec_ir::Label]); 2] =
+                            [(before, &labels), (size, &[])];
+                        let before = f.contract(&factors, &labels, &[], 1.0, span);
+                        f.binary(aec_ir::Binary::Add, before, counter, span)
+                    }
+                });
+            }
+            at.unwrap_or_else(|| f.number(0.0, ty, span))
+        })?;
+        let noise = self.moved(&row, 0, &places, span)?;
+        Ok(Tensor {
+            ty,
+            repr: noise.repr,
         })
     }
 
@@ -401,6 +459,15 @@ impl Elaborator {
                 | FrameKind::Step { .. }
                 | FrameKind::Derivative { .. } => continue,
             };
+            let id = self.frames[at].id;
+            let own = |flag: &Tensor| matches!(flag.repr, Repr::Traced(of, _) if of == id);
+            if found.len() > 1 && self.varying.rounds.iter().any(own) {
+                return fail(
+                    "E0340",
+                    self.blamed(span),
+                    "a draw cannot stand in a map or loop within another whose length varies between examples",
+                );
+            }
             let value = match known {
                 Some(value) => value,
                 None => {

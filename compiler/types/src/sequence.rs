@@ -93,6 +93,10 @@ impl Elaborator {
                 repr: Repr::Static(Arc::new(host)),
             }));
         }
+        if size.varies() && !self.checking() {
+            let ints = self.steps(&Dim::of(size), &start, false, span)?;
+            return Ok(Value::Tensor(ints));
+        }
         let ty = TensorType {
             elem: Elem::I64,
             shape: vec![Dim::of(size)],
@@ -138,13 +142,27 @@ impl Elaborator {
                 .zip(&tensors[0].ty.shape)
                 .all(|(a, b)| a.size == b.size);
             if !same && nested {
-                return Err(Box::new(size_mismatch(
+                let diagnostic = size_mismatch(
                     span,
                     &self.text(span),
                     (tensors[0], items[0].span),
                     (tensor, item.span),
                     None,
-                )));
+                );
+                let entry = match tensor.ty.elem {
+                    Elem::F32 => "",
+                    Elem::I64 => "int",
+                    elem => elem.name(),
+                };
+                let mark = if matches!(values[0], Value::Maybe(_)) {
+                    "?"
+                } else {
+                    ""
+                };
+                return Err(Box::new(diagnostic.help(format!(
+                    "rows of a matrix are equally long; sequences of different lengths are a list, \
+                     and say so: `let xs: list[{mark}{entry}[_]] = …`",
+                ))));
             }
             if !same {
                 return Ok(list);
@@ -368,18 +386,9 @@ impl Elaborator {
                 return wanted(iter.span, "a shorter range", &Value::int(to - from));
             }
             Walk::Sizes(from, to) => {
-                let dim = Dim::of(to.minus(from));
-                let ty = TensorType {
-                    elem: Elem::I64,
-                    shape: vec![dim.clone()],
-                };
-                (
-                    dim,
-                    Value::Tensor(Tensor {
-                        ty,
-                        repr: Repr::Unknown,
-                    }),
-                )
+                let ends = (Value::size(from.clone()), Value::size(to.clone()));
+                let ints = self.range(&ends.0, &ends.1, iter.span)?;
+                (Dim::of(to.minus(from)), ints)
             }
             Walk::Items(items) => {
                 let ints: Option<Vec<i64>> = items.iter().map(Value::as_int).collect();

@@ -1,9 +1,20 @@
 //! Sizes: polynomials in names with integer coefficients (SEMANTICS.md S2). Two sizes are equal
-//! if their normal forms are. When a script runs every size is a number.
+//! if their normal forms are. When a script runs every size is a number, but those that vary
+//! between examples (`ragged.rs`): of such a name the least and the largest value are known, and
+//! memory has room for the largest.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
+
+/// The values that a size takes which varies between examples.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Range {
+    /// Of the shortest example; not below 0.
+    pub least: i64,
+    /// Of the longest, at least 1: what memory has room for.
+    pub most: i64,
+}
 
 /// What a polynomial is in: a size name, or a floor division that does not reduce.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -14,6 +25,8 @@ pub enum Atom {
         id: u32,
         /// As written.
         name: Rc<str>,
+        /// Of a size that varies between examples.
+        range: Option<Range>,
     },
     /// `size // divisor`.
     FloorDiv(Size, i64),
@@ -36,6 +49,7 @@ enum Form {
     Name {
         id: u32,
         name: Rc<str>,
+        range: Option<Range>,
     },
     /// Neither a number nor a name alone.
     Sum(Rc<Terms>),
@@ -69,6 +83,16 @@ impl Size {
         Size(Form::Name {
             id,
             name: name.into(),
+            range: None,
+        })
+    }
+
+    /// A size that varies between examples.
+    pub fn varying(id: u32, name: &str, range: Range) -> Size {
+        Size(Form::Name {
+            id,
+            name: name.into(),
+            range: Some(range),
         })
     }
 
@@ -80,9 +104,10 @@ impl Size {
         };
         match only.map(|(monomial, &coefficient)| (monomial.as_slice(), coefficient)) {
             Some(([], value)) => Size::constant(value),
-            Some(([(Atom::Var { id, name }, 1)], 1)) => Size(Form::Name {
+            Some(([(Atom::Var { id, name, range }, 1)], 1)) => Size(Form::Name {
                 id: *id,
                 name: name.clone(),
+                range: *range,
             }),
             _ => Size(Form::Sum(Rc::new(terms))),
         }
@@ -92,10 +117,11 @@ impl Size {
         let mut terms = Terms::new();
         match &self.0 {
             Form::Number(value) => add_term(&mut terms, Vec::new(), *value),
-            Form::Name { id, name } => {
+            Form::Name { id, name, range } => {
                 let atom = Atom::Var {
                     id: *id,
                     name: name.clone(),
+                    range: *range,
                 };
                 add_term(&mut terms, vec![(atom, 1)], 1);
             }
@@ -110,6 +136,58 @@ impl Size {
             Form::Number(value) => Some(*value),
             Form::Name { .. } | Form::Sum(_) => None,
         }
+    }
+
+    /// Its least and largest value: of a number itself; none if a name has no range.
+    pub fn bounds(&self) -> Option<(i64, i64)> {
+        if let Some(value) = self.as_constant() {
+            return Some((value, value));
+        }
+        let (mut least, mut most) = (0i64, 0i64);
+        for (monomial, &coefficient) in self.terms().iter() {
+            let (mut low, mut high) = (1i64, 1i64);
+            for (atom, power) in monomial {
+                let (a, b) = match atom {
+                    Atom::Var { range, .. } => range.map(|range| (range.least, range.most))?,
+                    Atom::FloorDiv(size, divisor) => {
+                        let (a, b) = size.bounds()?;
+                        (a.div_euclid(*divisor), b.div_euclid(*divisor))
+                    }
+                };
+                for _ in 0..*power {
+                    let ends = [low, high].map(|x| [x.saturating_mul(a), x.saturating_mul(b)]);
+                    low = ends.iter().flatten().copied().min().unwrap_or(0);
+                    high = ends.iter().flatten().copied().max().unwrap_or(0);
+                }
+            }
+            let (low, high) = (
+                low.saturating_mul(coefficient),
+                high.saturating_mul(coefficient),
+            );
+            least = least.saturating_add(low.min(high));
+            most = most.saturating_add(low.max(high));
+        }
+        Some((least, most))
+    }
+
+    /// Whether it varies between examples.
+    pub fn varies(&self) -> bool {
+        self.as_constant().is_none() && self.bounds().is_some()
+    }
+
+    /// What memory has room for: the size itself, or the largest value of one that varies.
+    pub fn room(&self) -> Option<usize> {
+        let (_, most) = self.bounds()?;
+        match self.as_constant() {
+            Some(size) => usize::try_from(size).ok(),
+            None => usize::try_from(most.max(0)).ok(),
+        }
+    }
+
+    /// The value, those of the names being given.
+    pub fn value(&self, of: &dyn Fn(u32) -> Option<i64>) -> Option<i64> {
+        let size = self.substitute(&|id| of(id).map(Size::constant));
+        size.as_constant()
     }
 
     /// `self + other`.
@@ -206,7 +284,13 @@ impl Size {
             let mut product = Size::constant(coefficient);
             for (atom, power) in monomial {
                 let value = match atom {
-                    Atom::Var { id, name } => of(*id).unwrap_or_else(|| Size::var(*id, name)),
+                    Atom::Var { id, name, range } => of(*id).unwrap_or_else(|| {
+                        Size(Form::Name {
+                            id: *id,
+                            name: name.clone(),
+                            range: *range,
+                        })
+                    }),
                     Atom::FloorDiv(size, divisor) => size
                         .substitute(of)
                         .floor_div(*divisor)
@@ -219,6 +303,27 @@ impl Size {
             result = result.plus(&product);
         }
         result
+    }
+
+    /// The ids of the names that occur.
+    pub fn names(&self) -> Vec<u32> {
+        let mut ids = Vec::new();
+        for (atom, _) in self.terms().keys().flatten() {
+            match atom {
+                Atom::Var { id, .. } => ids.push(*id),
+                Atom::FloorDiv(size, _) => ids.extend(size.names()),
+            }
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// The terms of the sum: each a factor and atoms with their powers.
+    pub(crate) fn products(&self) -> Vec<(i64, Vec<(Atom, u32)>)> {
+        let terms = self.terms();
+        let products = terms.iter().map(|(m, &c)| (c, m.clone()));
+        products.collect()
     }
 
     /// Whether any name of the given ids occurs.
@@ -295,6 +400,19 @@ mod tests {
             half.substitute(&|_| Some(Size::constant(7))),
             Size::constant(3)
         );
+    }
+
+    #[test]
+    fn a_size_that_varies_has_room_for_the_largest() {
+        let n = Size::varying(1, "n", Range { least: 2, most: 7 });
+        let less = n.minus(&Size::constant(3));
+        assert_eq!((less.bounds(), less.room()), (Some((-1, 4)), Some(4)));
+        let square = n.times(&n).minus(&n);
+        assert_eq!(square.bounds(), Some((4 - 7, 49 - 2)));
+        let half = n.floor_div(2).expect("positive divisor");
+        assert_eq!((half.room(), half.varies()), (Some(3), true));
+        assert_eq!(square.value(&|_| Some(5)), Some(20));
+        assert_eq!(Size::var(2, "m").plus(&n).room(), None);
     }
 
     #[test]

@@ -168,7 +168,7 @@ impl Elaborator {
             StmtKind::Let { pattern, ty, init } => {
                 let value = match init {
                     Init::Value(expr) => {
-                        let value = self.eval(expr, scope)?;
+                        let value = self.eval_declared(ty.as_ref(), expr, scope)?;
                         if matches!(value, Value::Unit) {
                             return fail("E0310", expr.span, "this gives no value");
                         }
@@ -296,6 +296,27 @@ impl Elaborator {
             }
             StmtKind::Error => Ok(Value::Unit),
         }
+    }
+
+    /// The value of a `let`. Items in brackets that are declared as a list need not be equally
+    /// long.
+    fn eval_declared(
+        &mut self,
+        ty: Option<&aec_syntax::ast::TypeExpr>,
+        expr: &Expr,
+        scope: &Scope,
+    ) -> Result<Value> {
+        let value = self.eval(expr, scope);
+        let (Some(ty), ExprKind::List(items), Err(error)) = (ty, &expr.kind, &value) else {
+            return value;
+        };
+        let item_type = match self.declared(ty)? {
+            crate::declared::Declared::List(item) if error.code == "E0301" => item,
+            _ => return value,
+        };
+        let items = items.iter();
+        let items = items.map(|item| self.eval_declared(item_type, item, scope));
+        Ok(Value::List(Rc::new(items.collect::<Result<_>>()?)))
     }
 
     /// At the top of a script a name is defined once (N1); a REPL replaces.

@@ -147,8 +147,13 @@ impl Vocab {
         }))
     }
 
-    /// The words of tokens, with blanks between; a hidden one is `?`. Of a matrix a list of texts.
+    /// The words of tokens, with blanks between; a hidden one is `?`. Of a matrix, or of a list of
+    /// sequences, a list of texts.
     fn decode(&self, tokens: &Value, span: Span) -> Result<Value> {
+        if let Value::List(items) = tokens {
+            let texts: Result<Vec<Value>> = items.iter().map(|w| self.decode(w, span)).collect();
+            return Ok(Value::List(Rc::new(texts?)));
+        }
         let Some(tensor) = tokens.tensor().filter(|tensor| tensor.ty.elem.is_int()) else {
             return wanted(span, "tokens", tokens);
         };

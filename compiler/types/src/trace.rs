@@ -54,9 +54,9 @@ pub(crate) struct Frame {
     by_address: HashMap<usize, IrValue>,
 }
 
-/// The TIR type of a type whose sizes are all known.
+/// The TIR type of a type whose sizes are all known, or have room for the longest example.
 pub(crate) fn ir_type(ty: &TensorType, span: Span) -> Result<Type> {
-    match ty.dims() {
+    match ty.rooms() {
         Some(dims) => Ok(Type::new(ty.elem, &dims)),
         None => fail(
             "E0305",
@@ -93,6 +93,8 @@ pub(crate) struct Snapshot {
     pure_depth: u32,
     batch_depth: u32,
     taken: usize,
+    lengths: usize,
+    rounds: usize,
     found: usize,
     calls: HashMap<aec_syntax::ast::Name, u64>,
 }
@@ -144,6 +146,8 @@ impl Elaborator {
             pure_depth: self.pure_depth,
             batch_depth: self.batch_depth,
             taken: self.taken.len(),
+            lengths: self.varying.lengths.len(),
+            rounds: self.varying.rounds.len(),
             found: self.found.len(),
             calls: self
                 .activations
@@ -165,6 +169,8 @@ impl Elaborator {
         self.pure_depth = state.pure_depth;
         self.batch_depth = state.batch_depth;
         self.taken.truncate(state.taken);
+        self.varying.lengths.truncate(state.lengths);
+        self.varying.rounds.truncate(state.rounds);
         self.found.truncate(state.found);
         if let Some(activation) = self.activations.last_mut() {
             activation.calls = state.calls;
@@ -289,7 +295,15 @@ impl Elaborator {
                 )
                 .help("`data.load(x[0..1000])` brings rows into memory"),
             )),
-            Repr::Symbolic(_) | Repr::Unknown => fail(
+            Repr::Symbolic(size) => {
+                let value = self.size_value(&size.clone(), span)?;
+                if tensor.ty.elem == Elem::I64 {
+                    return Ok(value);
+                }
+                let ty = ir_type(&tensor.ty, span)?;
+                Ok(self.top().f.push1(Op::Convert, &[value], ty, span))
+            }
+            Repr::Unknown => fail(
                 "E0305",
                 span,
                 format!("the value of this {} is not known here", tensor.ty),
@@ -350,6 +364,11 @@ impl Elaborator {
             Value::Tuple(values) | Value::List(values) => values.iter().any(Self::has_traced),
             Value::Record(fields) => fields.iter().any(|(_, value)| Self::has_traced(value)),
             Value::Tree(parts) => Self::has_traced(parts),
+            Value::Ragged(ragged) => {
+                let lengths = ragged.lengths.iter();
+                let mut lengths = lengths.map(|(_, tensor)| Value::Tensor(tensor.clone()));
+                Self::has_traced(&ragged.value) || lengths.any(|value| Self::has_traced(&value))
+            }
             Value::Model(model) => model
                 .params
                 .iter()
@@ -393,7 +412,7 @@ impl Elaborator {
         let done = done.clone();
         Ok(values
             .iter()
-            .map(|value| replace_traced(value, &done))
+            .map(|value| crate::ragged::unpacked(&replace_traced(value, &done)))
             .collect())
     }
 
@@ -462,6 +481,12 @@ impl Elaborator {
                 .iter()
                 .try_for_each(|(_, value)| self.collect(value, wanted, span)),
             Value::Tree(parts) => self.collect(parts, wanted, span),
+            Value::Ragged(ragged) => {
+                self.collect(&ragged.value, wanted, span)?;
+                ragged.lengths.iter().try_for_each(|(_, tensor)| {
+                    self.collect(&Value::Tensor(tensor.clone()), wanted, span)
+                })
+            }
             Value::Model(model) => model
                 .params
                 .iter()

@@ -209,6 +209,12 @@ impl Elaborator {
         }
         let data_value = self.eval(data, scope)?;
         let data_value = self.materialize_one(data_value, data.span)?;
+        let data_value = self.packed_data(&data_value, data.span)?;
+        for (name, at, value) in &mut given {
+            if &**name == "validate" {
+                *value = self.packed_data(value, *at)?;
+            }
+        }
         if self.checking() {
             for set in train_sets(&data_value) {
                 if !holds_unknown(&set.data) {

@@ -6,7 +6,7 @@ use crate::scope::Scope;
 use crate::size::Size;
 use crate::value::{Dim, Maybe, Repr, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
-use aec_runtime::Elem;
+use aec_runtime::{Elem, Tensor as HostTensor};
 use aec_syntax::ast::{Name, Param, TypeArg, TypeExpr, TypeKind};
 use aec_syntax::{Diagnostic, Span};
 use std::rc::Rc;
@@ -220,11 +220,85 @@ impl Elaborator {
                 Value::Model(_) => Ok(value.clone()),
                 other => wanted(span, "a model", other),
             },
-            Declared::List => match value {
-                Value::List(_) | Value::Tuple(_) | Value::Tensor(_) => Ok(value.clone()),
-                other => wanted(span, "a list", other),
-            },
+            Declared::List(item) => self.match_list(item, value, span, scope),
         }
+    }
+
+    /// A list, each item matched with the declared one: sizes are bound anew for each (S5).
+    fn match_list(
+        &mut self,
+        item: Option<&TypeExpr>,
+        value: &Value,
+        span: Span,
+        scope: &Scope,
+    ) -> Result<Value> {
+        let declared = item.map(|item| self.declared(item)).transpose()?;
+        match (value, item, declared) {
+            (Value::List(values), _, Some(Declared::List(inner))) => {
+                let values = values.iter();
+                let values = values.map(|value| self.match_list(inner, value, span, scope));
+                Ok(Value::List(Rc::new(values.collect::<Result<_>>()?)))
+            }
+            (Value::List(values), Some(item), Some(Declared::Tensor { .. })) => {
+                let mut out = Vec::new();
+                for value in values.iter() {
+                    let inner = scope.child();
+                    let mut equations = Vec::new();
+                    let empty = match value {
+                        Value::List(items) if items.is_empty() => self.nothing_of(item, &inner)?,
+                        _ => None,
+                    };
+                    let value = empty.as_ref().unwrap_or(value);
+                    let matched = self.match_type(item, value, span, &inner, &mut equations);
+                    let matched = matched.and_then(|value| {
+                        self.solve(equations, &inner)?;
+                        Ok(value)
+                    });
+                    out.push(matched.map_err(|mut error| {
+                        // What would mend one item is no edit of the whole list.
+                        error.help.clear();
+                        error.note(format!("this is item {}", out.len()))
+                    })?);
+                }
+                Ok(Value::List(Rc::new(out)))
+            }
+            // Items of one size have become a tensor.
+            (
+                Value::Tensor(tensor),
+                Some(item),
+                Some(Declared::Tensor {
+                    elem: elem @ Kind::Token,
+                    ..
+                }),
+            ) if tensor.ty.rank() > 0 => self.match_elem(value, elem, item, span),
+            (Value::List(_) | Value::Tuple(_) | Value::Tensor(_), ..) => Ok(value.clone()),
+            (Value::Token(_) | Value::Maybe(_), Some(_), _) => Ok(value.clone()),
+            (other, ..) => wanted(span, "a list", other),
+        }
+    }
+
+    /// `[]` as a tensor of a declared type, of which the first axis has no entry.
+    fn nothing_of(&mut self, item: &TypeExpr, scope: &Scope) -> Result<Option<Value>> {
+        let Declared::Tensor { elem, shape, .. } = self.declared(item)? else {
+            return Ok(None);
+        };
+        let mut dims = vec![0];
+        for size in shape.iter().skip(1) {
+            let ShapeItem::Size(size) = size else {
+                return Ok(None);
+            };
+            let size = self.size_of(size, scope, &mut Vec::new())?;
+            dims.push(
+                size.as_constant()
+                    .and_then(|n| usize::try_from(n).ok())
+                    .unwrap_or(0),
+            );
+        }
+        let host = HostTensor::zeros(elem.elem(self.float()), &dims);
+        Ok(match (elem, Value::concrete(host)) {
+            (Kind::Token, Value::Tensor(words)) => Some(Value::Token(words)),
+            (_, nothing) => Some(nothing),
+        })
     }
 
     /// The tensor with the names that its declaration gives its sizes; a size of a model comes
@@ -501,6 +575,15 @@ impl Elaborator {
     }
 
     fn mismatch(&self, equation: &Equation<'_>, declared: Size, scope: &Scope) -> Diagnostic {
+        if declared.varies() && equation.actual.size.varies() {
+            let (argument, size) = (self.text(equation.argument), &equation.actual.size);
+            let name = self.text(equation.declared.span);
+            let message = format!("the sequences of `{argument}` are not as long as `{name}` says");
+            let diagnostic = Diagnostic::error("E0301", equation.argument, message)
+                .here("these lengths differ from those before")
+                .label(equation.declared.span, "declared here");
+            return self.explain_varying(diagnostic, &declared, size);
+        }
         let want = self.dim_named(equation.declared, declared, scope);
         let diagnostic = Diagnostic::error(
             "E0301",
@@ -519,6 +602,9 @@ impl Elaborator {
         ))
         .label(equation.declared.span, "declared here");
         let diagnostic = with_origin(with_origin(diagnostic, &equation.actual), &want);
+        if equation.actual.size.varies() {
+            return self.explain_varying(diagnostic, &want.size, &equation.actual.size);
+        }
         self.repair_fixed_size(diagnostic, &want, &equation.actual)
     }
 
@@ -650,7 +736,7 @@ impl Elaborator {
             | Declared::Function
             | Declared::Str
             | Declared::Model
-            | Declared::List
+            | Declared::List(_)
             | Declared::Any => Ok(value),
         }
     }
@@ -704,7 +790,10 @@ fn size_names(ty: &TypeExpr, names: &mut Vec<Name>) {
         }
     };
     match &ty.kind {
-        TypeKind::Path(path) => names.extend(path.first().map(|part| part.name.clone())),
+        TypeKind::Path(path) => {
+            let name = path.first().map(|part| part.name.clone());
+            names.extend(name.filter(|name| &**name != "_"));
+        }
         TypeKind::Shape(args) | TypeKind::Index { args, .. } | TypeKind::Group(args) => {
             of_args(args, names);
         }

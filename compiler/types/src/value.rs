@@ -89,6 +89,11 @@ impl TensorType {
             })
             .collect()
     }
+
+    /// The dims in memory: of a size that varies between examples, the room that it has.
+    pub fn rooms(&self) -> Option<Vec<usize>> {
+        self.shape.iter().map(|dim| dim.size.room()).collect()
+    }
 }
 
 impl fmt::Display for TensorType {
@@ -120,7 +125,8 @@ pub enum Repr {
     /// One of two compile-time ints, by a condition: it becomes real where one is wanted, as
     /// the ints would.
     Choice(Rc<Choice>),
-    /// An int scalar that is a size, while a definition is checked for all sizes.
+    /// An int scalar that is a size: while a definition is checked for all sizes, or of a size
+    /// that varies between examples.
     Symbolic(Size),
     /// Elements in memory, an input of whatever is compiled from it.
     Concrete(Arc<HostTensor>),
@@ -244,6 +250,28 @@ pub struct Maybe {
     pub observed: Tensor,
 }
 
+/// Sequences of different lengths side by side, padded to the longest (`ragged.rs`). One of
+/// them, taken out, is an ordinary tensor whose type has a size that varies.
+#[derive(Clone)]
+pub struct Ragged {
+    /// The entries: the axes of the examples, then those of one. What is beyond an example's
+    /// length means nothing.
+    pub value: Value,
+    /// The axes of one example whose size varies, counted from the last, and their sizes.
+    pub sizes: Vec<(usize, Size)>,
+    /// For each name in those sizes, by its id, an int for each example.
+    pub lengths: Vec<(u32, Tensor)>,
+}
+
+impl Ragged {
+    /// The axes of the examples.
+    pub fn frame(&self) -> &[Dim] {
+        self.lengths
+            .first()
+            .map_or(&[], |(_, lengths)| &lengths.ty.shape)
+    }
+}
+
 /// A module: `use data` binds one.
 pub struct Module {
     /// Its dotted path.
@@ -283,6 +311,9 @@ pub enum Value {
     Module(Rc<Module>),
     /// A distribution.
     Distribution(Rc<Distribution>),
+    /// Sequences of different lengths, in compiled code and as data of `train`; scripts hold a
+    /// list of tensors.
+    Ragged(Rc<Ragged>),
     /// A binary tree: a record of its leaves and its shape (`trees.rs`).
     Tree(Rc<Value>),
     /// A vocabulary.
@@ -480,6 +511,7 @@ impl Value {
             | Value::Model(_)
             | Value::Module(_)
             | Value::Distribution(_)
+            | Value::Ragged(_)
             | Value::Tree(_)
             | Value::Vocab(_)
             | Value::Unknown => None,
@@ -533,6 +565,7 @@ impl Value {
             Value::Model(model) => format!("a model {}", model.template.def.name.name),
             Value::Module(module) => format!("the module `{}`", module.path),
             Value::Distribution(_) => "a distribution".into(),
+            Value::Ragged(ragged) => crate::ragged::describe(ragged),
             Value::Tree(_) => crate::trees::describe(self),
             Value::Vocab(vocab) => format!("a vocabulary of {} words", vocab.size()),
             Value::Unknown => "unknown".into(),

@@ -182,6 +182,7 @@ fn expression(
         | Value::Template(_)
         | Value::Module(_)
         | Value::Distribution(_)
+        | Value::Ragged(_)
         | Value::Tree(_)
         | Value::Vocab(_)
         | Value::Unknown => format::inspect(value),

@@ -154,9 +154,7 @@ pub fn batch_nodes(
         let column = out.reshape(column, &dims, span);
         builder.slices.push(rows_at(out, column, id, span));
     }
-    builder
-        .constants
-        .extend(&given[carried + looped.sliced..]);
+    builder.constants.extend(&given[carried + looped.sliced..]);
 
     // One round.
     let mut f = Function::new(body.name.clone());
@@ -204,7 +202,13 @@ pub fn batch_nodes(
         args.push((rows_at(&mut f, tables[table], at, span), true));
     }
     let written: Vec<Value> = uses.writes.iter().map(|write| write.2).collect();
-    let written = per_row(&mut f, &reframe(body, &with_reads, &written), &args, axis, span)?;
+    let written = per_row(
+        &mut f,
+        &reframe(body, &with_reads, &written),
+        &args,
+        axis,
+        span,
+    )?;
     let mut results = tables.clone();
     let zero = f.number(0.0, ints(&[rows]), span);
     let is_real = f.compare(Comparison::Ne, real, zero, span);

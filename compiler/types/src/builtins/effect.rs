@@ -153,11 +153,24 @@ pub(super) fn effect(
     if looking && !elaborator.effects_allowed() {
         return looked_at(elaborator, positional, span);
     }
-    let positional = elaborator.materialize(&positional, span)?;
+    let mut positional = elaborator.materialize(&positional, span)?;
     let mut named = Vec::new();
     for (name, value) in args.named {
         let value = elaborator.materialize_one(value, span)?;
         named.push((name.name, value));
+    }
+    // What goes over examples takes sequences of different lengths side by side.
+    let examples = match row.name {
+        "eval" => Some((1, "on")),
+        "shuffle" | "batches" | "filter" => Some((0, "x")),
+        _ => None,
+    };
+    if let Some((place, name)) = examples {
+        let by_name = named.iter_mut().filter(|(own, _)| &**own == name);
+        let by_name = by_name.map(|(_, value)| value);
+        for data in positional.get_mut(place).into_iter().chain(by_name) {
+            *data = elaborator.packed_data(data, span)?;
+        }
     }
     let name = if row.core {
         format!("core.{}", row.name)
@@ -165,5 +178,6 @@ pub(super) fn effect(
         row.name.to_string()
     };
     let host = elaborator.host.clone();
-    host.effect(elaborator, &name, EffectArgs { positional, named }, span)
+    let given = host.effect(elaborator, &name, EffectArgs { positional, named }, span)?;
+    Ok(crate::ragged::unpacked(&given))
 }

@@ -183,6 +183,8 @@ pub(super) fn batch_mean(elaborator: &mut Elaborator, args: &Args, span: Span) -
             repr: Repr::Unknown,
         }));
     }
+    elaborator.refuse_varying(&tensor, "`batch_mean`", span)?;
+    elaborator.refuse_in_rounds("`batch_mean`", span)?;
     Ok(Value::Tensor(elaborator.emit(
         Op::BatchMean,
         &[&tensor],

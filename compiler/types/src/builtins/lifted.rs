@@ -9,6 +9,7 @@ use crate::missing::plain;
 use crate::ops::as_tensor;
 use crate::tokens::as_ints;
 use crate::value::{Maybe, Tensor, TensorType, Value};
+use crate::varying::neutral;
 use crate::{Elaborator, Result};
 use aec_ir::{Binary, Op, Reduction};
 use aec_runtime::Elem;
@@ -236,20 +237,6 @@ fn pair(value: &Value, flags: &Value, span: Span) -> Result<Value> {
     }
 }
 
-/// What drops out of an extreme: below everything, or above.
-fn neutral(reduction: Reduction, elem: Elem) -> f64 {
-    let far = match elem {
-        Elem::F32 | Elem::F64 => f64::INFINITY,
-        Elem::I32 => f64::from(i32::MAX),
-        Elem::I64 | Elem::Bool => 2f64.powi(62),
-    };
-    if reduction == Reduction::Max {
-        -far
-    } else {
-        far
-    }
-}
-
 /// Over the observed entries.
 fn reduced(
     elaborator: &mut Elaborator,
@@ -351,7 +338,8 @@ fn some_observed(
             shape: flags.ty.shape[axes..].to_vec(),
         };
         let axes = (0..axes).collect();
-        elaborator.emit(Op::Reduce { op, axes }, &[flags], ty, span)
+        let flags = elaborator.within(flags, None, neutral(op, Elem::Bool), span)?;
+        elaborator.emit(Op::Reduce { op, axes }, &[&flags], ty, span)
     };
     let axes = if first { 1 } else { observed.ty.rank() };
     let seen = reduce(elaborator, Reduction::Any, observed, axes)?;
@@ -428,6 +416,10 @@ pub(super) fn count_first(elaborator: &mut Elaborator, args: &Args, span: Span) 
             elaborator.elementwise_builtin(Binary::Max, (&seen, *at), (&one, *at), span)
         }
         other => match other.tensor().and_then(|tensor| tensor.ty.shape.first()) {
+            Some(rows) if rows.size.varies() && !elaborator.checking() => {
+                let (size, float) = (rows.size.clone(), elaborator.float());
+                Ok(Value::Tensor(elaborator.count_of(&size, float, span)?))
+            }
             Some(rows) => Ok(Value::size(rows.size.clone())),
             None => wanted(*at, "a tensor with an axis", other),
         },

@@ -38,6 +38,10 @@ pub(super) fn matrix(
         }
         operands.push((tensor, *at));
     }
+    for (tensor, _) in &operands {
+        elaborator.refuse_varying(tensor, &format!("`{}`", row.name), span)?;
+    }
+    elaborator.refuse_in_rounds(&format!("`{}`", row.name), span)?;
     let (a, a_span) = operands[0].clone();
     let (n, m) = (a.ty.shape[0].clone(), a.ty.shape[1].clone());
     let square = !matches!(op, MatrixOp::Qr | MatrixOp::Svd);

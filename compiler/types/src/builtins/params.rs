@@ -60,8 +60,13 @@ fn walk(elaborator: &mut Elaborator, f: &Value, values: &[Value], span: Span) ->
             other => other.field(&name).cloned(),
         }
     };
+    if values.iter().any(|value| matches!(value, Value::Unknown)) {
+        return Ok(match &values[0] {
+            Value::Model(_) => values[0].clone(),
+            _ => Value::Unknown,
+        });
+    }
     match &values[0] {
-        Value::Unknown => Ok(Value::Unknown),
         Value::Tensor(_) => elaborator.apply(f, values, span),
         Value::Model(model) if model.frozen => Ok(values[0].clone()),
         Value::Model(model) => {

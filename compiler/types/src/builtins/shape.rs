@@ -86,7 +86,7 @@ fn tensor(elaborator: &mut Elaborator, args: &Args, at: usize) -> Result<Option<
 }
 
 /// Number of entries of a shape.
-fn volume(shape: &[Dim]) -> Size {
+pub(super) fn volume(shape: &[Dim]) -> Size {
     shape
         .iter()
         .fold(Size::constant(1), |size, dim| size.times(&dim.size))
@@ -199,6 +199,15 @@ pub(super) fn concat(elaborator: &mut Elaborator, args: &Args, span: Span) -> Re
     if let Some(known) = joined_constants(&tensors, &ty) {
         return Ok(Value::Tensor(known));
     }
+    let (_, before) = tensors.split_last().unwrap_or((&tensors[0], &[]));
+    let gaps = |(part, _): &(Tensor, Span)| part.ty.shape[axis].size.varies();
+    if before.iter().any(gaps) && !elaborator.checking() {
+        let mut all = tensors[0].0.clone();
+        for (part, _) in &tensors[1..] {
+            all = elaborator.joined(&all, part, axis, span)?;
+        }
+        return Ok(Value::Tensor(all));
+    }
     let operands: Vec<&Tensor> = tensors.iter().map(|(tensor, _)| tensor).collect();
     Ok(Value::Tensor(elaborator.emit(
         Op::Concat { axis },
@@ -255,6 +264,9 @@ pub(super) fn split(elaborator: &mut Elaborator, args: &Args, span: Span) -> Res
     let Some(axis) = x.ty.rank().checked_sub(1) else {
         return fail("E0302", span, "`split` wants a vector");
     };
+    if x.ty.shape[axis].size.varies() {
+        elaborator.refuse_varying(&x, "`split`", span)?;
+    }
     let whole = x.ty.shape[axis].size.clone();
     let Some(part) = whole.divide_exactly(k) else {
         return fail(
@@ -312,12 +324,38 @@ pub(super) fn reshape(elaborator: &mut Elaborator, args: &Args, span: Span) -> R
         elem: x.ty.elem,
         shape,
     };
+    refuse_regrouping(elaborator, &x, &ty, "`reshape`", span)?;
     Ok(Value::Tensor(elaborator.build(
         &[&x],
         ty,
         span,
         |f, v, ty, span| f.reshape(v[0], &ty.dims, span),
     )?))
+}
+
+/// Entries of an axis that varies keep their places only if it is the first one.
+fn refuse_regrouping(
+    elaborator: &Elaborator,
+    x: &Tensor,
+    to: &TensorType,
+    what: &str,
+    span: Span,
+) -> Result<()> {
+    let inner = |shape: &[Dim]| crate::varying::axes(shape).any(|axis| axis > 0);
+    let varies = |shape: &[Dim]| crate::varying::axes(shape).next().is_some();
+    let equal = volume(&x.ty.shape) == volume(&to.shape);
+    if elaborator.checking() || !(varies(&x.ty.shape) || varies(&to.shape)) {
+        return Ok(());
+    }
+    if equal && !inner(&x.ty.shape) && !inner(&to.shape) {
+        return Ok(());
+    }
+    elaborator.refuse_varying(x, what, span)?;
+    let to = Tensor {
+        ty: to.clone(),
+        repr: Repr::Unknown,
+    };
+    elaborator.refuse_varying(&to, what, span)
 }
 
 pub(super) fn flatten(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
@@ -328,6 +366,7 @@ pub(super) fn flatten(elaborator: &mut Elaborator, args: &Args, span: Span) -> R
         elem: x.ty.elem,
         shape: vec![Dim::of(volume(&x.ty.shape))],
     };
+    refuse_regrouping(elaborator, &x, &ty, "`flatten`", span)?;
     Ok(Value::Tensor(elaborator.build(
         &[&x],
         ty,
@@ -466,6 +505,25 @@ pub(super) fn pad(elaborator: &mut Elaborator, args: &Args, span: Span) -> Resul
         None => as_tensor(&Value::real(0.0, x.ty.elem), span, "a number")?,
     };
     let zero = elaborator.convert(&zero, x.ty.elem, span)?;
+    if widths
+        .iter()
+        .any(|(low, high)| low.size.varies() || high.size.varies())
+    {
+        let width = widths.iter().flat_map(|(low, high)| [low, high]);
+        let mut width = width.filter(|width| width.size.varies());
+        let width = width.next().cloned();
+        let width = width.unwrap_or_else(|| Dim::known(0));
+        return Err(Box::new(crate::varying::refused(
+            &width,
+            "the border of `pad`",
+            *widths_at,
+        )));
+    }
+    // What is beyond the length becomes border.
+    let x = match elaborator.inside(&x.ty.shape, None, span)? {
+        Some(flags) => elaborator.select(&flags, x, zero.clone(), (span, span), span)?,
+        None => x,
+    };
     let shape =
         x.ty.shape
             .iter()
@@ -505,6 +563,12 @@ pub(super) fn reverse(elaborator: &mut Elaborator, args: &Args, span: Span) -> R
         ints.reverse();
         return Ok(Value::Tensor(int_vector(ints, &x.ty)));
     }
+    let dim = x.ty.shape[0].clone();
+    if dim.size.varies() && !elaborator.checking() {
+        let last = dim.size.minus(&Size::constant(1));
+        let turned = elaborator.run_of(&x, 0, &dim, (&last, true), span)?;
+        return Ok(Value::Tensor(turned));
+    }
     let axes = std::iter::once(0).collect();
     Ok(Value::Tensor(elaborator.emit(
         Op::Reverse { axes },
@@ -534,6 +598,12 @@ pub(super) fn len(_: &mut Elaborator, args: &Args, span: Span) -> Result<Value> 
         Value::Unknown => Ok(Value::Unknown),
         Value::Tensor(tensor) if tensor.ty.rank() > 0 => {
             Ok(Value::size(tensor.ty.shape[0].size.clone()))
+        }
+        Value::Record(fields)
+            if let Some((_, Value::List(items))) = fields.first()
+                && crate::ragged::is_ragged(&fields[0].1) =>
+        {
+            Ok(Value::int(items.len() as i64))
         }
         Value::Record(_) | Value::Tree(_) => match crate::leaves(&args.positional[0].0)
             .first()
@@ -578,6 +648,8 @@ pub(super) fn argsort(elaborator: &mut Elaborator, args: &Args, span: Span) -> R
         elem: Elem::I64,
         shape: x.ty.shape.clone(),
     };
+    let last = crate::varying::neutral(Reduction::Min, x.ty.elem);
+    let x = elaborator.within(&x, Some(x.ty.rank() - 1), last, span)?;
     Ok(Value::Tensor(elaborator.emit(
         Op::ArgSort,
         &[&x],
@@ -597,6 +669,7 @@ pub(super) fn sum_first(elaborator: &mut Elaborator, args: &Args, span: Span) ->
         elem: x.ty.elem,
         shape: x.ty.shape[1..].to_vec(),
     };
+    let x = elaborator.within(&x, Some(0), 0.0, span)?;
     Ok(Value::Tensor(elaborator.build(
         &[&x],
         ty,
@@ -617,6 +690,8 @@ pub(super) fn max_first(elaborator: &mut Elaborator, args: &Args, span: Span) ->
         shape: x.ty.shape[1..].to_vec(),
     };
     let axes = std::iter::once(0).collect();
+    let least = crate::varying::neutral(Reduction::Max, x.ty.elem);
+    let x = elaborator.within(&x, Some(0), least, span)?;
     Ok(Value::Tensor(elaborator.emit(
         Op::Reduce {
             op: Reduction::Max,
