@@ -36,7 +36,7 @@ pub(crate) struct State {
     pub(crate) done: usize,
     /// Epochs without improvement.
     pub(crate) waited: usize,
-    /// Model leaves and optimizer leaves.
+    /// Model leaves that training changes (weights and averages) and optimizer leaves.
     pub(crate) kept: Vec<Arc<Tensor>>,
     /// The best score so far and its model leaves.
     pub(crate) best: Option<(f64, Vec<Arc<Tensor>>)>,

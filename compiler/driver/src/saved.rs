@@ -12,7 +12,7 @@ use aec_runtime::{Elem, Tensor};
 use aec_syntax::{Diagnostic, Span};
 use aec_types::tokens::Vocab;
 use aec_types::value::Origin;
-use aec_types::{Value, leaves};
+use aec_types::{Value, is_of_average, leaves};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -754,6 +754,13 @@ pub fn inspect(path: &str) -> Result<String> {
         "{entries} numbers in {} tensors\n",
         weights.tensors.len()
     ));
+    // A value and a weight each.
+    let names = weights.tensors.iter().map(|(name, _)| name);
+    match names.filter(|name| is_of_average(name)).count() / 2 {
+        0 => {}
+        1 => out.push_str("1 running average of the batches it was trained on\n"),
+        n => out.push_str(&format!("{n} running averages of the batches it was trained on\n")),
+    }
     let width = weights.tensors.iter().map(|(name, _)| name.len()).max();
     for (name, tensor) in &weights.tensors {
         let width = width.unwrap_or(0);

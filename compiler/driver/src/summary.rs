@@ -6,7 +6,7 @@ use crate::pipeline::Stage;
 use crate::session::Session;
 use crate::{Outcome, format};
 use aec_transform::arithmetic::arithmetic;
-use aec_types::{Value, leaves};
+use aec_types::{Value, average_count, leaves};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -70,7 +70,7 @@ fn weights(name: &str, value: &Value) -> String {
         .collect();
     let all = leaves(value);
     let count = |leaf: &aec_types::Leaf| elements(&leaf.tensor).map_or(0, |tensor| tensor.len());
-    let total: usize = all.iter().map(count).sum();
+    let total: usize = all.iter().filter(|leaf| !leaf.average).map(count).sum();
     let trained: usize = all.iter().filter(|leaf| leaf.trained).map(count).sum();
     let mut text = format!(
         "{name}: {}({}), {total} parameters",
@@ -79,6 +79,11 @@ fn weights(name: &str, value: &Value) -> String {
     );
     if trained != total {
         text.push_str(&format!(", of which {trained} are trained"));
+    }
+    match average_count(value) {
+        0 => {}
+        1 => text.push_str(", 1 running average"),
+        n => text.push_str(&format!(", {n} running averages")),
     }
     text.push('\n');
     let width = all.iter().map(|leaf| leaf.path.len()).max().unwrap_or(0);
@@ -91,7 +96,11 @@ fn weights(name: &str, value: &Value) -> String {
             leaf.path,
             tensor.elem().name(),
             tensor.dims(),
-            if leaf.trained { "" } else { "  frozen" }
+            match (leaf.changes, leaf.average) {
+                (false, _) => "  frozen",
+                (true, true) => "  running average",
+                (true, false) => "",
+            }
         ));
     }
     text

@@ -16,7 +16,7 @@ use aec_runtime::{Tensor, shuffle};
 use aec_syntax::ast::Name;
 use aec_syntax::{Diagnostic, Span};
 use aec_types::value::History;
-use aec_types::{Elaborator, TrainRequest, Value, leaves, train_sets, with_leaves};
+use aec_types::{Elaborator, TrainRequest, Value, leaves, settled, train_sets, with_leaves};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
@@ -99,7 +99,7 @@ impl Steps<'_> {
             None => {
                 let start = leaves(&self.request.model)
                     .into_iter()
-                    .filter(|leaf| leaf.trained);
+                    .filter(|leaf| leaf.changes);
                 for (place, leaf) in start.chain(leaves(self.state)).enumerate().take(self.kept) {
                     if let Some(tensor) = elements(&leaf.tensor) {
                         self.ready[at].1.set_input(place, &tensor);
@@ -111,7 +111,7 @@ impl Steps<'_> {
         Ok(at)
     }
 
-    /// Copies of the trained weights.
+    /// Copies of the model leaves that training changes.
     fn weights(&self) -> Vec<Arc<Tensor>> {
         match self.holder {
             Some(at) => {
@@ -123,7 +123,7 @@ impl Steps<'_> {
             None => {
                 let trained = leaves(&self.request.model)
                     .into_iter()
-                    .filter(|leaf| leaf.trained);
+                    .filter(|leaf| leaf.changes);
                 match &self.start {
                     Some(start) => start.iter().take(trained.count()).cloned().collect(),
                     None => trained.filter_map(|leaf| elements(&leaf.tensor)).collect(),
@@ -153,7 +153,8 @@ impl Steps<'_> {
 }
 
 fn rebuild(model: &Value, weights: Vec<Arc<Tensor>>) -> Value {
-    with_leaves(model, &mut weights.into_iter().map(Value::shared), true)
+    let weights = &mut weights.into_iter().map(Value::shared);
+    settled(&with_leaves(model, weights, true))
 }
 
 /// Trains as `request` says and gives the trained model. An interrupted training gives the
@@ -174,13 +175,11 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
         });
     }
     check_names(&settings, &sets, request.span)?;
-    let optimizer = optimizer(elaborator, &settings, request.span)?;
-    let state = elaborator.init_optimizer(&optimizer, &request.model, request.span)?;
     // An epoch is one pass over the set that needs most batches; the others cycle (M5).
     let per_epoch = sets.iter().map(Source::batches).max().unwrap_or(1);
     let batch = sets.iter().map(|set| set.batch).max().unwrap_or(1);
     let rows_total: usize = sets.iter().map(|set| set.data.len).sum();
-    let shares = sets
+    let shares: Vec<f64> = sets
         .iter()
         .map(|set| {
             let given = settings
@@ -192,6 +191,16 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
             })
         })
         .collect();
+    let sizes = sets.iter().map(|set| set.batch);
+    let batches: Vec<(usize, f64)> = sizes.zip(shares.iter().copied()).collect();
+    let request = &TrainRequest {
+        model: elaborator.with_started_averages(request, &batches)?,
+        data: request.data.clone(),
+        settings: Vec::new(),
+        ..*request
+    };
+    let optimizer = optimizer(elaborator, &settings, request.span)?;
+    let state = elaborator.init_optimizer(&optimizer, &request.model, request.span)?;
     let (epochs, total) = match settings.length {
         Length::Epochs(epochs) => (epochs, epochs * per_epoch),
         Length::Steps(steps) => (steps.div_ceil(per_epoch), steps),

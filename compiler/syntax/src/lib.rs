@@ -14,6 +14,7 @@ pub mod format;
 pub mod free;
 pub mod lexer;
 pub mod parser;
+pub mod parts;
 pub mod render;
 pub mod span;
 mod strings;

@@ -28,6 +28,9 @@ use effect::effect;
 use std::rc::Rc;
 use table::{Action, Row, TABLE};
 
+/// The name of the bool that holds while `train` traces its loss (SEMANTICS.md B2).
+pub(crate) const TRAINING: &str = "training";
+
 /// Puts the table into the outermost scope.
 pub(crate) fn define_all(scope: &Scope) {
     let library = scope.module();
@@ -55,6 +58,7 @@ pub(crate) fn define_all(scope: &Scope) {
         })),
     );
     scope.define("pi".into(), Value::real(std::f64::consts::PI, Elem::F32));
+    scope.define(TRAINING.into(), Value::bool(false));
     scope.define("inf".into(), Value::real(f64::INFINITY, Elem::F32));
 }
 

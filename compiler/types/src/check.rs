@@ -1,10 +1,12 @@
 //! Checking a script without running it: definitions for all sizes, statements in order.
 
+use crate::builtins::TRAINING;
 use crate::model::{checkable, is_size};
 use crate::once::defined_twice;
 use crate::scope::Scope;
-use crate::value::{Code, Model, ModelTemplate, Value};
+use crate::value::{Average, Code, Model, ModelTemplate, Repr, Tensor, TensorType, Value};
 use crate::{Activation, Elaborator, Phase, Result};
+use aec_runtime::Elem;
 use aec_syntax::ast::{FnDef, Item, ItemKind, ModelItem, Name, Pattern, Script, Stmt, StmtKind};
 use aec_syntax::{Diagnostic, Span};
 use std::collections::{HashMap, HashSet};
@@ -31,6 +33,9 @@ impl Elaborator {
             }],
         );
         self.phase = Phase::Check;
+        // Both branches of `if training` are checked.
+        let training = self.prelude.lookup(TRAINING);
+        self.prelude.assign(TRAINING, unknown_bool());
         // What the session already defines stays visible (the REPL); new names go on top.
         self.script = outer.1.module();
         let scope = self.script.clone();
@@ -85,6 +90,9 @@ impl Elaborator {
         self.below.clear();
         self.check_signatures(script);
         let mut found = std::mem::take(&mut self.found);
+        if let Some(training) = training {
+            self.prelude.assign(TRAINING, training);
+        }
         (self.phase, self.script, self.modules, self.found) = outer;
         self.frames = frames;
         self.activations = activations;
@@ -204,6 +212,7 @@ impl Elaborator {
             template: template.clone(),
             statics,
             params: Vec::new(),
+            averages: vec![Average::Empty; template.averages.len()],
             frozen: false,
             made: span,
             history: None,
@@ -254,6 +263,14 @@ impl Elaborator {
             self.found.push(*diagnostic);
         }
     }
+}
+
+/// A bool of which nothing is known.
+fn unknown_bool() -> Value {
+    Value::Tensor(Tensor {
+        ty: TensorType::scalar(Elem::Bool),
+        repr: Repr::Unknown,
+    })
 }
 
 fn names_below(pattern: &Pattern, below: &mut HashMap<Name, Span>) {

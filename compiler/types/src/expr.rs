@@ -9,8 +9,9 @@ use crate::{Elaborator, Result};
 use aec_ir::{Op, Unary};
 use aec_runtime::Elem;
 use aec_syntax::ast::{
-    Arg, BinaryOp, Expr, ExprKind, Ident, Index, Lambda, Stmt, StmtKind, StrPart,
+    Arg, BinaryOp, Expr, ExprKind, Ident, Index, Lambda, StrPart,
 };
+use aec_syntax::parts::Part;
 use aec_syntax::{Diagnostic, Span};
 use std::rc::Rc;
 
@@ -232,7 +233,7 @@ impl Elaborator {
     fn lambda(&mut self, lambda: &Rc<Lambda>, scope: &Scope) -> Result<Value> {
         let captured = scope.child();
         let mut names = Vec::new();
-        names_of(&lambda.body, &mut names);
+        names_of(Part::Expr(&lambda.body), &mut names);
         for name in names {
             if let Some(value) = scope.lookup_below(&name, &self.prelude) {
                 let value = if self.effects_allowed() {
@@ -252,6 +253,12 @@ impl Elaborator {
 
     /// `value |> into`.
     fn pipe(&mut self, value: &Expr, into: &Expr, span: Span, scope: &Scope) -> Result<Value> {
+        if let ExprKind::Call { callee, args } = &into.kind
+            && crate::running::is_running(callee, scope)
+        {
+            let args = crate::running::args(Some(value), args);
+            return self.running(callee.span, &args, span, scope);
+        }
         let piped = self.eval(value, scope)?;
         if let ExprKind::Call { callee, args } = &into.kind {
             return self.call_expr(callee, args, Some((piped, value.span)), span, scope);
@@ -272,6 +279,10 @@ impl Elaborator {
         span: Span,
         scope: &Scope,
     ) -> Result<Value> {
+        if crate::running::is_running(callee, scope) {
+            let args = crate::running::args(None, args);
+            return self.running(callee.span, &args, span, scope);
+        }
         let function = self.eval(callee, scope)?;
         let mut evaluated = Args::default();
         let placed = args
@@ -471,114 +482,16 @@ impl Elaborator {
 }
 
 /// All names that occur in an expression, bound ones included.
-fn names_of(expr: &Expr, names: &mut Vec<Rc<str>>) {
-    let mut each = |exprs: &[&Expr]| exprs.iter().for_each(|expr| names_of(expr, names));
-    match &expr.kind {
-        ExprKind::Name(name) => {
-            if !names.contains(name) {
-                names.push(name.clone());
-            }
-        }
-        ExprKind::Int(_)
-        | ExprKind::Float(_)
-        | ExprKind::Bool(_)
-        | ExprKind::Hidden
-        | ExprKind::Placeholder
-        | ExprKind::Error => {}
-        ExprKind::Str(parts) => parts.iter().for_each(|part| match part {
-            StrPart::Text(_) => {}
-            StrPart::Value { expr, .. } => names_of(expr, names),
-        }),
-        ExprKind::Block(stmts) => stmts.iter().for_each(|stmt| names_of_stmt(stmt, names)),
-        ExprKind::Paren(e)
-        | ExprKind::Transpose(e)
-        | ExprKind::Neg(e)
-        | ExprKind::Not(e)
-        | ExprKind::Field { base: e, .. }
-        | ExprKind::TupleField { base: e, .. } => each(&[e]),
-        ExprKind::Tuple(items) | ExprKind::List(items) => {
-            items.iter().for_each(|item| names_of(item, names))
-        }
-        ExprKind::Record(fields) => fields.iter().for_each(|(_, field)| names_of(field, names)),
-        ExprKind::Comprehension {
-            element,
-            iter,
-            condition,
-            ..
-        } => {
-            each(&[element, iter]);
-            condition
-                .iter()
-                .for_each(|condition| names_of(condition, names));
-        }
-        ExprKind::Call { callee, args } => {
-            each(&[callee]);
-            args.iter().for_each(|arg| names_of(&arg.value, names));
-        }
-        ExprKind::Index { base, indices } => {
-            each(&[base]);
-            indices.iter().for_each(|index| match index {
-                Index::At(expr) => names_of(expr, names),
-                Index::Slice { start, end, .. } => {
-                    start
-                        .iter()
-                        .chain(end)
-                        .for_each(|expr| names_of(expr, names));
-                }
-                Index::All(_) => {}
-            });
-        }
-        ExprKind::Binary { left, right, .. } => each(&[left, right]),
-        ExprKind::Range { start, end } => each(&[start, end]),
-        ExprKind::Pipe { value, into } => each(&[value, into]),
-        ExprKind::Lambda(lambda) => names_of(&lambda.body, names),
-        ExprKind::If {
-            condition,
-            then,
-            otherwise,
-        } => each(&[condition, then, otherwise]),
-        ExprKind::Train {
-            model,
-            data,
-            settings,
-        } => {
-            each(&[model, data]);
-            settings
-                .iter()
-                .for_each(|(_, value)| names_of(value, names));
-        }
+fn names_of(part: Part<'_>, names: &mut Vec<Rc<str>>) {
+    if let Part::Expr(Expr {
+        kind: ExprKind::Name(name),
+        ..
+    }) = part
+        && !names.contains(name)
+    {
+        names.push(name.clone());
     }
-}
-
-fn names_of_stmt(stmt: &Stmt, names: &mut Vec<Rc<str>>) {
-    use aec_syntax::ast::Init;
-    match &stmt.kind {
-        StmtKind::Let {
-            init: Init::Value(expr) | Init::Draw(expr),
-            ..
-        }
-        | StmtKind::Expr(expr) => names_of(expr, names),
-        StmtKind::Fn(def) => names_of(&def.body, names),
-        StmtKind::For { iter, body, .. } => {
-            names_of(iter, names);
-            body.iter().for_each(|stmt| names_of_stmt(stmt, names));
-        }
-        StmtKind::Print(exprs) => exprs.iter().for_each(|expr| names_of(expr, names)),
-        StmtKind::Assert { condition, message } => {
-            names_of(condition, names);
-            message.iter().for_each(|message| names_of(message, names));
-        }
-        StmtKind::If {
-            condition,
-            then,
-            otherwise,
-        } => {
-            names_of(condition, names);
-            then.iter()
-                .chain(otherwise.iter().flat_map(|body| body.iter()))
-                .for_each(|stmt| names_of_stmt(stmt, names));
-        }
-        StmtKind::Assign { value, .. } => names_of(value, names),
-        StmtKind::Error => {}
+    for inner in part.parts() {
+        names_of(inner, names);
     }
 }

@@ -32,11 +32,13 @@ mod ragged;
 mod random;
 mod repair;
 mod rows;
+mod running;
 pub mod scope;
 mod sequence;
 mod signatures;
 pub mod size;
 mod slips;
+mod step;
 mod stmt;
 pub mod tokens;
 mod trace;
@@ -49,7 +51,9 @@ mod varying;
 
 pub use host::{EffectArgs, Host};
 pub use leaves::{Leaf, leaves, with_leaves};
-pub use train::{EvalStep, TrainRequest, TrainSet, TrainStep, train_sets};
+pub use running::{average_count, is_of_average, settled, with_averages};
+pub use step::{EvalStep, TrainStep};
+pub use train::{TrainRequest, TrainSet, train_sets};
 pub use value::Value;
 
 use aec_runtime::Elem;
@@ -134,6 +138,8 @@ pub struct Elaborator {
     pub(crate) unlike_copies: u32,
     /// Sizes that vary between examples.
     pub(crate) varying: varying::Varying,
+    /// What `running` has seen of the batch whose loss is being traced for training.
+    pub(crate) seen: Vec<running::Seen>,
     /// The script's innermost call in progress: what an op inside the library is blamed on.
     pub(crate) caller: Span,
 }
@@ -179,6 +185,7 @@ impl Elaborator {
             taken: Vec::new(),
             unlike_copies: 0,
             varying: varying::Varying::default(),
+            seen: Vec::new(),
             caller: Span::NONE,
         };
         elaborator.load_prelude();

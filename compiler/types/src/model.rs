@@ -5,7 +5,7 @@ use crate::declared::Declared;
 use crate::error::{fail, wanted};
 use crate::scope::{Scope, member};
 use crate::sequence::Walk;
-use crate::value::{Closure, Code, Model, ModelTemplate, Repr, Tensor, TensorType, Value};
+use crate::value::{Average, Closure, Code, Model, ModelTemplate, Repr, Tensor, TensorType, Value};
 use crate::{Activation, Elaborator, Result};
 use aec_syntax::ast::{
     Arg, Expr, Ident, Init, ModelDef, ModelItem, Name, Param, Pattern, TypeArg, TypeExpr, TypeKind,
@@ -110,6 +110,7 @@ impl Elaborator {
             template: template.clone(),
             statics,
             params: Vec::new(),
+            averages: vec![Average::Empty; template.averages.len()],
             frozen: false,
             made: span,
             history: None,

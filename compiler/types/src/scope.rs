@@ -207,6 +207,17 @@ impl Scope {
         Rc::ptr_eq(&self.0, &other.0)
     }
 
+    /// The innermost model in whose scope this is.
+    pub fn model(&self) -> Option<Rc<Model>> {
+        let mut scope = self;
+        loop {
+            if let Some(model) = &scope.0.model {
+                return Some(model.clone());
+            }
+            scope = scope.0.parent.as_ref()?;
+        }
+    }
+
     /// Whether this is the scope of a model's members.
     pub fn is_of_model(&self) -> bool {
         self.0.model.is_some()

@@ -96,6 +96,7 @@ pub(crate) struct Snapshot {
     lengths: usize,
     rounds: usize,
     found: usize,
+    seen: usize,
     calls: HashMap<aec_syntax::ast::Name, u64>,
 }
 
@@ -149,6 +150,7 @@ impl Elaborator {
             lengths: self.varying.lengths.len(),
             rounds: self.varying.rounds.len(),
             found: self.found.len(),
+            seen: self.seen.len(),
             calls: self
                 .activations
                 .last()
@@ -168,6 +170,7 @@ impl Elaborator {
         self.frames.truncate(state.frames);
         self.pure_depth = state.pure_depth;
         self.batch_depth = state.batch_depth;
+        self.seen.truncate(state.seen);
         self.taken.truncate(state.taken);
         self.varying.lengths.truncate(state.lengths);
         self.varying.rounds.truncate(state.rounds);
@@ -369,11 +372,11 @@ impl Elaborator {
                 let mut lengths = lengths.map(|(_, tensor)| Value::Tensor(tensor.clone()));
                 Self::has_traced(&ragged.value) || lengths.any(|value| Self::has_traced(&value))
             }
-            Value::Model(model) => model
-                .params
-                .iter()
-                .chain(&model.statics)
-                .any(|(_, value)| Self::has_traced(value)),
+            Value::Model(model) => {
+                let mut all = model.params.iter().chain(&model.statics);
+                all.any(|(_, value)| Self::has_traced(value))
+                    || model.kept().any(|tensor| Self::has_traced(&Value::Tensor(tensor)))
+            }
             Value::Distribution(distribution) => distribution.params.iter().any(Self::has_traced),
             Value::Unit
             | Value::Str(_)
@@ -487,11 +490,12 @@ impl Elaborator {
                     self.collect(&Value::Tensor(tensor.clone()), wanted, span)
                 })
             }
-            Value::Model(model) => model
-                .params
-                .iter()
-                .chain(&model.statics)
-                .try_for_each(|(_, value)| self.collect(value, wanted, span)),
+            Value::Model(model) => {
+                let mut all = model.params.iter().chain(&model.statics);
+                all.try_for_each(|(_, value)| self.collect(value, wanted, span))?;
+                let mut kept = model.kept();
+                kept.try_for_each(|tensor| self.collect(&Value::Tensor(tensor), wanted, span))
+            }
             Value::Distribution(distribution) => distribution
                 .params
                 .iter()

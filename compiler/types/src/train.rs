@@ -1,5 +1,5 @@
-//! Training: `train … on …`, and tracing its step (loss over a batch, gradient, optimizer) as
-//! one TIR function.
+//! `train … on …`: what it is given, and what of it is known before it runs. Its step is traced in
+//! `step.rs`.
 
 use crate::call::Args;
 use crate::error::{fail, wanted};
@@ -8,12 +8,9 @@ use crate::scope::Scope;
 use crate::trace::{FrameKind, converted};
 use crate::value::{Dim, Repr, Tensor, TensorType, Value};
 use crate::{Activation, Elaborator, Result};
-use aec_ir::{Guard, Type, Value as IrValue};
-use aec_runtime::{Elem, Tensor as HostTensor};
-use aec_syntax::ast::{BinaryOp, Expr, ExprKind, Ident, Name};
+use aec_syntax::ast::{Expr, ExprKind, Ident, Name};
 use aec_syntax::{Diagnostic, Span};
 use std::collections::HashMap;
-use std::sync::Arc;
 
 /// What `train model on data { settings }` asks for; everything is evaluated.
 pub struct TrainRequest {
@@ -53,41 +50,6 @@ pub fn train_sets(data: &Value) -> Vec<TrainSet> {
             data: other.clone(),
         }],
     }
-}
-
-/// A traced training step.
-///
-/// Params of `function`, in order: trained leaves of the model, leaves of the optimizer's state,
-/// `seed` (i64), `step` (i64), then for each set of examples its indices in the data set (i64
-/// `[batch]`) and the batch of each of its data leaves (`[batch, …]`), then `constants`. Results: the new model leaves and the new
-/// state leaves (aliased to their params), the mean loss (float scalar, guarded), then the parts
-/// of the loss.
-pub struct TrainStep {
-    /// The function.
-    pub function: aec_ir::Function,
-    /// Number of trained model leaves.
-    pub model_leaves: usize,
-    /// Number of state leaves.
-    pub state_leaves: usize,
-    /// Names of the loss's parts after the loss itself; empty for a plain loss.
-    pub parts: Vec<Name>,
-    /// Values of the last params: script tensors and frozen weights that the step uses.
-    pub constants: Vec<Arc<HostTensor>>,
-}
-
-/// A traced evaluation of a loss over a batch.
-///
-/// Params: all leaves of the model, `seed`, `step`, indices, the data leaves, then `constants`.
-/// Results: the sum of the losses over the batch, then of each part.
-pub struct EvalStep {
-    /// The function.
-    pub function: aec_ir::Function,
-    /// Number of model leaves.
-    pub model_leaves: usize,
-    /// Names of the loss's parts.
-    pub parts: Vec<Name>,
-    /// Values of the last params.
-    pub constants: Vec<Arc<HostTensor>>,
 }
 
 /// The settings of `train`.
@@ -275,7 +237,7 @@ impl Elaborator {
         Ok(())
     }
 
-    fn loss_of(&mut self, model: &Value, member: &Name, span: Span) -> Result<Value> {
+    pub(crate) fn loss_of(&mut self, model: &Value, member: &Name, span: Span) -> Result<Value> {
         match self.member_value(model, member) {
             Some(loss) => Ok(loss),
             None if &**member != "loss" => Err(Box::new(
@@ -333,7 +295,7 @@ impl Elaborator {
     }
 
     /// A loss as its parts: one real, or a record of reals (P1).
-    fn loss_parts(&mut self, value: &Value, span: Span) -> Result<Vec<(Name, Value)>> {
+    pub(crate) fn loss_parts(&mut self, value: &Value, span: Span) -> Result<Vec<(Name, Value)>> {
         let real = |value: &Value| matches!(value, Value::Tensor(t) if t.is_scalar() && t.ty.elem.is_float());
         // A missing loss counts as 0: an example that has none does not train.
         let filled = |elaborator: &mut Elaborator, value: &Value| match value {
@@ -380,409 +342,8 @@ impl Elaborator {
         }
     }
 
-    /// `optimizer.init(model)`, in memory.
-    pub fn init_optimizer(
-        &mut self,
-        optimizer: &Value,
-        model: &Value,
-        span: Span,
-    ) -> Result<Value> {
-        let Some(init) = optimizer.field("init").cloned() else {
-            return wanted(
-                span,
-                "an optimizer (a record with `init` and `update`)",
-                optimizer,
-            );
-        };
-        let state = self.call(&init, std::slice::from_ref(model), span)?;
-        Ok(concrete_leaves(&state))
-    }
-
-    /// Traces one training step: for each set of [`train_sets`] the number of its examples in a
-    /// batch and the weight of their mean loss in the objective.
-    pub fn trace_train_step(
-        &mut self,
-        request: &TrainRequest,
-        optimizer: &Value,
-        state: &Value,
-        batches: &[(usize, f64)],
-    ) -> Result<TrainStep> {
-        let frames = std::mem::take(&mut self.frames);
-        let activations = std::mem::replace(
-            &mut self.activations,
-            vec![Activation {
-                path: 0,
-                calls: HashMap::new(),
-            }],
-        );
-        let result = self.step(request, optimizer, state, batches);
-        self.frames = frames;
-        self.activations = activations;
-        result
-    }
-
-    fn step(
-        &mut self,
-        request: &TrainRequest,
-        optimizer: &Value,
-        state: &Value,
-        batches: &[(usize, f64)],
-    ) -> Result<TrainStep> {
-        let span = request.span;
-        let Some(update) = optimizer.field("update").cloned() else {
-            return wanted(
-                span,
-                "an optimizer (a record with `init` and `update`)",
-                optimizer,
-            );
-        };
-        let (zero, one) = placeholder_keys();
-        self.push_frame(
-            "train_step",
-            FrameKind::Step {
-                seed: zero,
-                step: one,
-                inputs: Vec::new(),
-            },
-        );
-        let model_leaves: Vec<_> = leaves(&request.model)
-            .into_iter()
-            .filter(|leaf| leaf.trained)
-            .collect();
-        let state_leaves = leaves(state);
-        let mut traced = Vec::new();
-        for leaf in model_leaves.iter().chain(&state_leaves) {
-            if let Value::Tensor(tensor) = &leaf.tensor {
-                traced.push(Value::Tensor(
-                    self.traced_param(&tensor.ty, &leaf.path, span)?.0,
-                ));
-            }
-        }
-        self.step_keys(span)?;
-        let mut sets = Vec::new();
-        for (set, &(batch, weight)) in train_sets(&request.data).into_iter().zip(batches) {
-            let indices = self.index_param(batch, span)?;
-            let data = self.data_params(&set.data, batch, span)?;
-            sets.push((set.member, indices, data, batch, weight));
-        }
-        let split = model_leaves.len();
-        let model = with_leaves(&request.model, &mut traced[..split].iter().cloned(), true);
-        let state = with_leaves(state, &mut traced[split..].iter().cloned(), false);
-        let mut names = Vec::new();
-        let (value, gradient) = self.value_and_gradient(&model, span, |elaborator, model| {
-            if let [(member, indices, data, batch, _)] = sets.as_slice() {
-                let (total, parts) =
-                    elaborator.batch_loss(model, member, data, indices, *batch, span, true)?;
-                let mut all = vec![total];
-                for (name, part) in parts {
-                    names.push(name);
-                    all.push(part);
-                }
-                return Ok(Value::tuple(all));
-            }
-            // Several sets: the objective is the weighted sum of their means; each is a part.
-            let mut all = vec![Value::Unit];
-            let mut objective: Option<Value> = None;
-            for (member, indices, data, batch, weight) in &sets {
-                let (mean, _) =
-                    elaborator.batch_loss(model, member, data, indices, *batch, span, true)?;
-                let weight = Value::real(*weight, elaborator.float());
-                let term =
-                    elaborator.binary(BinaryOp::Mul, (&weight, span), (&mean, span), span)?;
-                objective = Some(match objective {
-                    None => term,
-                    Some(before) => {
-                        elaborator.binary(BinaryOp::Add, (&before, span), (&term, span), span)?
-                    }
-                });
-                names.push(member.clone());
-                all.push(mean);
-            }
-            all[0] = objective.unwrap_or(Value::Unit);
-            Ok(Value::tuple(all))
-        })?;
-        let updated = self.apply(&update, &[model, gradient, state], span)?;
-        let (Value::Tuple(pair), Value::Tuple(losses)) = (&updated, &value) else {
-            return wanted(
-                span,
-                "an optimizer whose `update` gives the model and its state",
-                &updated,
-            );
-        };
-        let [new_model, new_state] = pair.as_slice() else {
-            return wanted(
-                span,
-                "an optimizer whose `update` gives the model and its state",
-                &updated,
-            );
-        };
-        let mut results: Vec<IrValue> = Vec::new();
-        let new_leaves: Vec<_> = leaves(new_model)
-            .into_iter()
-            .filter(|leaf| leaf.trained)
-            .chain(leaves(new_state))
-            .collect();
-        let old = model_leaves.iter().chain(&state_leaves);
-        if new_leaves.len() != split + state_leaves.len() {
-            return fail(
-                "E0310",
-                span,
-                "the optimizer's `update` gives another structure than it was given",
-            );
-        }
-        for (leaf, before) in new_leaves.iter().zip(old) {
-            let (Value::Tensor(tensor), Value::Tensor(was)) = (&leaf.tensor, &before.tensor) else {
-                continue;
-            };
-            let tensor = self.convert(tensor, was.ty.elem, span)?;
-            let value = self.lift(&tensor, span)?;
-            if self.frames[0].f.dims(value) != was.ty.dims().unwrap_or_default().as_slice() {
-                return fail(
-                    "E0310",
-                    span,
-                    format!(
-                        "the optimizer's `update` changes the shape of `{}`",
-                        before.path
-                    ),
-                );
-            }
-            results.push(value);
-        }
-        let loss_span = self.loss_span(&request.model, "loss", span);
-        for (index, loss) in losses.iter().enumerate() {
-            let Value::Tensor(tensor) = loss else {
-                continue;
-            };
-            let value = self.lift(tensor, span)?;
-            if index == 0 {
-                self.frames[0].f.guards.push(Guard {
-                    value,
-                    span: loss_span,
-                });
-            }
-            results.push(value);
-        }
-        let Some(mut frame) = self.pop_frame() else {
-            return fail("E0490", span, "a step ended twice");
-        };
-        frame.f.results = results;
-        frame.f.aliases = (0..new_leaves.len()).map(|at| (at, at)).collect();
-        let FrameKind::Step { inputs, .. } = frame.kind else {
-            return fail("E0490", span, "a step ended inside another construct");
-        };
-        Ok(TrainStep {
-            function: frame.f,
-            model_leaves: split,
-            state_leaves: state_leaves.len(),
-            parts: names,
-            constants: inputs,
-        })
-    }
-
-    /// Traces the loss over a batch, without gradient.
-    pub fn trace_eval(
-        &mut self,
-        model: &Value,
-        data: &Value,
-        batch: usize,
-        span: Span,
-    ) -> Result<EvalStep> {
-        let frames = std::mem::take(&mut self.frames);
-        let activations = std::mem::replace(
-            &mut self.activations,
-            vec![Activation {
-                path: 0,
-                calls: HashMap::new(),
-            }],
-        );
-        let result = self.eval_step(model, data, batch, span);
-        self.frames = frames;
-        self.activations = activations;
-        result
-    }
-
-    fn eval_step(
-        &mut self,
-        model: &Value,
-        data: &Value,
-        batch: usize,
-        span: Span,
-    ) -> Result<EvalStep> {
-        let (zero, one) = placeholder_keys();
-        self.push_frame(
-            "eval_step",
-            FrameKind::Step {
-                seed: zero,
-                step: one,
-                inputs: Vec::new(),
-            },
-        );
-        let model_leaves = leaves(model);
-        let mut traced = Vec::new();
-        for leaf in &model_leaves {
-            if let Value::Tensor(tensor) = &leaf.tensor {
-                traced.push(Value::Tensor(
-                    self.traced_param(&tensor.ty, &leaf.path, span)?.0,
-                ));
-            }
-        }
-        self.step_keys(span)?;
-        let indices = self.index_param(batch, span)?;
-        let data = self.data_params(data, batch, span)?;
-        let model = with_leaves(model, &mut traced.into_iter(), false);
-        let (total, parts) =
-            self.batch_loss(&model, &"loss".into(), &data, &indices, batch, span, false)?;
-        let mut results = Vec::new();
-        let mut names = Vec::new();
-        let mut all = vec![total];
-        for (name, part) in parts {
-            names.push(name);
-            all.push(part);
-        }
-        for value in &all {
-            if let Value::Tensor(tensor) = value {
-                results.push(self.lift(tensor, span)?);
-            }
-        }
-        let Some(mut frame) = self.pop_frame() else {
-            return fail("E0490", span, "a step ended twice");
-        };
-        frame.f.results = results;
-        let FrameKind::Step { inputs, .. } = frame.kind else {
-            return fail("E0490", span, "a step ended inside another construct");
-        };
-        Ok(EvalStep {
-            function: frame.f,
-            model_leaves: model_leaves.len(),
-            parts: names,
-            constants: inputs,
-        })
-    }
-
-    /// The params `seed` and `step`.
-    fn step_keys(&mut self, span: Span) -> Result<()> {
-        let scalar = TensorType::scalar(Elem::I64);
-        let (_, new_seed) = self.traced_param(&scalar, "seed", span)?;
-        let (_, new_step) = self.traced_param(&scalar, "step", span)?;
-        if let Some(FrameKind::Step { seed, step, .. }) =
-            self.frames.last_mut().map(|frame| &mut frame.kind)
-        {
-            (*seed, *step) = (new_seed, new_step);
-        }
-        Ok(())
-    }
-
-    /// The param of a batch's places in its data set.
-    fn index_param(&mut self, batch: usize, span: Span) -> Result<Value> {
-        let ty = TensorType {
-            elem: Elem::I64,
-            shape: vec![Dim::known(batch)],
-        };
-        Ok(Value::Tensor(self.traced_param(&ty, "examples", span)?.0))
-    }
-
-    /// The data with each leaf a param of `batch` rows.
-    fn data_params(&mut self, data: &Value, batch: usize, span: Span) -> Result<Value> {
-        let mut params = Vec::new();
-        for leaf in leaves(data) {
-            let Value::Tensor(tensor) = &leaf.tensor else {
-                continue;
-            };
-            let mut ty = tensor.ty.clone();
-            let Some(first) = ty.shape.first_mut() else {
-                return fail(
-                    "E0302",
-                    span,
-                    "training data has the examples as its first axis, but this is a scalar",
-                );
-            };
-            *first = Dim::known(batch);
-            let name = if leaf.path.is_empty() {
-                "x".to_string()
-            } else {
-                leaf.path.clone()
-            };
-            params.push(Value::Tensor(self.traced_param(&ty, &name, span)?.0));
-        }
-        Ok(with_leaves(data, &mut params.into_iter(), false))
-    }
-
-    /// Mean (or sum) over the batch of the loss and of its parts.
-    #[allow(clippy::too_many_arguments)]
-    fn batch_loss(
-        &mut self,
-        model: &Value,
-        member: &Name,
-        data: &Value,
-        indices: &Value,
-        batch: usize,
-        span: Span,
-        mean: bool,
-    ) -> Result<(Value, Vec<(Name, Value)>)> {
-        let loss = self.loss_of(model, member, span)?;
-        let mut args = data_args(data);
-        args.push((indices.clone(), true));
-        let mut names: Vec<Name> = Vec::new();
-        let losses = self.map_over(
-            &Dim::known(batch),
-            &args,
-            true,
-            span,
-            |elaborator, values| {
-                // The example's index in the data set is its coordinate for draws (R2).
-                if let Some(Value::Tensor(Tensor {
-                    repr: Repr::Traced(_, index),
-                    ..
-                })) = values.last()
-                    && let Some(FrameKind::Map { coordinate, .. }) =
-                        elaborator.frames.last_mut().map(|frame| &mut frame.kind)
-                {
-                    *coordinate = Some(*index);
-                }
-                let value = elaborator.call_value(
-                    &loss,
-                    Args::of(&values[..values.len() - 1], span),
-                    span,
-                )?;
-                let at = elaborator.loss_span(model, "loss", span);
-                let parts = elaborator.loss_parts(&value, at)?;
-                let mut total: Option<Value> = None;
-                let mut out = Vec::new();
-                for (name, part) in parts {
-                    total = Some(match total {
-                        None => part.clone(),
-                        Some(before) => {
-                            elaborator.binary(BinaryOp::Add, (&before, at), (&part, at), at)?
-                        }
-                    });
-                    names.push(name);
-                    out.push(part);
-                }
-                if out.len() == 1 && !matches!(value, Value::Record(_)) {
-                    names.clear();
-                    out.clear();
-                }
-                out.insert(0, total.unwrap_or(Value::Unknown));
-                Ok(Value::tuple(out))
-            },
-        )?;
-        let Value::Tuple(losses) = &losses else {
-            return wanted(span, "a loss", &losses);
-        };
-        let mut reduced = Vec::new();
-        for loss in losses.iter() {
-            let Value::Tensor(tensor) = loss else {
-                return wanted(span, "a real loss", loss);
-            };
-            reduced.push(Value::Tensor(self.total(tensor, mean, span)?));
-        }
-        let mut reduced = reduced.into_iter();
-        let total = reduced.next().unwrap_or(Value::Unknown);
-        Ok((total, names.into_iter().zip(reduced).collect()))
-    }
-
     /// The place of what a model's loss gives, to blame for a loss that is no finite number.
-    fn loss_span(&self, model: &Value, member: &str, otherwise: Span) -> Span {
+    pub(crate) fn loss_span(&self, model: &Value, member: &str, otherwise: Span) -> Span {
         let Value::Model(model) = model else {
             return otherwise;
         };
@@ -835,18 +396,11 @@ fn too_many_axes(example: &TensorType, takes: &[usize], span: Span) -> Diagnosti
     }
 }
 
-fn data_args(data: &Value) -> Vec<(Value, bool)> {
+pub(crate) fn data_args(data: &Value) -> Vec<(Value, bool)> {
     match data {
         Value::Tuple(parts) => parts.iter().map(|part| (part.clone(), true)).collect(),
         other => vec![(other.clone(), true)],
     }
-}
-
-/// Stand-ins for the keys until their params exist.
-fn placeholder_keys() -> (IrValue, IrValue) {
-    let mut scratch = aec_ir::Function::new("");
-    let ty = Type::scalar(Elem::I64);
-    (scratch.param(ty.clone(), ""), scratch.param(ty, ""))
 }
 
 /// Constants become tensors in memory, so that they can be changed by training.

@@ -187,6 +187,36 @@ pub struct ModelTemplate {
     pub scope: Scope,
     /// The module it comes from (`""` for the script), for saved files.
     pub module: Name,
+    /// The calls of `running` in its members, each of which keeps an average in the model.
+    pub averages: Vec<AverageSite>,
+}
+
+/// A call of `running` in a model's definition.
+#[derive(Clone, PartialEq, Debug)]
+pub struct AverageSite {
+    /// The name of its average in saved files, which no param can have: `running.mean` for
+    /// `let mean = running(…)`.
+    pub name: Name,
+    /// Its word `running`.
+    pub span: Span,
+}
+
+/// What a model keeps for a call of `running`.
+#[derive(Clone, Debug)]
+pub enum Average {
+    /// No batch was seen yet.
+    Empty,
+    /// The average of the batches so far. Their weights sum to `weight`, which begins at 0 and
+    /// comes near 1; `value` is the sum divided by it.
+    Kept {
+        /// Of reals.
+        value: Tensor,
+        /// A real scalar.
+        weight: Tensor,
+    },
+    /// In the loss that is being traced for training: the batch's own value, which is noted for
+    /// the average of this number.
+    Live(usize),
 }
 
 /// A model: immutable; training gives a new one.
@@ -198,12 +228,24 @@ pub struct Model {
     pub statics: Vec<(Name, Value)>,
     /// Its weights by param name: tensors, models, lists of models.
     pub params: Vec<(Name, Value)>,
-    /// Whether every param, at any depth, is left alone by training.
+    /// What it keeps for each of the template's `averages`.
+    pub averages: Vec<Average>,
+    /// Whether every param and average, at any depth, is left alone by training.
     pub frozen: bool,
     /// The call that made it, for the origin of sizes.
     pub made: Span,
     /// How it was trained; none for an untrained one.
     pub history: Option<Rc<History>>,
+}
+
+impl Model {
+    /// The tensors of the averages that it keeps itself: value and weight of each.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = Tensor> {
+        self.averages.iter().flat_map(|average| match average {
+            Average::Kept { value, weight } => vec![value.clone(), weight.clone()],
+            Average::Empty | Average::Live(_) => Vec::new(),
+        })
+    }
 }
 
 /// How a model was trained.

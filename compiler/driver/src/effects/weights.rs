@@ -6,12 +6,12 @@ use crate::exec::elements;
 use crate::format;
 use crate::history;
 use crate::session::{Result, World};
-use aec_runtime::Tensor;
+use aec_runtime::{Elem, Tensor};
 use aec_runtime::read::ReadError;
 use aec_runtime::write::{Weights, load_weights, remove_leftovers, save_weights};
 use aec_syntax::{Diagnostic, Span};
 use aec_types::value::History;
-use aec_types::{Elaborator, Value, leaves, with_leaves};
+use aec_types::{Elaborator, Value, leaves, with_averages, with_leaves};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -104,13 +104,19 @@ fn metadata(model: &Value, made: Option<&Remade>) -> BTreeMap<String, String> {
 pub fn load(world: &World, model: &Value, path: &str, span: Span) -> Result<Value> {
     let weights: Weights = load_weights(&world.find_file(path))
         .map_err(|error: ReadError| cannot_read(path, &error, span))?;
-    let wanted = leaves(model);
-    if wanted.is_empty() {
+    let params = leaves(model);
+    let Some(float) = params.iter().find_map(|leaf| elements(&leaf.tensor)) else {
         return Err(wrong(
             span,
             format!("`load` wants a model first, not {}", model.describe()),
         ));
-    }
+    };
+    // A model that saw no batch has no shapes for its averages; they are as the file has them.
+    let model = &with_averages(model, &|path| {
+        let kept = weights.get(path)?;
+        Some(Arc::new(in_elem(kept, float.elem())))
+    });
+    let wanted = leaves(model);
     let name = |leaf: &str| {
         if leaf.is_empty() {
             "value".to_string()
@@ -178,12 +184,7 @@ pub fn load(world: &World, model: &Value, path: &str, span: Span) -> Result<Valu
             }
             return Err(error.into());
         }
-        let tensor = if tensor.elem() == place.elem() {
-            tensor.clone()
-        } else {
-            Tensor::from_f64(place.elem(), tensor.dims(), tensor.to_f64_vec())
-        };
-        found.push(Value::shared(Arc::new(tensor)));
+        found.push(Value::shared(Arc::new(in_elem(tensor, place.elem()))));
     }
     let model = with_leaves(model, &mut found.into_iter(), false);
     let text = |name: &str| weights.metadata.get(name);
@@ -197,4 +198,11 @@ pub fn load(world: &World, model: &Value, path: &str, span: Span) -> Result<Valu
         ),
         _ => model,
     })
+}
+
+fn in_elem(tensor: &Tensor, elem: Elem) -> Tensor {
+    match tensor.elem() == elem {
+        true => tensor.clone(),
+        false => Tensor::from_f64(elem, tensor.dims(), tensor.to_f64_vec()),
+    }
 }

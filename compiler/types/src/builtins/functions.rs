@@ -193,6 +193,10 @@ pub(super) fn batch_mean(elaborator: &mut Elaborator, args: &Args, span: Span) -
     )?))
 }
 
+pub(super) fn running(_: &mut Elaborator, _: &Args, span: Span) -> Result<Value> {
+    crate::running::as_value(span)
+}
+
 pub(super) fn seeded(_: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
     let (f, key) = (args.positional[0].0.clone(), args.positional[1].0.as_int());
     let Some(key) = key else {

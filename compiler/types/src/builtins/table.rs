@@ -413,6 +413,12 @@ pub(super) static TABLE: &[Row] = &[
         "mean over the current batch",
     ),
     row(
+        "running",
+        &["x", "decay"],
+        Action::Other(functions::running),
+        "in training x of the batch, elsewhere the average that the model kept of it: running(batch_mean(h), 0.9)",
+    ),
+    row(
         "with_derivative",
         &["f", "derivative"],
         Action::Other(functions::with_derivative),

@@ -1,0 +1,667 @@
+//! Tracing what a training or evaluation runs for a batch: the loss over the batch, its gradient,
+//! the optimizer, as one TIR function.
+
+use crate::builtins::TRAINING;
+use crate::call::{Args, site_hash};
+use crate::error::{fail, wanted};
+use crate::leaves::{leaves, with_leaves};
+use crate::running::{Seen, live, with_kept};
+use crate::trace::FrameKind;
+use crate::train::{TrainRequest, concrete_leaves, data_args, train_sets};
+use crate::value::{Closure, Code, Dim, Repr, Tensor, TensorType, Value};
+use crate::{Activation, Elaborator, Result};
+use aec_ir::{Guard, Op, Type, Value as IrValue};
+use aec_runtime::{Elem, Tensor as HostTensor};
+use aec_syntax::Span;
+use aec_syntax::ast::{BinaryOp, Name};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// What `train` wants as its optimizer (SEMANTICS.md P7).
+const OPTIMIZER: &str = "an optimizer (a record with `init`, and `update` or `step`)";
+
+/// A traced training step.
+///
+/// Params of `function`, in order: the leaves of the model that training changes (weights and
+/// averages), leaves of the optimizer's state,
+/// `seed` (i64), `step` (i64), then for each set of examples its indices in the data set (i64
+/// `[batch]`) and the batch of each of its data leaves (`[batch, …]`), then `constants`. Results: the new model leaves and the new
+/// state leaves (aliased to their params), the mean loss (float scalar, guarded), then the parts
+/// of the loss.
+pub struct TrainStep {
+    /// The function.
+    pub function: aec_ir::Function,
+    /// Number of model leaves that training changes.
+    pub model_leaves: usize,
+    /// Number of state leaves.
+    pub state_leaves: usize,
+    /// Names of the loss's parts after the loss itself; empty for a plain loss.
+    pub parts: Vec<Name>,
+    /// Values of the last params: script tensors and frozen weights that the step uses.
+    pub constants: Vec<Arc<HostTensor>>,
+}
+
+/// A traced evaluation of a loss over a batch.
+///
+/// Params: all leaves of the model, `seed`, `step`, indices, the data leaves, then `constants`.
+/// Results: the sum of the losses over the batch, then of each part.
+pub struct EvalStep {
+    /// The function.
+    pub function: aec_ir::Function,
+    /// Number of model leaves.
+    pub model_leaves: usize,
+    /// Names of the loss's parts.
+    pub parts: Vec<Name>,
+    /// Values of the last params.
+    pub constants: Vec<Arc<HostTensor>>,
+}
+
+/// A batch of a set of examples, as params of the step.
+#[derive(Clone)]
+struct BatchOf {
+    /// The member that is its loss.
+    member: Name,
+    /// The places of the examples in their set.
+    indices: Value,
+    data: Value,
+    batch: usize,
+    /// Weight of its mean loss in the objective.
+    weight: f64,
+}
+
+/// The loss over a batch, and what it gives besides.
+struct Objective {
+    total: Value,
+    /// By name; none for a plain loss.
+    parts: Vec<(Name, Value)>,
+    /// What `running` saw, each a value of the frame around the batch.
+    seen: Vec<Seen>,
+}
+
+impl Objective {
+    /// The loss and its parts.
+    fn figures(&self) -> Vec<Value> {
+        let parts = self.parts.iter().map(|(_, part)| part.clone());
+        [self.total.clone()].into_iter().chain(parts).collect()
+    }
+
+    fn names(&self) -> Vec<Name> {
+        self.parts.iter().map(|(name, _)| name.clone()).collect()
+    }
+}
+
+/// What an optimizer made of a batch.
+struct Stepped {
+    model: Value,
+    state: Value,
+    /// The loss before the step, then its parts.
+    figures: Vec<Value>,
+    /// Names of the parts.
+    names: Vec<Name>,
+    seen: Vec<Seen>,
+}
+
+impl Elaborator {
+    /// `optimizer.init(model)`, in memory.
+    pub fn init_optimizer(
+        &mut self,
+        optimizer: &Value,
+        model: &Value,
+        span: Span,
+    ) -> Result<Value> {
+        let Some(init) = optimizer.field("init").cloned() else {
+            return wanted(span, OPTIMIZER, optimizer);
+        };
+        let state = self.call(&init, std::slice::from_ref(model), span)?;
+        Ok(concrete_leaves(&state))
+    }
+
+    /// Traces one training step: for each set of [`train_sets`] the number of its examples in a
+    /// batch and the weight of their mean loss in the objective.
+    pub fn trace_train_step(
+        &mut self,
+        request: &TrainRequest,
+        optimizer: &Value,
+        state: &Value,
+        batches: &[(usize, f64)],
+    ) -> Result<TrainStep> {
+        self.step_of_its_own(|elaborator| {
+            elaborator.with_training(Value::bool(true), |elaborator| {
+                elaborator.step(request, optimizer, state, batches)
+            })
+        })
+    }
+
+    /// The model of a training with a place for each average that its loss keeps: the loss is
+    /// traced once to learn their shapes.
+    pub fn with_started_averages(
+        &mut self,
+        request: &TrainRequest,
+        batches: &[(usize, f64)],
+    ) -> Result<Value> {
+        let span = request.span;
+        self.step_of_its_own(|elaborator| {
+            elaborator.with_training(Value::bool(true), |elaborator| {
+                elaborator.started_averages(&request.model, |elaborator, model| {
+                    elaborator.push_step("averages");
+                    elaborator.step_keys(span)?;
+                    let sets = elaborator.batch_params(request, batches)?;
+                    Ok(elaborator.objective(model, &sets, span)?.seen)
+                })
+            })
+        })
+    }
+
+    /// Evaluates with `training` as given.
+    pub(crate) fn with_training<T>(
+        &mut self,
+        training: Value,
+        run: impl FnOnce(&mut Elaborator) -> T,
+    ) -> T {
+        let before = self.prelude.lookup(TRAINING);
+        self.prelude.assign(TRAINING, training);
+        let result = run(self);
+        if let Some(before) = before {
+            self.prelude.assign(TRAINING, before);
+        }
+        result
+    }
+
+    /// Traces a function that is no part of what is being traced.
+    fn step_of_its_own<T>(&mut self, trace: impl FnOnce(&mut Elaborator) -> T) -> T {
+        let frames = std::mem::take(&mut self.frames);
+        let seen = std::mem::take(&mut self.seen);
+        let activations = std::mem::replace(&mut self.activations, vec![at_path(0)]);
+        let result = trace(self);
+        self.frames = frames;
+        self.seen = seen;
+        self.activations = activations;
+        result
+    }
+
+    fn push_step(&mut self, name: &str) {
+        let (seed, step) = placeholder_keys();
+        let inputs = Vec::new();
+        self.push_frame(name, FrameKind::Step { seed, step, inputs });
+    }
+
+    fn step(
+        &mut self,
+        request: &TrainRequest,
+        optimizer: &Value,
+        state: &Value,
+        batches: &[(usize, f64)],
+    ) -> Result<TrainStep> {
+        let span = request.span;
+        self.push_step("train_step");
+        let model_leaves: Vec<_> = leaves(&request.model)
+            .into_iter()
+            .filter(|leaf| leaf.changes)
+            .collect();
+        let state_leaves = leaves(state);
+        let mut traced = Vec::new();
+        for leaf in model_leaves.iter().chain(&state_leaves) {
+            if let Value::Tensor(tensor) = &leaf.tensor {
+                traced.push(Value::Tensor(
+                    self.traced_param(&tensor.ty, &leaf.path, span)?.0,
+                ));
+            }
+        }
+        self.step_keys(span)?;
+        let sets = self.batch_params(request, batches)?;
+        let split = model_leaves.len();
+        let model = with_leaves(&request.model, &mut traced[..split].iter().cloned(), true);
+        let state = with_leaves(state, &mut traced[split..].iter().cloned(), false);
+        let (model, mut kept) = live(&model);
+        let stepped = self.optimized(optimizer, model, state, sets, span)?;
+        self.updated_averages(&mut kept, &stepped.seen)?;
+        let (new_model, new_state) = (
+            with_kept(&stepped.model, &kept),
+            with_kept(&stepped.state, &kept),
+        );
+        let mut results: Vec<IrValue> = Vec::new();
+        let new_leaves: Vec<_> = leaves(&new_model)
+            .into_iter()
+            .filter(|leaf| leaf.changes)
+            .chain(leaves(&new_state))
+            .collect();
+        let old = model_leaves.iter().chain(&state_leaves);
+        if new_leaves.len() != split + state_leaves.len() {
+            return fail(
+                "E0310",
+                span,
+                "the optimizer gives another structure than it was given",
+            );
+        }
+        for (leaf, before) in new_leaves.iter().zip(old) {
+            let (Value::Tensor(tensor), Value::Tensor(was)) = (&leaf.tensor, &before.tensor) else {
+                continue;
+            };
+            let tensor = self.convert(tensor, was.ty.elem, span)?;
+            let value = self.lift(&tensor, span)?;
+            if self.frames[0].f.dims(value) != was.ty.dims().unwrap_or_default().as_slice() {
+                return fail(
+                    "E0310",
+                    span,
+                    format!("the optimizer changes the shape of `{}`", before.path),
+                );
+            }
+            results.push(value);
+        }
+        let loss_span = self.loss_span(&request.model, "loss", span);
+        for (index, loss) in stepped.figures.iter().enumerate() {
+            let Value::Tensor(tensor) = loss else {
+                continue;
+            };
+            let value = self.lift(tensor, span)?;
+            if index == 0 {
+                self.frames[0].f.guards.push(Guard {
+                    value,
+                    span: loss_span,
+                });
+            }
+            results.push(value);
+        }
+        let (mut function, constants) = self.pop_step(span)?;
+        function.results = results;
+        function.aliases = (0..new_leaves.len()).map(|at| (at, at)).collect();
+        Ok(TrainStep {
+            function,
+            model_leaves: split,
+            state_leaves: state_leaves.len(),
+            parts: stepped.names,
+            constants,
+        })
+    }
+
+    /// The function of the innermost frame, a step, and the values of its last params.
+    fn pop_step(&mut self, span: Span) -> Result<(aec_ir::Function, Vec<Arc<HostTensor>>)> {
+        match self.pop_frame() {
+            Some(frame) => match frame.kind {
+                FrameKind::Step { inputs, .. } => Ok((frame.f, inputs)),
+                FrameKind::Statement { .. }
+                | FrameKind::Map { .. }
+                | FrameKind::Loop { .. }
+                | FrameKind::Derivative { .. } => {
+                    fail("E0490", span, "a step ended inside another construct")
+                }
+            },
+            None => fail("E0490", span, "a step ended twice"),
+        }
+    }
+
+    /// A step of the optimizer on the objective: by the gradient if it has `update`, else by
+    /// its `step`, to which the objective is a function of the model.
+    fn optimized(
+        &mut self,
+        optimizer: &Value,
+        model: Value,
+        state: Value,
+        sets: Vec<BatchOf>,
+        span: Span,
+    ) -> Result<Stepped> {
+        if let Some(update) = optimizer.field("update").cloned() {
+            let mut names = Vec::new();
+            let mut seen = Vec::new();
+            let (value, gradient) = self.value_and_gradient(&model, span, |elaborator, model| {
+                let objective = elaborator.objective(model, &sets, span)?;
+                names = objective.names();
+                let mut all = objective.figures();
+                seen = objective.seen;
+                all.extend(seen.iter().map(|seen| Value::Tensor(seen.value.clone())));
+                Ok(Value::tuple(all))
+            })?;
+            let Value::Tuple(figures) = &value else {
+                return wanted(span, "a loss", &value);
+            };
+            let (figures, values) = figures.split_at(1 + names.len());
+            for (seen, value) in seen.iter_mut().zip(values) {
+                if let Value::Tensor(value) = value {
+                    seen.value = value.clone();
+                }
+            }
+            let updated = self.apply(&update, &[model, gradient, state], span)?;
+            return match &updated {
+                Value::Tuple(pair) if pair.len() == 2 => Ok(Stepped {
+                    model: pair[0].clone(),
+                    state: pair[1].clone(),
+                    figures: figures.to_vec(),
+                    names,
+                    seen,
+                }),
+                other => wanted(
+                    span,
+                    "an optimizer whose `update` gives the model and its state",
+                    other,
+                ),
+            };
+        }
+        let Some(step) = optimizer.field("step").cloned() else {
+            return wanted(span, OPTIMIZER, optimizer);
+        };
+        // The optimizer calls the objective where it likes, in loops and derivatives too; parts and
+        // averages are taken here, at the model that it starts from.
+        let objective = self.same_draws(|elaborator| elaborator.objective(&model, &sets, span))?;
+        let native = move |elaborator: &mut Elaborator, args: &[Value], at: Span| {
+            let [model] = args else {
+                return fail("E0401", at, "the loss of a step is a function of the model");
+            };
+            let objective =
+                elaborator.same_draws(|elaborator| elaborator.objective(model, &sets, span))?;
+            Ok(objective.total)
+        };
+        let loss = Value::Fn(Rc::new(Closure {
+            code: Code::Native(Box::new(native)),
+            name: "loss".into(),
+            span,
+        }));
+        let stepped = self.apply(&step, &[loss, model, state], span)?;
+        let wrong = "an optimizer whose `step` gives the model, its state and the loss";
+        match &stepped {
+            Value::Tuple(parts) => match parts.as_slice() {
+                [model, state, value @ Value::Tensor(loss)]
+                    if loss.is_scalar() && loss.ty.elem.is_float() =>
+                {
+                    let mut figures = objective.figures();
+                    figures[0] = value.clone();
+                    Ok(Stepped {
+                        model: model.clone(),
+                        state: state.clone(),
+                        figures,
+                        names: objective.names(),
+                        seen: objective.seen,
+                    })
+                }
+                _ => wanted(span, wrong, &stepped),
+            },
+            other => wanted(span, wrong, other),
+        }
+    }
+
+    /// Evaluates on a call path of its own, the same each time: equal calls draw alike.
+    fn same_draws<T>(&mut self, run: impl FnOnce(&mut Elaborator) -> T) -> T {
+        self.activations.push(at_path(site_hash(&[b"step"])));
+        let result = run(self);
+        self.activations.pop();
+        result
+    }
+
+    /// The batches of a step as params.
+    fn batch_params(
+        &mut self,
+        request: &TrainRequest,
+        batches: &[(usize, f64)],
+    ) -> Result<Vec<BatchOf>> {
+        let mut sets = Vec::new();
+        for (set, &(batch, weight)) in train_sets(&request.data).into_iter().zip(batches) {
+            let indices = self.index_param(batch, request.span)?;
+            let data = self.data_params(&set.data, batch, request.span)?;
+            sets.push(BatchOf {
+                member: set.member,
+                indices,
+                data,
+                batch,
+                weight,
+            });
+        }
+        Ok(sets)
+    }
+
+    /// What a step makes small: the mean loss; of several sets, the weighted sum of their means,
+    /// each of which is a part.
+    fn objective(&mut self, model: &Value, sets: &[BatchOf], span: Span) -> Result<Objective> {
+        if let [set] = sets {
+            return self.batch_loss(model, set, span, true);
+        }
+        let mut total: Option<Value> = None;
+        let (mut parts, mut seen) = (Vec::new(), Vec::new());
+        for set in sets {
+            let own = self.batch_loss(model, set, span, true)?;
+            let weight = Value::real(set.weight, self.float());
+            let mean = own.total;
+            let term = self.binary(BinaryOp::Mul, (&weight, span), (&mean, span), span)?;
+            total = Some(match total {
+                None => term,
+                Some(before) => {
+                    self.binary(BinaryOp::Add, (&before, span), (&term, span), span)?
+                }
+            });
+            parts.push((set.member.clone(), mean));
+            seen.extend(own.seen);
+        }
+        Ok(Objective {
+            total: total.unwrap_or(Value::Unit),
+            parts,
+            seen,
+        })
+    }
+
+    /// Traces the loss over a batch, without gradient.
+    pub fn trace_eval(
+        &mut self,
+        model: &Value,
+        data: &Value,
+        batch: usize,
+        span: Span,
+    ) -> Result<EvalStep> {
+        self.step_of_its_own(|elaborator| elaborator.eval_step(model, data, batch, span))
+    }
+
+    fn eval_step(
+        &mut self,
+        model: &Value,
+        data: &Value,
+        batch: usize,
+        span: Span,
+    ) -> Result<EvalStep> {
+        self.push_step("eval_step");
+        let model_leaves = leaves(model);
+        let mut traced = Vec::new();
+        for leaf in &model_leaves {
+            if let Value::Tensor(tensor) = &leaf.tensor {
+                traced.push(Value::Tensor(
+                    self.traced_param(&tensor.ty, &leaf.path, span)?.0,
+                ));
+            }
+        }
+        self.step_keys(span)?;
+        let indices = self.index_param(batch, span)?;
+        let data = self.data_params(data, batch, span)?;
+        let model = with_leaves(model, &mut traced.into_iter(), false);
+        let set = BatchOf {
+            member: "loss".into(),
+            indices,
+            data,
+            batch,
+            weight: 1.0,
+        };
+        let objective = self.batch_loss(&model, &set, span, false)?;
+        let mut results = Vec::new();
+        let mut names = Vec::new();
+        let mut all = vec![objective.total];
+        for (name, part) in objective.parts {
+            names.push(name);
+            all.push(part);
+        }
+        for value in &all {
+            if let Value::Tensor(tensor) = value {
+                results.push(self.lift(tensor, span)?);
+            }
+        }
+        let (mut function, constants) = self.pop_step(span)?;
+        function.results = results;
+        Ok(EvalStep {
+            function,
+            model_leaves: model_leaves.len(),
+            parts: names,
+            constants,
+        })
+    }
+
+    /// The params `seed` and `step`.
+    fn step_keys(&mut self, span: Span) -> Result<()> {
+        let scalar = TensorType::scalar(Elem::I64);
+        let (_, new_seed) = self.traced_param(&scalar, "seed", span)?;
+        let (_, new_step) = self.traced_param(&scalar, "step", span)?;
+        if let Some(FrameKind::Step { seed, step, .. }) =
+            self.frames.last_mut().map(|frame| &mut frame.kind)
+        {
+            (*seed, *step) = (new_seed, new_step);
+        }
+        Ok(())
+    }
+
+    /// The param of a batch's places in its data set.
+    fn index_param(&mut self, batch: usize, span: Span) -> Result<Value> {
+        let ty = TensorType {
+            elem: Elem::I64,
+            shape: vec![Dim::known(batch)],
+        };
+        Ok(Value::Tensor(self.traced_param(&ty, "examples", span)?.0))
+    }
+
+    /// The data with each leaf a param of `batch` rows.
+    fn data_params(&mut self, data: &Value, batch: usize, span: Span) -> Result<Value> {
+        let mut params = Vec::new();
+        for leaf in leaves(data) {
+            let Value::Tensor(tensor) = &leaf.tensor else {
+                continue;
+            };
+            let mut ty = tensor.ty.clone();
+            let Some(first) = ty.shape.first_mut() else {
+                return fail(
+                    "E0302",
+                    span,
+                    "training data has the examples as its first axis, but this is a scalar",
+                );
+            };
+            *first = Dim::known(batch);
+            let name = if leaf.path.is_empty() {
+                "x".to_string()
+            } else {
+                leaf.path.clone()
+            };
+            params.push(Value::Tensor(self.traced_param(&ty, &name, span)?.0));
+        }
+        Ok(with_leaves(data, &mut params.into_iter(), false))
+    }
+
+    /// Mean (or sum) over the batch of the loss and of its parts.
+    fn batch_loss(
+        &mut self,
+        model: &Value,
+        set: &BatchOf,
+        span: Span,
+        mean: bool,
+    ) -> Result<Objective> {
+        let loss = self.loss_of(model, &set.member, span)?;
+        let mut args = data_args(&set.data);
+        args.push((set.indices.clone(), true));
+        let outer = std::mem::take(&mut self.seen);
+        let mut seen: Vec<Seen> = Vec::new();
+        let mut names: Vec<Name> = Vec::new();
+        let losses = self.map_over(
+            &Dim::known(set.batch),
+            &args,
+            true,
+            span,
+            |elaborator, values| {
+                // The example's index in the data set is its coordinate for draws (R2).
+                if let Some(Value::Tensor(Tensor {
+                    repr: Repr::Traced(_, index),
+                    ..
+                })) = values.last()
+                    && let Some(FrameKind::Map { coordinate, .. }) =
+                        elaborator.frames.last_mut().map(|frame| &mut frame.kind)
+                {
+                    *coordinate = Some(*index);
+                }
+                let value = elaborator.call_value(
+                    &loss,
+                    Args::of(&values[..values.len() - 1], span),
+                    span,
+                )?;
+                let at = elaborator.loss_span(model, "loss", span);
+                let parts = elaborator.loss_parts(&value, at)?;
+                let mut total: Option<Value> = None;
+                let mut out = Vec::new();
+                for (name, part) in parts {
+                    total = Some(match total {
+                        None => part.clone(),
+                        Some(before) => {
+                            elaborator.binary(BinaryOp::Add, (&before, at), (&part, at), at)?
+                        }
+                    });
+                    names.push(name);
+                    out.push(part);
+                }
+                if out.len() == 1 && !matches!(value, Value::Record(_)) {
+                    names.clear();
+                    out.clear();
+                }
+                out.insert(0, total.unwrap_or(Value::Unknown));
+                seen = std::mem::take(&mut elaborator.seen);
+                out.extend(seen.iter().map(|seen| Value::Tensor(seen.value.clone())));
+                Ok(Value::tuple(out))
+            },
+        )?;
+        self.seen = outer;
+        let Value::Tuple(losses) = &losses else {
+            return wanted(span, "a loss", &losses);
+        };
+        let mut reduced = Vec::new();
+        let (figures, values) = losses.split_at(1 + names.len());
+        for loss in figures {
+            let Value::Tensor(tensor) = loss else {
+                return wanted(span, "a real loss", loss);
+            };
+            reduced.push(Value::Tensor(self.total(tensor, mean, span)?));
+        }
+        for (seen, value) in seen.iter_mut().zip(values) {
+            if let Value::Tensor(tensor) = value {
+                seen.value = self.first_row(tensor, span)?;
+            }
+        }
+        let mut reduced = reduced.into_iter();
+        let total = reduced.next().unwrap_or(Value::Unknown);
+        let parts = names.into_iter().zip(reduced).collect();
+        Ok(Objective { total, parts, seen })
+    }
+
+    /// The first row of what is the same in each.
+    fn first_row(&mut self, tensor: &Tensor, span: Span) -> Result<Tensor> {
+        let ty = TensorType {
+            elem: tensor.ty.elem,
+            shape: tensor.ty.shape[1..].to_vec(),
+        };
+        self.build(&[tensor], ty, span, |f, v, ty, span| {
+            let mut limit = f.dims(v[0]).to_vec();
+            let (start, stride) = (vec![0; limit.len()], vec![1; limit.len()]);
+            limit[0] = 1;
+            let row = ty.with_dims(&limit);
+            let op = Op::Slice {
+                start,
+                limit,
+                stride,
+            };
+            let first = f.push1(op, &[v[0]], row, span);
+            f.reshape(first, &ty.dims, span)
+        })
+    }
+}
+
+/// A call in progress of that path.
+fn at_path(path: u64) -> Activation {
+    Activation {
+        path,
+        calls: HashMap::new(),
+    }
+}
+
+/// Stand-ins for the keys until their params exist.
+fn placeholder_keys() -> (IrValue, IrValue) {
+    let mut scratch = aec_ir::Function::new("");
+    let ty = Type::scalar(Elem::I64);
+    (scratch.param(ty.clone(), ""), scratch.param(ty, ""))
+}
