@@ -538,6 +538,14 @@ fn optimizer(elaborator: &mut Elaborator, settings: &Settings, span: Span) -> Re
         (None, None) => elaborator.call(&member("adam")?, &[], span)?,
     };
     match &settings.clip {
+        Some(_) if plain.field("update").is_none() => Err(Box::new(
+            Diagnostic::error(
+                "E0804",
+                span,
+                "`clip` shortens gradients, but this optimizer takes its steps by itself",
+            )
+            .help("leave `clip` away, or choose an optimizer with an `update`, such as `optim.adam()`"),
+        )),
         Some(length) => elaborator.call(&member("clip_norm")?, &[plain, length.clone()], span),
         None => Ok(plain),
     }

@@ -1,12 +1,15 @@
 //! `params.map` and its kin: the trained leaves of models, records and lists alike.
 
+use super::shape;
 use crate::call::Args;
 use crate::error::{fail, wanted};
 use crate::ops::as_tensor;
-use crate::value::{Model, Tensor, Value};
+use crate::value::{Closure, Code, Model, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
+use aec_ir::{Op, Unary};
 use aec_syntax::Span;
 use aec_syntax::ast::{BinaryOp, Name};
+use std::cell::Cell;
 use std::rc::Rc;
 
 /// `params.map(f, m, g, …)`: f of each leaf of m with the leaves of the others at its place.
@@ -231,4 +234,85 @@ pub(super) fn dot(elaborator: &mut Elaborator, args: &Args, span: Span) -> Resul
     }
     let float = elaborator.float();
     Ok(total.unwrap_or_else(|| Value::real(0.0, float)))
+}
+
+/// `params.norm(m)`: the length of all trained leaves as one vector.
+pub(super) fn norm(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    let m = args.positional[0].clone();
+    let both = Args {
+        positional: vec![m.clone(), m],
+        named: Vec::new(),
+    };
+    let square = as_tensor(&dot(elaborator, &both, span)?, span, "a number")?;
+    Ok(Value::Tensor(elaborator.unary(Unary::Sqrt, &square, span)?))
+}
+
+/// `params.flatten(m)`: all trained leaves as one vector, in their order.
+pub(super) fn flatten(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    let (m, at) = &args.positional[0];
+    if matches!(m, Value::Unknown) {
+        return Ok(Value::Unknown);
+    }
+    let mut parts = Vec::new();
+    for leaf in crate::leaves(m).into_iter().filter(|leaf| leaf.trained) {
+        parts.push(shape::flatten(elaborator, &Args::of(&[leaf.tensor], *at), span)?);
+    }
+    if parts.is_empty() {
+        return wanted(*at, "a model, record or tensor with something to train", m);
+    }
+    shape::concat(elaborator, &Args::of(&[Value::List(Rc::new(parts))], *at), span)
+}
+
+/// `params.unflatten(v, m)`: m with its trained leaves taken from v, the way back of `flatten`.
+pub(super) fn unflatten(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    let ((v, v_span), (m, _)) = (&args.positional[0], &args.positional[1]);
+    if matches!(v, Value::Unknown) || matches!(m, Value::Unknown) {
+        return Ok(Value::Unknown);
+    }
+    let v = as_tensor(v, *v_span, "a vector")?;
+    let total = count(elaborator, &Args::of(std::slice::from_ref(m), span), span)?;
+    let (given, total) = (v.ty.shape.as_slice(), total.as_size());
+    let fits = match (given, &total) {
+        ([dim], Some(total)) => dim.size == *total || elaborator.checking() && !both_known(&dim.size, total),
+        _ => false,
+    };
+    if !fits {
+        let total = total.map_or_else(String::new, |total| format!("[{total}]"));
+        return wanted(
+            *v_span,
+            &format!("a vector {total} of all trained entries"),
+            &Value::Tensor(v),
+        );
+    }
+    let done = Cell::new(0);
+    let part = move |elaborator: &mut Elaborator, values: &[Value], at: Span| {
+        let like = as_tensor(&values[0], at, "a tensor")?;
+        let ty = TensorType {
+            elem: v.ty.elem,
+            shape: like.ty.shape,
+        };
+        let part = elaborator.build(&[&v], ty, at, |f, values, ty, at| {
+            let start = done.get();
+            let limit = start + ty.len();
+            done.set(limit);
+            let slice = Op::Slice {
+                start: vec![start],
+                limit: vec![limit],
+                stride: vec![1],
+            };
+            let part = f.push1(slice, values, ty.with_dims(&[limit - start]), at);
+            f.reshape(part, &ty.dims, at)
+        })?;
+        Ok(Value::Tensor(part))
+    };
+    let part = Value::Fn(Rc::new(Closure {
+        code: Code::Native(Box::new(part)),
+        name: "unflatten".into(),
+        span,
+    }));
+    walk(elaborator, &part, std::slice::from_ref(m), span)
+}
+
+fn both_known(a: &crate::size::Size, b: &crate::size::Size) -> bool {
+    a.as_constant().is_some() && b.as_constant().is_some()
 }

@@ -799,6 +799,24 @@ pub(super) static TABLE: &[Row] = &[
         Action::Other(params::dot),
         "inner product over all leaves",
     ),
+    core(
+        "params_norm",
+        &["m"],
+        Action::Other(params::norm),
+        "length of all leaves as one vector",
+    ),
+    core(
+        "params_flatten",
+        &["m"],
+        Action::Other(params::flatten),
+        "all leaves as one vector",
+    ),
+    core(
+        "params_unflatten",
+        &["v", "m"],
+        Action::Other(params::unflatten),
+        "m with its leaves taken from a vector, the way back of flatten",
+    ),
     row(
         "fold",
         &["t", "leaf", "node"],
