@@ -193,14 +193,20 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
         .collect();
     let sizes = sets.iter().map(|set| set.batch);
     let batches: Vec<(usize, f64)> = sizes.zip(shares.iter().copied()).collect();
+    let given: Vec<(Name, Span)> = request.settings.iter().map(|(name, span, _)| (name.clone(), *span)).collect();
+    let whole = request.span;
+    let at = |setting: &str| {
+        let given = given.iter().find(|(name, _)| **name == *setting);
+        given.map_or(whole, |(_, span)| *span)
+    };
     let request = &TrainRequest {
         model: elaborator.with_started_averages(request, &batches)?,
         data: request.data.clone(),
         settings: Vec::new(),
         ..*request
     };
-    let optimizer = optimizer(elaborator, &settings, request.span)?;
-    let state = elaborator.init_optimizer(&optimizer, &request.model, request.span)?;
+    let optimizer = optimizer(elaborator, &settings, &at)?;
+    let state = elaborator.init_optimizer(&optimizer, &request.model, at("optimizer"))?;
     let (epochs, total) = match settings.length {
         Length::Epochs(epochs) => (epochs, epochs * per_epoch),
         Length::Steps(steps) => (steps.div_ceil(per_epoch), steps),
@@ -511,7 +517,13 @@ fn check_names(settings: &Settings, sets: &[Source], span: Span) -> Result<()> {
 }
 
 /// The optimizer asked for, or `adam(1e-3)` of the library; with the gradient clipped if asked.
-fn optimizer(elaborator: &mut Elaborator, settings: &Settings, span: Span) -> Result<Value> {
+/// `at` is the place of a setting.
+fn optimizer(
+    elaborator: &mut Elaborator,
+    settings: &Settings,
+    at: &dyn Fn(&str) -> Span,
+) -> Result<Value> {
+    let span = at("optimizer");
     let library = match elaborator.lookup(OPTIMIZERS) {
         Some(Value::Module(module)) => module.scope.clone(),
         _ => {
@@ -541,7 +553,7 @@ fn optimizer(elaborator: &mut Elaborator, settings: &Settings, span: Span) -> Re
         Some(_) if plain.field("update").is_none() => Err(Box::new(
             Diagnostic::error(
                 "E0804",
-                span,
+                at("clip"),
                 "`clip` shortens gradients, but this optimizer takes its steps by itself",
             )
             .help("leave `clip` away, or choose an optimizer with an `update`, such as `optim.adam()`"),

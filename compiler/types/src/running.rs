@@ -279,22 +279,30 @@ impl Elaborator {
 
     /// In training `running` stands where one value for the whole batch can be had.
     fn in_the_batch(&self, span: Span) -> Result<()> {
-        let inside = match self.frames.last().map(|frame| &frame.kind) {
+        const BEFORE: &str = "compute it before, in the member itself";
+        let (inside, help) = match self.frames.last().map(|frame| &frame.kind) {
             Some(FrameKind::Map { is_batch: true, .. }) if self.taken.is_empty() => return Ok(()),
-            Some(FrameKind::Map { is_batch: true, .. }) => "under a condition of each example",
-            Some(FrameKind::Map { .. }) => "in a call that is mapped over an example's own axis",
-            Some(FrameKind::Loop { .. }) => "in a loop",
-            Some(FrameKind::Derivative { .. }) => "in a function that is differentiated for each example",
-            Some(FrameKind::Statement { .. } | FrameKind::Step { .. }) | None => "outside of the loss",
+            Some(FrameKind::Map { is_batch: true, .. }) => {
+                ("under a condition of each example", BEFORE)
+            }
+            Some(FrameKind::Map { .. }) => (
+                "in a call that is mapped over an axis of each example",
+                "average over that axis too, in the member itself: `running(batch_mean(rows.mean(x)), 0.9)`; \
+                 `nn.LayerNorm` wants no batch",
+            ),
+            Some(FrameKind::Loop { .. }) => (
+                "in a loop",
+                "compute it before the loop, in the member itself; `nn.LayerNorm` wants no batch",
+            ),
+            Some(FrameKind::Derivative { .. }) => {
+                ("in a function that is differentiated for each example", BEFORE)
+            }
+            Some(FrameKind::Statement { .. } | FrameKind::Step { .. }) | None => {
+                ("outside of the loss", BEFORE)
+            }
         };
-        Err(Box::new(
-            Diagnostic::error(
-                "E0507",
-                span,
-                format!("`running` has one value for the whole batch, but it stands {inside}"),
-            )
-            .help("compute it before, in the member itself"),
-        ))
+        let message = format!("`running` has one value for the whole batch, but it stands {inside}");
+        Err(Box::new(Diagnostic::error("E0507", span, message).help(help)))
     }
 
     /// The averages that a value's models keep, as they are at the start of a training: those that

@@ -117,7 +117,7 @@ const TYPES: [(&str, &str); 12] = [
 ];
 
 /// Models and functions of the library's modules by their names elsewhere.
-const OF_MODULES: [(&str, &str); 16] = [
+const OF_MODULES: [(&str, &str); 17] = [
     ("Dense", "Linear"),
     ("Sequential", "Mlp"),
     ("MLP", "Mlp"),
@@ -129,6 +129,7 @@ const OF_MODULES: [(&str, &str); 16] = [
     ("Embed", "Embedding"),
     ("MultiheadAttention", "MultiHeadAttention"),
     ("TransformerEncoderLayer", "TransformerBlock"),
+    ("BatchNorm1d", "BatchNorm"),
     ("Dropout", "dropout"),
     ("SGD", "sgd"),
     ("Adam", "adam"),
