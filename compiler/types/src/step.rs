@@ -110,7 +110,8 @@ impl Elaborator {
         model: &Value,
         span: Span,
     ) -> Result<Value> {
-        let Some(init) = optimizer.field("init").cloned() else {
+        let steps = optimizer.field("update").or(optimizer.field("step"));
+        let (Some(init), Some(_)) = (optimizer.field("init").cloned(), steps) else {
             return wanted(span, OPTIMIZER, optimizer);
         };
         let state = self.call(&init, std::slice::from_ref(model), span)?;
