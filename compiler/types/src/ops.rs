@@ -252,7 +252,10 @@ impl Elaborator {
     fn with_items(&mut self, list: &[Value], vector: Operand<'_>, front: bool) -> Result<Value> {
         let at = vector.1;
         let vector = self.materialize_if_allowed(vector.0.clone(), at)?;
-        if vector.host().is_none() {
+        let known = vector
+            .tensor()
+            .is_some_and(|tensor| matches!(tensor.repr, Repr::Static(_) | Repr::Concrete(_)));
+        if !known {
             return match self.checking() {
                 true => Ok(Value::Unknown),
                 false => wanted(at, "a list", &vector),
@@ -276,6 +279,17 @@ impl Elaborator {
     ) -> Result<Value> {
         match (a.0, b.0) {
             (Value::Unknown, _) | (_, Value::Unknown) => return Ok(Value::Unknown),
+            // Sequences of different lengths, and rows of equal ones.
+            (Value::List(x), Value::Tensor(y) | Value::Token(y))
+                if op == BinaryOp::Add && y.ty.rank() > 1 && crate::ragged::is_ragged(a.0) =>
+            {
+                return self.with_items(x, b, false);
+            }
+            (Value::Tensor(x) | Value::Token(x), Value::List(y))
+                if op == BinaryOp::Add && x.ty.rank() > 1 && crate::ragged::is_ragged(b.0) =>
+            {
+                return self.with_items(y, a, true);
+            }
             (Value::Maybe(_), _) | (_, Value::Maybe(_)) => {
                 return self.binary_missing(op, a, b, span);
             }

@@ -19,6 +19,9 @@ use std::sync::Arc;
 /// Names of the sizes of axes, from the first.
 const NAMES: [&str; 3] = ["n", "m", "k"];
 
+/// Of so many data sets equal lengths are told to be equal: a script's loop makes ever new ones.
+const MOST_KNOWN: usize = 1024;
+
 /// What it is, for messages.
 pub(crate) fn describe(ragged: &Ragged) -> String {
     let what = match crate::missing::plain(&ragged.value) {
@@ -190,6 +193,9 @@ impl Elaborator {
             most: all().max().unwrap_or(0).max(1),
         };
         let size = self.varying_size(name, range);
+        if self.varying.known.len() == MOST_KNOWN {
+            self.varying.known.remove(0);
+        }
         self.varying.known.push((lengths.clone(), size.clone()));
         size
     }
