@@ -123,7 +123,9 @@ fn ragged(
     };
     let mut body = (*looped.body).clone();
     let own = body.param(int, "");
+    // First of all, so that what is written can depend on it.
     let runs = body.compare(Comparison::Lt, body.params[0], own, span);
+    body.order.rotate_right(1);
     for at in 0..body.results.len() {
         let value = body.results[at];
         let ty = body.ty(value).clone();

@@ -11,7 +11,7 @@
 
 use crate::rebuild::{Results, rebuild, replace_body, splat};
 use crate::term::{Term, repeat_to};
-use aec_ir::{Binary, Comparison, Function, Inst, Loop, Op, Value};
+use aec_ir::{Binary, Comparison, Function, Inst, Loop, Op, Type, Value};
 use aec_syntax::Span;
 use smallvec::SmallVec;
 use std::collections::HashMap;
@@ -22,8 +22,8 @@ enum Change {
     Put(Row, Vec<Held>),
     /// An op that puts already, under conditions.
     Again(Vec<Held>),
-    /// A row added to the table, the operand at this place.
-    Add(Row, usize),
+    /// A row added to the table, the operand at this place, where the conditions hold.
+    Add(Row, usize, Vec<Held>),
     /// Scattered updates of the operand at this place added to the other one.
     Scatter(usize),
     /// A selection whose condition its puts have taken over: what was selected.
@@ -82,14 +82,17 @@ fn written(body: &Function, looped: &Loop) -> Function {
         if now.is_empty() {
             now.extend(body.params.iter().copied().zip(out.params.iter().copied()));
         }
-        now.extend(data.operands.iter().copied().zip(operands.iter().copied()));
-        let Some(&old) = data.results.first() else {
-            return Ok(None);
-        };
-        let Some(change) = places.get(&old).and_then(|inst| changes.get(inst)) else {
-            return Ok(None);
-        };
-        Ok(changed(out, body, change, data, operands, &now))
+        let change = data.results.first().and_then(|old| places.get(old));
+        let results = change
+            .and_then(|inst| changes.get(inst))
+            .and_then(|change| changed(out, body, change, data, operands, &now))
+            .unwrap_or_else(|| {
+                let types: Vec<Type> = data.results.iter().map(|&v| body.ty(v).clone()).collect();
+                let inst = out.push(data.op.clone(), operands, &types, data.span);
+                out.insts[inst].results.clone()
+            });
+        now.extend(data.results.iter().copied().zip(results.iter().copied()));
+        Ok(Some(results))
     });
     // The closure above gives no error.
     crate::rebuild::tidy(result.unwrap_or_else(|_| body.clone()))
@@ -122,8 +125,17 @@ fn changed(
                 span,
             )
         }
-        Change::Add(row, table) => {
-            let (index, entry) = row_parts(out, &ty.dims, row, now, span)?;
+        Change::Add(row, table, held) => {
+            let (index, mut entry) = row_parts(out, &ty.dims, row, now, span)?;
+            for (condition, axes, holds) in held {
+                let ty = out.ty(entry).clone();
+                let condition = repeat_to(out, *now.get(condition)?, &ty.dims, axes, span);
+                let nothing = out.number(0.0, ty, span);
+                entry = match holds {
+                    true => out.select(condition, entry, nothing, span),
+                    false => out.select(condition, nothing, entry, span),
+                };
+            }
             let op = Op::ScatterAdd { batch: row.axis };
             out.push1(op, &[index, entry, operands[*table]], ty, span)
         }
@@ -228,18 +240,28 @@ fn chain(body: &Function, state: Value, next: Value) -> Option<Vec<(Inst, Change
                     (Change::Passed(inner), inner)
                 }
             }
-            Op::Binary(Binary::Add) if held.is_empty() => {
+            Op::Binary(Binary::Add) => {
                 let (a, b) = (data.operands[0], data.operands[1]);
-                match (added(body, b), added(body, a)) {
-                    (Some(row), _) => (Change::Add(row, 0), a),
-                    (None, Some(row)) => (Change::Add(row, 1), b),
-                    (None, None) if scattered(body, b) => (Change::Scatter(1), a),
-                    (None, None) if scattered(body, a) => (Change::Scatter(0), b),
+                let fits = |row: &Row| held.iter().all(|h| h.1.iter().all(|&axis| axis < row.axis));
+                let always = held.is_empty();
+                match (added(body, b).filter(fits), added(body, a).filter(fits)) {
+                    (Some(row), _) => (Change::Add(row, 0, held.clone()), a),
+                    (None, Some(row)) => (Change::Add(row, 1, held.clone()), b),
+                    (None, None) if always && scattered(body, b) => (Change::Scatter(1), a),
+                    (None, None) if always && scattered(body, a) => (Change::Scatter(0), b),
                     (None, None) => return None,
                 }
             }
             _ => return None,
         };
+        // Conditions must be known where the row is written.
+        if !matches!(change, Change::Passed(_)) {
+            let place = |inst: Inst| body.order.iter().position(|&other| other == inst);
+            let known = |h: &Held| body.def_inst(h.0).is_none_or(|def| place(def) < place(inst));
+            if !held.iter().all(known) {
+                return None;
+            }
+        }
         changes.push((inst, change));
         at = before;
     }
