@@ -198,7 +198,10 @@ fn one_program_takes_trees_of_any_shape() {
     for &inst in &loops[0].body.order {
         let data = &loops[0].body.insts[inst];
         let ty = loops[0].body.ty(data.results[0]);
-        assert!(matches!(data.op, Op::Put { .. }) || ty.len() <= 34, "{flat}");
+        assert!(
+            matches!(data.op, Op::Put { .. }) || ty.len() <= 34,
+            "{flat}"
+        );
     }
 }
 
@@ -208,7 +211,9 @@ fn trees_of_one_shape_go_node_by_node() {
     let f = batched(&fold(), &mapped, 3);
     let mut inputs = fold_inputs(3, 1);
     for (at, dims) in [(1, vec![5]), (2, vec![5]), (3, Vec::new())] {
-        let all: Vec<i64> = (0..inputs[at].len()).map(|i| inputs[at].get_i64(i)).collect();
+        let all: Vec<i64> = (0..inputs[at].len())
+            .map(|i| inputs[at].get_i64(i))
+            .collect();
         let count: usize = dims.iter().product();
         inputs[at] = Tensor::i64(&dims, all[..count].to_vec());
     }
@@ -264,7 +269,8 @@ fn gradients_of_each_tree() {
 
 /// Sums of a sequence, of which so many entries count: the sum, and the sums before each round.
 fn sums() -> Function {
-    tir("fn sums(%0 \"s\": f64[2], %1 \"xs\": f64[6,2], %2 \"W\": f64[2,2], %3 \"limit\": i64) {
+    tir(
+        "fn sums(%0 \"s\": f64[2], %1 \"xs\": f64[6,2], %2 \"W\": f64[2,2], %3 \"limit\": i64) {
   %4: f64[2], %5: f64[6,2] = loop 6 (%0; %1; %2; %3) {
     fn round(%0 \"t\": i64, %1 \"s\": f64[2], %2 \"x\": f64[2], %3 \"W\": f64[2,2]) {
       %4: f64[2] = contract %3[a,b] %1[b] -> [a]
@@ -274,7 +280,8 @@ fn sums() -> Function {
     }
   }
   return %4, %5
-}")
+}",
+    )
 }
 
 fn sums_inputs(limit: i64) -> Vec<Tensor> {
@@ -297,7 +304,10 @@ fn limits_have_gradients_and_segments() {
         let text = sums().to_string().replace("[6,2]", "[22,2]");
         let body = tir(&text.replace("loop 6", &format!("loop 22{reverse}")));
         let cut = segment_loops(&body, 16).unwrap();
-        assert!(loops_in(&cut).iter().any(|looped| looped.recomputed), "{cut}");
+        assert!(
+            loops_in(&cut).iter().any(|looped| looped.recomputed),
+            "{cut}"
+        );
         for limit in [-1, 0, 3, 5, 14, 20, 21, 22, 30] {
             let mut inputs = sums_inputs(limit);
             inputs[1] = Numbers(5).tensor(&[22, 2]);

@@ -257,7 +257,10 @@ fn chain(body: &Function, state: Value, next: Value) -> Option<Vec<(Inst, Change
         // Conditions must be known where the row is written.
         if !matches!(change, Change::Passed(_)) {
             let place = |inst: Inst| body.order.iter().position(|&other| other == inst);
-            let known = |h: &Held| body.def_inst(h.0).is_none_or(|def| place(def) < place(inst));
+            let known = |h: &Held| {
+                body.def_inst(h.0)
+                    .is_none_or(|def| place(def) < place(inst))
+            };
             if !held.iter().all(known) {
                 return None;
             }
