@@ -8,6 +8,21 @@ use common::Folder;
 /// Batch of the script.
 const BATCH: f64 = 128.0;
 
+/// Sixteen layers of 32, in blocks of four that are computed again or not, for 4096 examples.
+const BLOCKS: &str = "use optim
+model Layer(n) {
+  param W: [n, n] ~ glorot
+  apply(x: [n]) -> [n] = sin(W @ x)
+}
+model Deep(n) {
+  param layers: [[Layer(n) for i in 0..4] for j in 0..4]
+  fn four(h, layers) = reduce(fn h, layer -> layer(h), h, layers)
+  loss(x) = mean((reduce(fn h, layers -> FOUR(h, layers), x, layers) - x)^2)
+}
+let x: [4096, 32] ~ uniform(0, 1)
+let m = train Deep(32) on x { optimizer = optim.sgd(lr = 0.1), batch = 4096, epochs = 1 }
+";
+
 const DEEP: &str = "use optim
 model Layer(n, m) {
   param W: [m, n] ~ glorot
@@ -75,4 +90,23 @@ fn a_deep_autoencoder_keeps_what_must_be_live() {
     // its slope can be told from the result.
     let wide = |(ty, _): &&(String, f64)| ty == "f32[128,1000]";
     assert_eq!(buffers.iter().filter(wide).count(), 4, "{plan}");
+}
+
+/// A gradient of `sin` wants the sums before it, and that of the weights the layer's input: two
+/// values for each layer of what is kept. Of blocks it keeps what they give, and at any time the
+/// layers of one.
+#[test]
+fn blocks_that_are_computed_again_keep_what_they_give() {
+    let value = 4.0 * 4096.0 * 32.0;
+    for (name, four, by_hand) in [
+        ("kept.ae", "four", 2.0 * 16.0 * value),
+        ("again.ae", "remat(four)", (3.0 + 2.0 * 4.0 + 1.0) * value),
+    ] {
+        let folder = Folder::new(name);
+        folder.write(name, &BLOCKS.replace("FOUR", four));
+        let plan = folder.aec(&["show", "plan", name]).well().out;
+        let (_, whole) = arena(&plan);
+        let ratio = whole / by_hand;
+        assert!((0.8..1.1).contains(&ratio), "{name}: {ratio:.2}\n{plan}");
+    }
 }

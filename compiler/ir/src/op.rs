@@ -203,6 +203,7 @@ pub struct Loop {
     /// The body leaves the state alone where it holds, and nothing is yielded.
     pub exit: bool,
     /// A derivative keeps of each round the state before it alone, and computes the rest again.
+    /// See also [`Loop::is_block`].
     pub recomputed: bool,
     /// One more operand, the last, is no param of the body: an i64 scalar. Rounds of that index
     /// and beyond are not run: they leave the state alone, and zeros stand for what they yield.
@@ -218,6 +219,14 @@ pub struct Loop {
 }
 
 impl Loop {
+    /// Whether it is a block of straight code of which a derivative keeps the operands alone
+    /// (`remat`): one round, computed again. Passes leave it closed, so that no common
+    /// subexpression brings back what was not to be kept, until no derivative is left. Then it
+    /// is opened, unless it is the way back through one: those are the reversed ones.
+    pub fn is_block(&self) -> bool {
+        self.count == 1 && self.recomputed && !self.exit && !self.limited
+    }
+
     /// Index of the first sequence among the body's params.
     pub fn first_slice(&self) -> usize {
         1 + self.carried

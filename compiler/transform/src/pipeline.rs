@@ -3,6 +3,7 @@
 use crate::batch::batch_maps;
 use crate::derivative::expand_derivatives;
 use crate::factorise::{Factored, Goal, factorise};
+use crate::loops::blocks::open_blocks;
 use crate::loops::fission::fission;
 use crate::loops::layout::lay_out;
 use crate::loops::rows::write_rows;
@@ -65,6 +66,13 @@ const PASSES: &[Pass] = &[
             summary: "drop stop, as nothing is differentiated any more",
         },
         run: |f, _| drop_stops(f),
+    },
+    Pass {
+        info: PassInfo {
+            name: "blocks",
+            summary: "open the blocks of `remat`, but for the ways back through them",
+        },
+        run: |f, _| open_blocks(f),
     },
     Pass {
         info: PassInfo {

@@ -422,3 +422,63 @@ fn a_weight_is_turned_once_and_not_in_each_round() {
         assert_eq!(after.order.len(), 1 + turns, "{after}");
     }
 }
+
+/// Two layers with a square of the weights between them, as a block or as they stand.
+fn layers(block: bool) -> Function {
+    let body = "  %3: f64[3] = contract %1[a,b] %2[b] -> [a]
+      %4: f64[3] = sin %3
+      %5: f64[3] = contract %1[a,b]^2 %4[b] -> [a]
+      %6: f64[3] = tanh %5";
+    let text = match block {
+        true => format!(
+            "fn f(%0: f64[3,3], %1: f64[3]) {{
+  %2: f64[1,3] = loop 1 recomputed (; ; %0, %1) {{
+    fn block(%0: i64, %1: f64[3,3], %2: f64[3]) {{
+      {body}
+      return %6
+    }}
+  }}
+  %3: f64[3] = reshape %2
+  %4: f64[3] = tanh %3
+  return %4
+}}"
+        ),
+        false => format!(
+            "fn f(%1: f64[3,3], %2: f64[3]) {{
+      {body}
+      %7: f64[3] = tanh %6
+      return %7
+}}"
+        ),
+    };
+    tir(&text)
+}
+
+#[test]
+fn a_block_is_what_it_holds() {
+    let inputs = [ramp(&[3, 3], 0.7), ramp(&[3], 1.0)];
+    let (plain, block) = (layers(false), layers(true));
+    check_gradient(&block, &inputs, 1e-6);
+    assert!(loops_in(&compile(&block)).is_empty(), "nothing goes back");
+    let ct = ramp(&[3], 0.4);
+    let first = [&plain, &block].map(|f| differentiated(f, Mode::Vjp, &[true, true]));
+    let second = first
+        .each_ref()
+        .map(|f| differentiated(f, Mode::Vjp, &[true, true, true]));
+    let at = [&inputs[0], &inputs[1], &ct, &ct, &inputs[0], &inputs[1]];
+    for (derivatives, ways_back, count) in [(&first, 1, 3), (&second, 3, 6)] {
+        let [a, b] = derivatives.each_ref().map(compile);
+        assert!(loops_in(&a).is_empty());
+        // The way there is open, each way back is closed.
+        let blocks = loops_in(&b);
+        assert_eq!(blocks.len(), ways_back, "{b}");
+        assert!(blocks.iter().all(|looped| looped.is_block()), "{b}");
+        let args: Vec<Tensor> = at[..count].iter().map(|&x| x.clone()).collect();
+        for (a, b) in eval(&a, &args).iter().zip(&eval(&b, &args)) {
+            close(a, b, 1e-13, "a derivative");
+        }
+    }
+    // Forwards nothing is computed twice.
+    let tangents = [&plain, &block].map(|f| compile(&differentiated(f, Mode::Jvp, &[true, true])));
+    assert_eq!(tangents[0].to_string(), tangents[1].to_string());
+}

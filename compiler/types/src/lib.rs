@@ -30,6 +30,7 @@ mod once;
 mod ops;
 mod ragged;
 mod random;
+mod remat;
 mod repair;
 mod rows;
 mod running;

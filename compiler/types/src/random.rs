@@ -457,6 +457,7 @@ impl Elaborator {
                 FrameKind::Loop { count, index, .. } => (*count, *index),
                 FrameKind::Statement { .. }
                 | FrameKind::Step { .. }
+                | FrameKind::Block { .. }
                 | FrameKind::Derivative { .. } => continue,
             };
             let id = self.frames[at].id;

@@ -41,6 +41,8 @@ pub(crate) enum FrameKind {
         index: Option<IrValue>,
         constants: Vec<IrValue>,
     },
+    /// Body of a block that is computed again on the way back: the operands of its params.
+    Block { constants: Vec<IrValue> },
     /// Body of a derivative: for each param, the operand in the frame around.
     Derivative { operands: Vec<IrValue> },
 }
@@ -243,7 +245,9 @@ impl Elaborator {
             match &mut frame.kind {
                 FrameKind::Map { operands, .. } => operands.push((value, false)),
                 FrameKind::Derivative { operands } => operands.push(value),
-                FrameKind::Loop { constants, .. } => constants.push(value),
+                FrameKind::Loop { constants, .. } | FrameKind::Block { constants } => {
+                    constants.push(value);
+                }
                 FrameKind::Statement { .. } | FrameKind::Step { .. } => {}
             }
             frame.captured.insert(value, inner);

@@ -23,6 +23,10 @@ pub fn fission(f: &Function) -> Result<Function, Diagnostic> {
                 body: Box::new(fission(&looped.body)?),
                 ..looped.clone()
             };
+            if looped.is_block() {
+                let body = *looped.body;
+                return Ok(Some(replace_body(out, f, data, operands, body)));
+            }
             let (looped, operands) = hoist(out, &looped, operands, data)?;
             Ok(Some(collect_sums(out, &looped, &operands, data)))
         }

@@ -5,6 +5,7 @@
 //! section 9).
 
 pub mod batch;
+pub mod blocks;
 pub mod fission;
 pub mod layout;
 pub mod levels;

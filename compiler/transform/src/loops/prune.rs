@@ -1,5 +1,5 @@
 //! What a loop carries, takes and yields for nothing leaves it; a loop of no or one round is
-//! none.
+//! none, unless it is a block.
 
 use super::{Builder, reframe};
 use crate::rebuild::{Results, splat};
@@ -35,7 +35,8 @@ pub fn prune_loop(
             })
             .collect();
     }
-    if looped.count == 1 && !looped.exit && known_limit.is_some() {
+    let once = looped.count == 1 && !looped.exit && known_limit.is_some();
+    if once && !looped.is_block() {
         return only_round(out, looped, operands, types, span);
     }
     let mut body = (*looped.body).clone();
@@ -231,7 +232,7 @@ fn replace_first(body: &mut Function, value: Value, make: impl FnOnce(&mut Funct
 }
 
 /// The one round, where the loop stood.
-fn only_round(
+pub(super) fn only_round(
     out: &mut Function,
     looped: &Loop,
     operands: &[Value],

@@ -9,7 +9,7 @@
 
 use super::linearize::stacked_bytes;
 use super::{Builder, stacked};
-use crate::rebuild::{Results, rebuild};
+use crate::rebuild::{Results, rebuild, replace_body};
 use aec_ir::{Binary, Function, InstData, Loop, Op, Type, Value, inline};
 use aec_runtime::Elem;
 use aec_syntax::{Diagnostic, Span};
@@ -26,6 +26,10 @@ pub fn segment_loops(f: &Function, limit: usize) -> Result<Function, Diagnostic>
         let Op::Loop(looped) = &data.op else {
             return Ok(None);
         };
+        if looped.is_block() {
+            let body = segment_loops(&looped.body, limit)?;
+            return Ok(Some(replace_body(out, f, data, operands, body)));
+        }
         let short = looped.count < FEW || looped.exit || looped.recomputed;
         if short || stacked_bytes(looped)? <= limit {
             return Ok(None);

@@ -1,6 +1,6 @@
 //! Reverse mode of linear loops: the rounds backwards. The state holds the cotangents of the
 //! loop's state and, for each linear constant, the sum of what its uses give; what flows into
-//! sequences is yielded.
+//! sequences is yielded. The one round of a block sums nothing and yields all.
 
 use super::{Builder, reframe};
 use crate::linearize::Linear;
@@ -9,6 +9,7 @@ use crate::transpose::transpose;
 use aec_ir::{Binary, Function, Inst, Loop, Op, Value};
 use aec_syntax::Diagnostic;
 use cranelift_entity::EntitySet;
+use smallvec::SmallVec;
 
 /// Appends the transposed loop. `cotangents` has one entry for each result of `inst`; the
 /// result pairs linear operands with what flows out of them.
@@ -44,7 +45,7 @@ pub fn transpose_loop(
         f.number(0.0, ty, span)
     };
     let mut builder = Builder {
-        reverse: !looped.reverse,
+        reverse: !looped.reverse || looped.is_block(),
         ..Builder::like(looped, &data.operands)
     };
     let mut groups: [Vec<Value>; 3] = Default::default();
@@ -67,7 +68,7 @@ pub fn transpose_loop(
     }
     let mut sums = Vec::new();
     for (at, &param) in body.params.iter().enumerate().skip(first_constant) {
-        if is_linear[at] {
+        if is_linear[at] && !looped.is_block() {
             let sum = h.param(body.ty(param).clone(), "");
             groups[0].push(sum);
             sums.push(sum);
@@ -114,7 +115,7 @@ pub fn transpose_loop(
         if at < first_slice {
             flows.push((results.len(), operand));
             results.push(gradient);
-        } else if at >= first_constant {
+        } else if at >= first_constant && !looped.is_block() {
             flows.push((results.len(), operand));
             let sum = match sums.next() {
                 Some(sum) if splat(&h, gradient) == Some(0.0) => sum,
@@ -138,7 +139,10 @@ pub fn transpose_loop(
     Ok(flows
         .into_iter()
         .filter(|&(_, operand)| linear.values.contains(operand))
-        .map(|(at, operand)| (operand, values[at]))
+        .map(|(at, operand)| {
+            let dims: SmallVec<[usize; 4]> = SmallVec::from_slice(f.dims(operand));
+            (operand, f.reshape(values[at], &dims, span))
+        })
         .collect())
 }
 

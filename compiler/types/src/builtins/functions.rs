@@ -160,6 +160,11 @@ pub(super) fn stop(elaborator: &mut Elaborator, args: &Args, span: Span) -> Resu
     ))
 }
 
+pub(super) fn remat(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    let (f, at) = &args.positional[0];
+    elaborator.rematerialized(f, *at, span)
+}
+
 pub(super) fn batch_mean(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
     let (x, at) = &args.positional[0];
     if matches!(x, Value::Unknown) {

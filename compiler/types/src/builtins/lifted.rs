@@ -48,8 +48,8 @@ fn treatment(row: &Row, arguments: usize) -> Treatment {
             "sum_first" | "max_first" | "batch_mean" | "shape" | "len" => Treatment::Reduces,
             "cumsum" => Treatment::Runs,
             "select" | "hide" | "observed" | "count_first" | "map" | "reduce" | "scan"
-            | "iterate" | "while" | "stop" | "with" | "str" | "is_function" | "seeded"
-            | "with_derivative" | "log_prob" | "params_map" => Treatment::Itself,
+            | "iterate" | "while" | "stop" | "remat" | "with" | "str" | "is_function"
+            | "seeded" | "with_derivative" | "log_prob" | "params_map" => Treatment::Itself,
             _ => Treatment::Refuses,
         },
     }

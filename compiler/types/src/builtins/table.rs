@@ -407,6 +407,12 @@ pub(super) static TABLE: &[Row] = &[
         "x, whose gradient is zero",
     ),
     row(
+        "remat",
+        F,
+        Action::Other(functions::remat),
+        "f, of which a gradient keeps the arguments alone and computes the rest again",
+    ),
+    row(
         "batch_mean",
         X,
         Action::Other(functions::batch_mean),
