@@ -5,7 +5,7 @@ use aec_codegen::{CodegenOptions, Executable, Instance, RunError, run_once};
 use aec_ir::generate::{Options, Program, program};
 use aec_ir::{Precision, interpret};
 use aec_kernels::eval::run_plan;
-use aec_kernels::plan::StepKind;
+use aec_kernels::plan::{Step, StepKind};
 use aec_kernels::{Options as PlanOptions, plan, report};
 use aec_runtime::gemm::Isa;
 use aec_runtime::pool::{Pool, flush_denormals};
@@ -41,6 +41,15 @@ fn close(got: &Tensor, want: &Tensor) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether there are matrix products among the steps, those of loops included.
+fn has_products(steps: &[Step]) -> bool {
+    steps.iter().any(|step| match &step.kind {
+        StepKind::Gemm(_) => true,
+        StepKind::Loop(looped) => has_products(&looped.steps),
+        _ => false,
+    })
+}
+
 fn check(seed: u64, Program { function, inputs }: &Program, fuse: bool) {
     let plan = match plan(function, &PlanOptions { fuse }) {
         Ok(plan) => plan,
@@ -56,10 +65,7 @@ fn check(seed: u64, Program { function, inputs }: &Program, fuse: bool) {
         run_plan(&plan, inputs)
     };
     // The evaluator's products are summed in another precision.
-    let exact = !plan
-        .steps
-        .iter()
-        .any(|step| matches!(step.kind, StepKind::Gemm(_)));
+    let exact = !has_products(&plan.steps);
     let compile = |wide| {
         let options = CodegenOptions {
             wide,
@@ -118,6 +124,7 @@ fn programs_of_f32() {
     let options = Options {
         maps: false,
         loops: true,
+        tables: true,
         ..Options::default()
     };
     for seed in 0..150 {
@@ -142,6 +149,8 @@ fn programs_of_f64() {
     let options = Options {
         maps: false,
         loops: true,
+        algebra: true,
+        tables: true,
         elem: Elem::F64,
         ..Options::default()
     };

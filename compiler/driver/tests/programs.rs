@@ -1,6 +1,6 @@
 //! Random programs, written for one example and compiled for a batch of them: every pass, the
 //! plan and the machine code, against the interpreter on each example alone. Counters see to it
-//! that every rule on products and every pair of op categories takes part.
+//! that every rule on products, every kind of region and every pair of op categories takes part.
 //!
 //! A run takes a slice of the programs. All of them:
 //! `AEC_PROGRAMS=10000 cargo test --release -p aec-driver --test programs`
@@ -41,6 +41,43 @@ const CATEGORIES: [Category; 9] = [
 struct Counts {
     rules: [u64; Rule::ALL.len()],
     pairs: BTreeMap<(Category, Category), u64>,
+    regions: BTreeMap<&'static str, u64>,
+}
+
+/// What regions there are to be, after all passes.
+const REGIONS: [&str; 6] = [
+    "a loop in rounds",
+    "a loop in rounds that are computed again",
+    "a row put in the state of a loop",
+    "a row added to the state of a loop",
+    "a block that stays closed",
+    "linear algebra in a loop",
+];
+
+fn count_regions(flat: &Function, counts: &mut Counts) {
+    for_each_function(flat, &mut |f| {
+        for &inst in &f.order {
+            let Op::Loop(looped) = &f.insts[inst].op else {
+                continue;
+            };
+            let body = &looped.body;
+            let holds = |wanted: fn(&Op) -> bool| {
+                let mut ops = body.order.iter().map(|&inst| &body.insts[inst].op);
+                ops.any(wanted)
+            };
+            let found = [
+                !looped.is_block(),
+                looped.recomputed && !looped.is_block(),
+                looped.carried > 0 && holds(|op| matches!(op, Op::Put { .. })),
+                looped.carried > 0 && holds(|op| matches!(op, Op::ScatterAdd { .. })),
+                looped.is_block(),
+                holds(|op| matches!(op, Op::Matrix(_))),
+            ];
+            for (name, found) in REGIONS.iter().zip(found) {
+                *counts.regions.entry(name).or_default() += u64::from(found);
+            }
+        }
+    });
 }
 
 /// Whether an op of one category can be an operand of an op of another.
@@ -101,6 +138,7 @@ fn case(seed: u64) -> Case {
         elem,
         means: false,
         algebra: true,
+        tables: true,
         ..Options::default()
     };
     let example = program(seed, &options).function;
@@ -248,6 +286,7 @@ fn check(seed: u64, counts: &mut Counts) {
     let mut run = Run::default();
     let flat = compile_time_passes(case.batch.clone(), &mut run, &mut |_, _| {})
         .unwrap_or_else(|error| panic!("{}; {}", error.message, shown()));
+    count_regions(&flat, counts);
     for rule in run
         .factored
         .iter()
@@ -299,6 +338,12 @@ fn batches_mean_what_each_example_means() {
     for rule in Rule::ALL {
         if counts.rules[rule.number() - 1] == 0 {
             missing.push(format!("rule R{}", rule.number()));
+        }
+    }
+    for region in REGIONS {
+        match counts.regions.get(region) {
+            Some(count) if *count > 0 => println!("{region}: {count}"),
+            _ => missing.push(region.to_string()),
         }
     }
     for maker in CATEGORIES {

@@ -18,7 +18,8 @@ fn random_programs_agree_with_the_interpreter() {
                 empty: seed % 5 == 0,
                 smooth: false,
                 means: false,
-                algebra: false,
+                algebra: seed % 3 == 0,
+                tables: seed % 4 == 1,
             };
             let made = program(seed, &options);
             let run = std::panic::AssertUnwindSafe(|| {
@@ -49,7 +50,8 @@ fn random_programs_may_overwrite_their_inputs() {
             draws: false,
             smooth: false,
             means: false,
-            algebra: false,
+            algebra: seed % 3 == 0,
+            tables: seed % 4 == 1,
             empty: false,
         };
         let mut made = program(1_000_000 + seed, &options);

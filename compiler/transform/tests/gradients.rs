@@ -365,11 +365,12 @@ fn gather_and_scatter() {
 
 #[test]
 fn random_smooth_programs() {
-    for seed in 0..120 {
+    for seed in 0..200 {
         let options = Options {
             ops: 8,
             elem: Elem::F64,
             smooth: true,
+            tables: seed % 2 == 1,
             ..Options::default()
         };
         let program = program(seed, &options);

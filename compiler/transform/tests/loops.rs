@@ -482,3 +482,32 @@ fn a_block_is_what_it_holds() {
     let tangents = [&plain, &block].map(|f| compile(&differentiated(f, Mode::Jvp, &[true, true])));
     assert_eq!(tangents[0].to_string(), tangents[1].to_string());
 }
+
+/// A condition that stands behind the write that it holds back: the write stays as it is.
+#[test]
+fn a_late_condition_is_kept() {
+    let f = tir("fn f(%0: f64[4,2], %1: i64[3], %2: f64[3,2]) {
+  %3: f64[4,2] = loop 3 (%0; %1, %2; ) {
+    fn round(%0: i64, %1: f64[4,2], %2: i64, %3: f64[2]) {
+      %4: i64[4,2] = iota 0
+      %5: i64[4,2] = contract %2[] -> [a,b]
+      %6: bool[4,2] = eq %4, %5
+      %7: f64[4,2] = contract %3[b] -> [a,b]
+      %8: f64[4,2] = select %6, %7, %1
+      %9: i64 = constant 1
+      %10: bool = eq %2, %9
+      %11: bool[4,2] = contract %10[] -> [a,b]
+      %12: f64[4,2] = select %11, %8, %1
+      return %12
+    }
+  }
+  return %3
+}");
+    let inputs = [
+        ramp(&[4, 2], 1.0),
+        Tensor::i64(&[3], vec![1, 2, 1]),
+        ramp(&[3, 2], 0.5),
+    ];
+    let (a, b) = (eval(&f, &inputs), eval(&compile(&f), &inputs));
+    close(&a[0], &b[0], 0.0, "the table");
+}

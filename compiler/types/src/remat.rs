@@ -81,6 +81,8 @@ impl Elaborator {
             reverse: false,
             exit: false,
             recomputed: true,
+            limited: false,
+            nodes: false,
             body: Box::new(frame.f),
         });
         let outer = self.top();

@@ -7,6 +7,7 @@ mod algebra;
 mod ops;
 mod regions;
 mod rng;
+mod tables;
 
 use crate::function::{Function, Type, Value};
 use crate::op::{Literal, Op};
@@ -37,6 +38,8 @@ pub struct Options {
     pub means: bool,
     /// Linear algebra, squares of sums and long products.
     pub algebra: bool,
+    /// Loops over tables, loops and blocks that are computed again.
+    pub tables: bool,
 }
 
 impl Default for Options {
@@ -51,6 +54,7 @@ impl Default for Options {
             empty: true,
             means: true,
             algebra: false,
+            tables: false,
         }
     }
 }

@@ -12,8 +12,14 @@ use smallvec::SmallVec;
 
 impl Generator<'_> {
     pub(super) fn step(&mut self) {
-        let kinds = if self.options.algebra { 42 } else { 33 };
-        match self.rng.below(kinds) {
+        // Each family has its numbers, so that programs without it stay as they are.
+        let algebra = if self.options.algebra { 9 } else { 0 };
+        let tables = if self.options.tables { 3 } else { 0 };
+        let kind = match self.rng.below(33 + algebra + tables) {
+            kind if kind >= 33 + algebra => kind + 9 - algebra,
+            kind => kind,
+        };
+        match kind {
             0..=5 => self.unary_float(),
             6..=9 => self.binary_float(),
             10 => self.int(),
@@ -38,6 +44,8 @@ impl Generator<'_> {
             37 => self.matrix(),
             38..=40 => self.solve(),
             41 if self.options.draws => self.draw(),
+            42..=43 => self.table_loop(),
+            44 => self.block(),
             _ => self.unary_float(),
         }
     }
@@ -192,7 +200,7 @@ impl Generator<'_> {
         }
     }
 
-    fn exact_of(&mut self, ty: &Type) -> Value {
+    pub(super) fn exact_of(&mut self, ty: &Type) -> Value {
         let smooth = self.options.smooth;
         let found = self.pick(|f, entry| {
             entry.exact && f.ty(entry.value) == ty && !(smooth && ty.elem.is_float())

@@ -164,7 +164,7 @@ impl Generator<'_> {
             sliced: usize::from(sequence.is_some()),
             reverse: self.rng.chance(3),
             exit: false,
-            recomputed: false,
+            recomputed: self.options.tables && self.rng.chance(3),
             limited: false,
             nodes: false,
             body: Box::new(body),

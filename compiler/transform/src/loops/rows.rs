@@ -61,10 +61,28 @@ pub fn write_rows(f: &Function) -> Function {
 }
 
 fn written(body: &Function, looped: &Loop) -> Function {
+    // A write takes over conditions from selections behind it: they must be known before it, as
+    // something's operands.
+    let order: HashMap<Inst, usize> = body.order.iter().copied().zip(0..).collect();
+    let mut known_at: HashMap<Value, usize> = body.params.iter().map(|&v| (v, 0)).collect();
+    for (inst, &at) in &order {
+        for &operand in &body.insts[*inst].operands {
+            let first = known_at.entry(operand).or_insert(at);
+            *first = at.min(*first);
+        }
+    }
+    let in_time = |(inst, change): &(Inst, Change)| match change {
+        Change::Put(_, held) | Change::Again(held) => held
+            .iter()
+            .all(|(condition, ..)| known_at.get(condition).is_some_and(|at| *at <= order[inst])),
+        Change::Add(..) | Change::Scatter(_) | Change::Passed(_) => true,
+    };
     let mut changes: HashMap<Inst, Change> = HashMap::new();
     for at in 0..looped.carried {
         let (state, next) = (body.params[1 + at], body.results[at]);
-        if let Some(chain) = chain(body, state, next) {
+        if let Some(chain) = chain(body, state, next)
+            && chain.iter().all(in_time)
+        {
             changes.extend(chain);
         }
     }
