@@ -141,12 +141,115 @@ pub fn below(
     }
 }
 
-/// Cost of a set of nodes; those that another stands for are free.
-pub fn cost_of(nodes: &Nodes, choices: &Choices, live: &EntitySet<Value>) -> f64 {
-    nodes
-        .nodes
-        .keys()
-        .filter(|&node| live.contains(node) && choices[node].is_none())
-        .map(|node| node_cost(nodes, &nodes.nodes[node]))
-        .sum()
+/// The nodes that the results need, and what they cost together. Kept up to date use by use, as a
+/// plan that is tried changes few of them.
+pub struct Alive {
+    /// How many uses each node has by those that are needed, and by results.
+    uses: SecondaryMap<Value, u32>,
+    /// Cost of them all; those that another stands for are free.
+    pub total: f64,
+    stack: Vec<Value>,
+}
+
+impl Alive {
+    /// What the results of `f` need.
+    pub fn new(f: &Function, program: &Program, choices: &Choices) -> Alive {
+        let mut alive = Alive {
+            uses: SecondaryMap::with_capacity(program.nodes.nodes.len()),
+            total: 0.0,
+            stack: Vec::new(),
+        };
+        for root in program.roots(f) {
+            alive.add(f, program, choices, &parts_of_view(root));
+        }
+        alive
+    }
+
+    /// Whether something needs the node.
+    pub fn contains(&self, node: Value) -> bool {
+        self.uses[node] > 0
+    }
+
+    /// Uses nodes once more.
+    pub fn add(&mut self, f: &Function, program: &Program, choices: &Choices, parts: &[Value]) {
+        let mut stack = std::mem::take(&mut self.stack);
+        stack.extend_from_slice(parts);
+        while let Some(node) = stack.pop() {
+            self.uses[node] += 1;
+            if self.uses[node] == 1 {
+                self.total += own_cost(program, choices, node);
+                below(f, program, choices, node, &mut stack);
+            }
+        }
+        self.stack = stack;
+    }
+
+    /// Takes back what [`Alive::add`] did.
+    pub fn remove(&mut self, f: &Function, program: &Program, choices: &Choices, parts: &[Value]) {
+        let mut stack = std::mem::take(&mut self.stack);
+        stack.extend_from_slice(parts);
+        while let Some(node) = stack.pop() {
+            self.uses[node] -= 1;
+            if self.uses[node] == 0 {
+                self.total -= own_cost(program, choices, node);
+                below(f, program, choices, node, &mut stack);
+            }
+        }
+        self.stack = stack;
+    }
+
+    /// What would be saved if a node that is needed cost nothing.
+    pub fn saving(
+        &mut self,
+        f: &Function,
+        program: &Program,
+        choices: &Choices,
+        node: Value,
+    ) -> f64 {
+        let parts = parts_of(f, program, choices, node);
+        let before = self.total;
+        self.remove(f, program, choices, &parts);
+        let saved = before - self.total + own_cost(program, choices, node);
+        self.add(f, program, choices, &parts);
+        self.total = before;
+        saved
+    }
+
+    /// Lets a view stand for a node that is needed, or the node for itself.
+    pub fn choose(
+        &mut self,
+        f: &Function,
+        program: &Program,
+        choices: &mut Choices,
+        node: Value,
+        view: Option<Term>,
+    ) {
+        self.total -= own_cost(program, choices, node);
+        let parts = parts_of(f, program, choices, node);
+        self.remove(f, program, choices, &parts);
+        choices[node] = view;
+        self.total += own_cost(program, choices, node);
+        let parts = parts_of(f, program, choices, node);
+        self.add(f, program, choices, &parts);
+    }
+}
+
+/// Cost of a node itself, free if another stands for it.
+pub fn own_cost(program: &Program, choices: &Choices, node: Value) -> f64 {
+    match choices[node] {
+        Some(_) => 0.0,
+        None => node_cost(&program.nodes, &program.nodes.nodes[node]),
+    }
+}
+
+/// The nodes that a node is made of.
+pub fn parts_of(f: &Function, program: &Program, choices: &Choices, node: Value) -> Vec<Value> {
+    let mut parts = Vec::new();
+    below(f, program, choices, node, &mut parts);
+    parts
+}
+
+/// The nodes of a view.
+pub fn parts_of_view(view: &Term) -> Vec<Value> {
+    view.factors.iter().map(|factor| factor.value).collect()
 }

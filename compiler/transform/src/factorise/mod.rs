@@ -27,7 +27,7 @@ use crate::arithmetic::arithmetic;
 use crate::rule::{Rule, Rules};
 use crate::term::{Term, TermFactor};
 use aec_ir::{Function, Op, Value};
-use cost::{Choices, below, cost_of, live};
+use cost::{Alive, Choices, below, own_cost, parts_of, parts_of_view};
 use cranelift_entity::{EntityRef, EntitySet, SecondaryMap};
 use import::{Program, active_values, import};
 use nodes::Kind;
@@ -109,8 +109,7 @@ fn improve(
 ) {
     let sensitive = sensitive::sensitive_nodes(f, program);
     let count = program.nodes.nodes.len();
-    let mut alive = live(f, program, choices);
-    let mut total = cost_of(&program.nodes, choices, &alive);
+    let mut alive = Alive::new(f, program, choices);
     for index in (0..count).rev() {
         let node = Value::new(index);
         if !alive.contains(node) || program.tried > MAX_TRIED {
@@ -126,13 +125,13 @@ fn improve(
             continue;
         }
         let squares = goal.squares && !sensitive.contains(node);
-        if let Some(found) = best_level(f, program, choices, node, squares, total, None) {
+        let total = alive.total;
+        let found = best_level(f, program, choices, &mut alive, node, squares, total, None);
+        if let Some(found) = found {
             factored
                 .choices
                 .push(choice(program, node, &found, total, found.cost));
-            choices[node] = Some(found.view);
-            alive = live(f, program, choices);
-            total = found.cost;
+            alive.choose(f, program, choices, node, Some(found.view));
         } else if !squares && has_square(program, node) {
             factored.kept_exact.push(program.nodes.nodes[node].span);
         }
@@ -148,8 +147,7 @@ fn improve_shared(
     factored: &mut Factored,
 ) {
     let sensitive = sensitive::sensitive_nodes(f, program);
-    let mut alive = live(f, program, choices);
-    let mut total = cost_of(&program.nodes, choices, &alive);
+    let mut alive = Alive::new(f, program, choices);
     for index in (0..program.nodes.nodes.len()).rev() {
         let shared = Value::new(index);
         if !alive.contains(shared) || choices[shared].is_some() || program.tried > MAX_TRIED {
@@ -161,10 +159,9 @@ fn improve_shared(
             Kind::Sum(terms) => terms.iter().any(|term| !term.deltas.is_empty()),
             Kind::Leaf(_) => false,
         };
-        choices[shared] = Some(nodes::constant_view(&data.dims));
-        let without = cost_of(&program.nodes, choices, &live(f, program, choices));
-        choices[shared] = None;
-        if !is_sum || total - without < WORTH_SHARED * total {
+        let total = alive.total;
+        let worth = WORTH_SHARED * total;
+        if !is_sum || alive.saving(f, program, choices, shared) < worth {
             continue;
         }
         let Some(users) = users_of(f, program, choices, &alive, shared) else {
@@ -173,23 +170,22 @@ fn improve_shared(
         let mut made = Vec::new();
         for &user in &users {
             let squares = goal.squares && !sensitive.contains(user);
-            let found = best_level(f, program, choices, user, squares, total, Some(shared));
+            let avoid = Some(shared);
+            let found = best_level(f, program, choices, &mut alive, user, squares, total, avoid);
             let Some(found) = found else { break };
-            choices[user] = Some(found.view.clone());
+            alive.choose(f, program, choices, user, Some(found.view.clone()));
             made.push((user, found));
         }
-        let cost = cost_of(&program.nodes, choices, &live(f, program, choices));
+        let cost = alive.total;
         if made.len() == users.len() && cost < total * WORTH {
             for (user, found) in &made {
                 factored
                     .choices
                     .push(choice(program, *user, found, total, cost));
             }
-            total = cost;
-            alive = live(f, program, choices);
         } else {
             for (user, _) in made {
-                choices[user] = None;
+                alive.choose(f, program, choices, user, None);
             }
         }
     }
@@ -200,7 +196,7 @@ fn users_of(
     f: &Function,
     program: &Program,
     choices: &Choices,
-    alive: &EntitySet<Value>,
+    alive: &Alive,
     shared: Value,
 ) -> Option<Vec<Value>> {
     let is_shared = |factor: &TermFactor| factor.value == shared;
@@ -247,10 +243,15 @@ struct Found {
 
 /// The level at which opening a node makes the whole cheapest. If another node is to be avoided,
 /// the cheapest that does without it, whatever the whole costs.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the graph, its state and the question"
+)]
 fn best_level(
     f: &Function,
     program: &mut Program,
     choices: &mut Choices,
+    alive: &mut Alive,
     node: Value,
     squares: bool,
     total: f64,
@@ -260,13 +261,16 @@ fn best_level(
     let Kind::Product(term) = data.kind else {
         return None;
     };
+    let before_all = alive.total;
+    let own = own_cost(program, choices, node);
     // What would be saved if the node cost nothing.
-    choices[node] = Some(nodes::constant_view(&data.dims));
-    let gain = total - cost_of(&program.nodes, choices, &live(f, program, choices));
-    choices[node] = None;
+    let gain = total - (before_all - alive.saving(f, program, choices, node));
     if avoid.is_none() && gain < (1.0 - WORTH) * total {
         return None;
     }
+    let parts = parts_of(f, program, choices, node);
+    alive.remove(f, program, choices, &parts);
+    let without = alive.total;
     let bound = match avoid {
         Some(_) => total,
         None => MAX_SHARED * gain,
@@ -302,9 +306,11 @@ fn best_level(
         if view.factors.first().is_some_and(|f| f.value == node) {
             continue;
         }
-        choices[node] = Some(view.clone());
-        let cost = cost_of(&program.nodes, choices, &live(f, program, choices));
-        choices[node] = None;
+        let tried = parts_of_view(&view);
+        alive.add(f, program, choices, &tried);
+        let cost = alive.total - own;
+        alive.remove(f, program, choices, &tried);
+        alive.total = without;
         let bar = match &best {
             Some(best) => best.cost * WORTH,
             None if avoid.is_some() => f64::INFINITY,
@@ -326,6 +332,8 @@ fn best_level(
             break;
         }
     }
+    alive.add(f, program, choices, &parts);
+    alive.total = before_all;
     best
 }
 
