@@ -11,8 +11,8 @@ use aec_runtime::Elem;
 use aec_runtime::gemm::Walk;
 use aec_syntax::Span;
 use cranelift_entity::{EntityRef, EntitySet};
+use rustc_hash::FxHashMap as HashMap;
 use smallvec::SmallVec;
-use std::collections::HashMap;
 
 /// An operand of a product: where its matrices lie in a stored value's buffer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -115,7 +115,7 @@ pub fn prepare(f: &Function, first_check: i64) -> Prepared {
             ..Prepared::default()
         },
         span: Span::NONE,
-        copied: HashMap::new(),
+        copied: HashMap::default(),
     };
     for &inst in &f.order {
         let data = &f.insts[inst];

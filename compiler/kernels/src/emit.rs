@@ -15,8 +15,8 @@ use crate::views;
 use aec_ir::{Contract, Function, Inst, Label, Literal, Op, Reduction, Value};
 use aec_runtime::Elem;
 use cranelift_entity::{EntityRef, EntitySet};
+use rustc_hash::FxHashMap as HashMap;
 use smallvec::SmallVec;
-use std::collections::HashMap;
 
 /// What a kernel's pointer param stands for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -90,8 +90,8 @@ impl<'a> Emitter<'a> {
             streamed: Vec::new(),
             nest: Nest::new(),
             binds: Vec::new(),
-            memo: HashMap::new(),
-            buffers: HashMap::new(),
+            memo: HashMap::default(),
+            buffers: HashMap::default(),
             splits,
             var_loop: Vec::new(),
             lanes: true,

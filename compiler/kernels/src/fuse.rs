@@ -14,8 +14,8 @@ use crate::{Options, internal};
 use aec_ir::{Def, Function, Inst, Op, Value};
 use aec_syntax::{Diagnostic, Span};
 use cranelift_entity::EntitySet;
+use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 use smallvec::SmallVec;
-use std::collections::{HashMap, HashSet};
 
 /// What a node runs.
 #[derive(Clone, Debug)]
@@ -145,9 +145,9 @@ impl<'a> Graph<'a> {
             prepared,
             roots,
             clusters: Vec::new(),
-            owner: HashMap::new(),
+            owner: HashMap::default(),
             wanted,
-            failed: HashSet::new(),
+            failed: HashSet::default(),
         }
     }
 

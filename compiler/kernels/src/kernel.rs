@@ -11,8 +11,8 @@ use aec_ir::{Inst, Literal, Op, Value};
 use aec_runtime::Elem;
 use aec_syntax::Span;
 use cranelift_entity::{EntityRef, EntitySet, PrimaryMap};
+use rustc_hash::FxHashMap as HashMap;
 use smallvec::SmallVec;
-use std::collections::HashMap;
 
 /// One thing that a kernel does.
 #[derive(Clone, PartialEq, Debug)]
@@ -264,7 +264,7 @@ fn attempt(
     spec: &Spec,
     strategy: &Strategy,
 ) -> Result<Built, &'static str> {
-    let mut splits: Splits = HashMap::new();
+    let mut splits: Splits = HashMap::default();
     for _ in 0..24 {
         match emit_once(prepared, stored, spec, strategy, &splits) {
             Ok(built) => return Ok(built),

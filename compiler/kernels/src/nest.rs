@@ -9,7 +9,7 @@ use crate::lir::{
 };
 use aec_runtime::Elem;
 use cranelift_entity::EntityRef;
-use std::collections::HashMap;
+use rustc_hash::FxHashMap as HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// One open loop (or the kernel itself, which has no variable).
@@ -63,7 +63,7 @@ impl Nest {
             var_frame: Vec::new(),
             var_extent: Vec::new(),
             closed: Vec::new(),
-            consed: HashMap::new(),
+            consed: HashMap::default(),
         }
     }
 

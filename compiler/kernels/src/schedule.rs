@@ -23,7 +23,7 @@ use aec_runtime::gemm::Walk;
 use aec_runtime::linalg::Shape;
 use aec_syntax::{Diagnostic, Span};
 use cranelift_entity::PrimaryMap;
-use std::collections::{HashMap, HashSet};
+use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 
 /// A task to be ordered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,10 +62,10 @@ pub fn schedule(f: &Function, prepared: &Prepared, groups: Groups) -> Result<Pla
     let mut s = Scheduler {
         prepared,
         tasks: (0..nodes.len()).map(Task::Node).collect(),
-        before: vec![HashSet::new(); nodes.len()],
-        owner: HashMap::new(),
-        in_input: HashMap::new(),
-        on_the_way: HashMap::new(),
+        before: vec![HashSet::default(); nodes.len()],
+        owner: HashMap::default(),
+        in_input: HashMap::default(),
+        on_the_way: HashMap::default(),
         nodes,
     };
     for (at, node) in s.nodes.iter().enumerate() {
@@ -275,7 +275,7 @@ impl Scheduler<'_> {
                 after[b].push(at);
             }
         }
-        let mut readers_left: HashMap<Value, usize> = HashMap::new();
+        let mut readers_left: HashMap<Value, usize> = HashMap::default();
         for node in &self.nodes {
             for &v in &node.loads {
                 *readers_left.entry(v).or_default() += 1;
@@ -347,7 +347,7 @@ impl Scheduler<'_> {
                 arena_bytes: 0,
                 checks: self.prepared.check_infos.clone(),
             },
-            of_value: HashMap::new(),
+            of_value: HashMap::default(),
             within: Vec::new(),
             status: None,
             nowhere: None,
@@ -640,7 +640,7 @@ impl Builder {
 
     fn place_arena(&mut self) {
         let plan = &mut self.plan;
-        let mut lives: HashMap<BufferRef, (usize, usize)> = HashMap::new();
+        let mut lives: HashMap<BufferRef, (usize, usize)> = HashMap::default();
         for (at, step) in plan.steps.iter().enumerate() {
             for buffer in buffers_of(&step.kind) {
                 if matches!(plan.buffers[buffer].place, Place::Arena(_))
