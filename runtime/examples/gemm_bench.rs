@@ -8,7 +8,9 @@
 
 #![allow(unsafe_code)]
 
-use aec_runtime::gemm::{Axes, Batch, GemmCall, Isa, MatRef, Walk, gemm_batched_f32, gemm_f32};
+use aec_runtime::gemm::{
+    Axes, Batch, GemmCall, Isa, MatRef, PANEL_COLS, Walk, gemm_batched_f32, gemm_f32,
+};
 use aec_runtime::machine::multiply_add_rate;
 use aec_runtime::pool::Pool;
 
@@ -125,6 +127,9 @@ fn main() {
         for picture in PICTURES {
             convolution(picture, &pool);
         }
+        for rows in [1, 8] {
+            decoding(rows, &pool);
+        }
     }
     let empty = measure(|| pool.run(threads, |_| {}), 0.0).0;
     println!("an empty pool run: {:.2} us", empty * 1e6);
@@ -206,6 +211,64 @@ fn convolution((size, from, to, stride): Picture, pool: &Pool) {
             let run = || unsafe { gemm_batched_f32(&call, &batch, isa, pool) };
             let (time, of_peak) = measure(run, flops);
             print!(" {:>10.1} {of_peak:>6.1}", flops / time * 1e-9);
+        }
+        println!("  {name}");
+    }
+}
+
+/// Terms and columns of the products that a round of decoding takes one after the other: their
+/// weights are a little more than L2 holds.
+const DECODING: [(usize, usize); 3] = [(128, 768), (256, 768), (256, 1000)];
+
+/// Rounds of decoding with a few rows: weights as they lie, in panels, and in panels that are
+/// taken from alternate ends.
+fn decoding(rows: usize, pool: &Pool) {
+    let padded = |n: usize| n.next_multiple_of(PANEL_COLS);
+    let x = values(rows * 256);
+    let mut y = vec![0.0f32; rows * 1000];
+    let weights: Vec<Vec<f32>> = DECODING
+        .iter()
+        .map(|&(k, n)| values(k * padded(n)))
+        .collect();
+    for (name, panels, turns) in [
+        ("in place", false, false),
+        ("panels", true, false),
+        ("panels, turns", true, true),
+    ] {
+        print!("{:>26}", format!("{rows} x 32 words"));
+        for isa in Isa::ALL.into_iter().rev().filter(|isa| isa.available()) {
+            let mut round = 0;
+            let run = || {
+                round += 1;
+                for (&(k, n), w) in DECODING.iter().zip(&weights) {
+                    let matrix = |ptr: *const f32, row_stride: usize| MatRef {
+                        ptr,
+                        row_stride,
+                        col_stride: 1,
+                    };
+                    let call = GemmCall {
+                        m: rows,
+                        n,
+                        k,
+                        a: matrix(x.as_ptr(), k),
+                        b: matrix(w.as_ptr(), n),
+                        c: y.as_mut_ptr(),
+                        c_row_stride: n,
+                        accumulate: false,
+                        epilogue: None,
+                    };
+                    let batch = Batch {
+                        b_axes: panels.then(|| Axes::panels(k)),
+                        backwards: turns && round % 2 == 1,
+                        ..Batch::ONE
+                    };
+                    // SAFETY: the vectors have the sizes of the calls.
+                    unsafe { gemm_batched_f32(&call, &batch, isa, pool) };
+                }
+            };
+            let words: usize = DECODING.iter().map(|&(k, n)| k * n).sum();
+            let (time, of_peak) = measure(run, (2 * rows * words) as f64);
+            print!(" {:>5.1} us {of_peak:>6.1}", time * 1e6);
         }
         println!("  {name}");
     }

@@ -3,8 +3,8 @@
 #![allow(unsafe_code)]
 
 use aec_runtime::gemm::{
-    Axes, Batch, EPILOGUE_ARGS, EpilogueCall, GemmCall, Isa, MatRef, TILE_STRIDE, Walk,
-    gemm_batched_f32, gemm_batched_f64, gemm_f32, gemm_f64,
+    Axes, Batch, EPILOGUE_ARGS, EpilogueCall, GemmCall, Isa, MatRef, PANEL_COLS, TILE_STRIDE, Walk,
+    gemm_batched_f32, gemm_batched_f64, gemm_f32, gemm_f64, panels_f32, panels_f64,
 };
 use aec_runtime::pool::Pool;
 
@@ -377,6 +377,140 @@ fn takes_every_element_once(n: usize, k: usize) {
                     "{isa:?} k {k} threads {threads} accumulate {accumulate}"
                 );
             }
+        }
+    }
+}
+
+#[test]
+fn panels_are_read_in_place() {
+    let mut rng = Lcg(17);
+    for (m, n, k) in [
+        (1, 20, 40),
+        (1, 300, 30),
+        (1, 161, 2100),
+        (3, 32, 16),
+        (8, 1000, 70),
+        (29, 77, 33),
+        (61, 420, 2100),
+    ] {
+        for by_columns in [false, true] {
+            panels_of(&mut rng, (m, n, k), by_columns);
+        }
+    }
+}
+
+/// A product with its right side in panels against the same one with it in place, bit for bit.
+fn panels_of(rng: &mut Lcg, (m, n, k): (usize, usize, usize), by_columns: bool) {
+    let narrow = |x: Vec<f64>| -> Vec<f32> { x.into_iter().map(|v| v as f32).collect() };
+    let (a, b, c) = (rng.fill(m * k), rng.fill(k * n), rng.fill(m * n));
+    let (a, b, start) = (narrow(a), narrow(b), narrow(c));
+    let (row_stride, col_stride) = if by_columns { (1, k) } else { (n, 1) };
+    let whole = MatRef {
+        ptr: b.as_ptr(),
+        row_stride,
+        col_stride,
+    };
+    for isa in Isa::ALL.into_iter().filter(|isa| isa.available()) {
+        let mut panels = vec![f32::NAN; n.next_multiple_of(PANEL_COLS) * k];
+        // SAFETY: B has k rows and n columns, and the panels have room for them.
+        unsafe { panels_f32(panels.as_mut_ptr(), whole, k, n, isa) };
+        let in_panels = MatRef {
+            ptr: panels.as_ptr(),
+            row_stride: 0,
+            col_stride: 0,
+        };
+        for (threads, accumulate) in [(1, false), (2, true), (3, false)] {
+            let pool = Pool::new(threads);
+            let product = |b: MatRef, batch: &Batch, doubled: bool| {
+                let mut c = start.clone();
+                let mut out = vec![f32::NAN; m * n];
+                let mut seen = vec![0u32; m * n];
+                let buffers = [
+                    std::ptr::null_mut(),
+                    out.as_mut_ptr().cast(),
+                    seen.as_mut_ptr().cast(),
+                    (&raw const n).cast_mut().cast(),
+                ];
+                let call = GemmCall {
+                    m,
+                    n,
+                    k,
+                    a: MatRef {
+                        ptr: a.as_ptr(),
+                        row_stride: k,
+                        col_stride: 1,
+                    },
+                    b,
+                    c: c.as_mut_ptr(),
+                    c_row_stride: n,
+                    accumulate,
+                    epilogue: doubled.then_some(EpilogueCall {
+                        func: double,
+                        buffers: buffers.as_ptr(),
+                        buffer_count: 4,
+                    }),
+                };
+                // SAFETY: sizes as stated; the epilogue writes disjoint places.
+                unsafe { gemm_batched_f32(&call, batch, isa, &pool) };
+                assert!(!doubled || seen.iter().all(|&count| count == 1), "{seen:?}");
+                if doubled { out } else { c }
+            };
+            for doubled in [false, true] {
+                let want = product(whole, &Batch::ONE, doubled);
+                for backwards in [false, true] {
+                    let batch = Batch {
+                        b_axes: Some(Axes::panels(k)),
+                        backwards,
+                        ..Batch::ONE
+                    };
+                    let got = product(in_panels, &batch, doubled);
+                    let what = format!("{m} x {n} x {k} {isa:?} {threads} {backwards} {doubled}");
+                    assert!(got == want, "{what}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn panels_of_f64() {
+    let mut rng = Lcg(19);
+    for (m, n, k) in [(1, 150, 20), (9, 75, 31)] {
+        let (a, b) = (rng.fill(m * k), rng.fill(k * n));
+        let matrix = |ptr: *const f64, row_stride: usize, col_stride: usize| MatRef {
+            ptr,
+            row_stride,
+            col_stride,
+        };
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.available()) {
+            let mut panels = vec![f64::NAN; n.next_multiple_of(PANEL_COLS) * k];
+            let whole = matrix(b.as_ptr(), n, 1);
+            // SAFETY: B has k rows and n columns, and the panels have room for them.
+            unsafe { panels_f64(panels.as_mut_ptr(), whole, k, n, isa) };
+            let in_panels = Batch {
+                b_axes: Some(Axes::panels(k)),
+                ..Batch::ONE
+            };
+            let product = |b: MatRef<f64>, batch: &Batch| {
+                let mut c = vec![f64::NAN; m * n];
+                let call = GemmCall {
+                    m,
+                    n,
+                    k,
+                    a: matrix(a.as_ptr(), k, 1),
+                    b,
+                    c: c.as_mut_ptr(),
+                    c_row_stride: n,
+                    accumulate: false,
+                    epilogue: None,
+                };
+                // SAFETY: sizes as stated.
+                unsafe { gemm_batched_f64(&call, batch, isa, &Pool::new(1)) };
+                c
+            };
+            let want = product(whole, &Batch::ONE);
+            let got = product(matrix(panels.as_ptr(), 0, 0), &in_panels);
+            assert!(got == want, "{m} x {n} x {k} {isa:?}");
         }
     }
 }

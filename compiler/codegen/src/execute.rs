@@ -350,14 +350,25 @@ impl Instance {
                 }
             }
             Action::Gemm32(product) => {
-                let call = product.call(&self.table, |at| self.int(at));
+                let (call, batch) = product.call(&self.table, |at| self.int(at));
                 // SAFETY: the plan's matrices lie inside their buffers and do not overlap.
-                unsafe { gemm::gemm_batched_f32(&call, &product.batch, self.isa, &self.pool) };
+                unsafe { gemm::gemm_batched_f32(&call, &batch, self.isa, &self.pool) };
             }
             Action::Gemm64(product) => {
-                let call = product.call(&self.table, |at| self.int(at));
+                let (call, batch) = product.call(&self.table, |at| self.int(at));
                 // SAFETY: as above.
-                unsafe { gemm::gemm_batched_f64(&call, &product.batch, self.isa, &self.pool) };
+                unsafe { gemm::gemm_batched_f64(&call, &batch, self.isa, &self.pool) };
+            }
+            Action::Pack32(packing) => {
+                let (from, to) = packing.places(&self.table);
+                // SAFETY: the plan's matrix lies inside its buffer, and the panels are as large
+                // as it needs.
+                unsafe { gemm::panels_f32(to, from, packing.k, packing.n, self.isa) };
+            }
+            Action::Pack64(packing) => {
+                let (from, to) = packing.places(&self.table);
+                // SAFETY: as above.
+                unsafe { gemm::panels_f64(to, from, packing.k, packing.n, self.isa) };
             }
             Action::Copy { at, bytes } => {
                 let (from, to) = (self.table[*at].get(), self.table[at + 1].get());

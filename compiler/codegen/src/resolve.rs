@@ -4,7 +4,7 @@ use crate::cost;
 use crate::execute::{Executable, bytes};
 use crate::jit::{KernelFn, kernel_index};
 use aec_kernels::plan::{
-    BufferRef, Gemm, LevelsCall, LoopStep, Matrix, MatrixCall, Place, Plan, Step, StepKind,
+    BufferRef, Gemm, LevelsCall, LoopStep, Matrix, MatrixCall, Pack, Place, Plan, Step, StepKind,
 };
 use aec_runtime::Elem;
 use aec_runtime::gemm::{Axes, Batch, EpilogueCall, GemmCall, MatRef};
@@ -33,6 +33,8 @@ pub(crate) enum Action {
     },
     Gemm32(Product<f32>),
     Gemm64(Product<f64>),
+    Pack32(Packing<f32>),
+    Pack64(Packing<f64>),
     Copy {
         at: usize,
         bytes: usize,
@@ -76,15 +78,41 @@ pub(crate) struct Product<T> {
     pub(crate) offsets: [usize; 3],
     /// Place in the table of the limit, and the terms for each 1 of it.
     pub(crate) limit: Option<(usize, usize)>,
+    /// Whether the next run takes the columns backwards: from end to end by turns, as what the
+    /// last run read last may still be in L2.
+    pub(crate) backwards: Cell<bool>,
+}
+
+/// A right side to be brought into panels; the table's entries `at..at + 2` lead to it and them.
+pub(crate) struct Packing<T> {
+    /// The right side, `offset` elements from where its entry leads.
+    pub(crate) from: MatRef<T>,
+    pub(crate) offset: usize,
+    pub(crate) k: usize,
+    pub(crate) n: usize,
+    pub(crate) at: usize,
+}
+
+impl<T> Packing<T> {
+    /// The right side and its panels where they are now.
+    pub(crate) fn places(&self, table: &[Cell<*mut u8>]) -> (MatRef<T>, *mut T) {
+        let [from, to] = [0, 1].map(|nth| table[self.at + nth].get().cast::<T>());
+        let from = MatRef {
+            ptr: from.wrapping_add(self.offset).cast_const(),
+            ..self.from
+        };
+        (from, to)
+    }
 }
 
 impl<T: Copy> Product<T> {
-    /// The product with where its matrices begin now; `int` reads an i64 scalar of the table.
+    /// The product with where its matrices begin now, for the next run; `int` reads an i64 scalar of
+    /// the table.
     pub(crate) fn call(
         &self,
         table: &[Cell<*mut u8>],
         int: impl FnOnce(usize) -> i64,
-    ) -> GemmCall<T> {
+    ) -> (GemmCall<T>, Batch) {
         let side = |nth: usize| {
             table[self.at + nth]
                 .get()
@@ -99,7 +127,9 @@ impl<T: Copy> Product<T> {
             let limit = usize::try_from(int(at)).unwrap_or(0);
             call.k = limit.saturating_mul(each).min(call.k);
         }
-        call
+        let mut batch = self.batch;
+        batch.backwards = self.backwards.replace(!self.backwards.get());
+        (call, batch)
     }
 }
 
@@ -147,6 +177,7 @@ pub(crate) fn list_buffers(plan: &Plan, steps: &[Step], out: &mut Vec<Option<Buf
                 }
                 out.extend(gemm.limit.map(|(limit, _)| Some(limit)));
             }
+            StepKind::Pack(pack) => out.extend([Some(pack.from.buffer), Some(pack.to)]),
             StepKind::Copy { from, to } | StepKind::ArgSort { from, to, .. } => {
                 out.extend([Some(*from), Some(*to)]);
             }
@@ -261,6 +292,11 @@ impl Resolver<'_> {
                 Elem::F32 => Action::Gemm32(self.product(gemm, at)),
                 elem => panic!("a matrix product of {elem}"),
             },
+            StepKind::Pack(pack) => match plan.buffers[pack.to].ty.elem {
+                Elem::F64 => Action::Pack64(packing(pack, at)),
+                Elem::F32 => Action::Pack32(packing(pack, at)),
+                elem => panic!("panels of {elem}"),
+            },
             StepKind::Copy { from, .. } => Action::Copy {
                 at,
                 bytes: bytes(&plan.buffers[*from].ty),
@@ -312,12 +348,6 @@ impl Resolver<'_> {
     }
 
     fn product<T>(&self, gemm: &Gemm, at: usize) -> Product<T> {
-        // Strides that do not exist are in the batch's axes.
-        let side = |matrix: &Matrix| MatRef {
-            ptr: std::ptr::null(),
-            row_stride: matrix.rows.uniform().unwrap_or(0),
-            col_stride: matrix.cols.uniform().unwrap_or(0),
-        };
         let epilogue = gemm.epilogue.as_ref().map(|(kernel, _)| {
             let count = self.exe.plan.kernels[*kernel].buffers.len();
             EpilogueCall {
@@ -331,8 +361,8 @@ impl Resolver<'_> {
                 m: gemm.m,
                 n: gemm.n,
                 k: gemm.k,
-                a: side(&gemm.a),
-                b: side(&gemm.b),
+                a: matrix_ref(&gemm.a),
+                b: matrix_ref(&gemm.b),
                 c: std::ptr::null_mut(),
                 c_row_stride: gemm.c.rows.uniform().unwrap_or(0),
                 accumulate: gemm.accumulate,
@@ -345,7 +375,27 @@ impl Resolver<'_> {
                 (at + 3 + buffers, each)
             }),
             offsets: [gemm.a.offset, gemm.b.offset, gemm.c.offset],
+            backwards: Cell::new(false),
         }
+    }
+}
+
+fn packing<T>(pack: &Pack, at: usize) -> Packing<T> {
+    Packing {
+        from: matrix_ref(&pack.from),
+        offset: pack.from.offset,
+        k: pack.k,
+        n: pack.n,
+        at,
+    }
+}
+
+/// The strides of a matrix; those that do not exist are in the batch's axes.
+fn matrix_ref<T>(matrix: &Matrix) -> MatRef<T> {
+    MatRef {
+        ptr: std::ptr::null(),
+        row_stride: matrix.rows.uniform().unwrap_or(0),
+        col_stride: matrix.cols.uniform().unwrap_or(0),
     }
 }
 
@@ -364,5 +414,6 @@ pub(crate) fn batch(gemm: &Gemm) -> Batch {
         c: gemm.c.batch,
         a_axes: axes(&gemm.a),
         b_axes: axes(&gemm.b),
+        backwards: false,
     }
 }

@@ -4,6 +4,7 @@
 
 use aec_runtime::Elem;
 use std::cmp::Ordering;
+use std::ops::Range;
 
 /// Rows to be sorted.
 #[derive(Clone, Copy)]
@@ -70,11 +71,36 @@ fn sort<T: PartialOrd + Copy>(keys: &[T], to: &mut [i64]) {
     to.sort_unstable_by(|&a, &b| order(keys[a as usize], keys[b as usize]).then_with(|| a.cmp(&b)));
 }
 
-/// The indices of the least keys, sorted: they stay in `to` while the others go by.
+/// Keys that are looked at together.
+const BLOCK: usize = 64;
+
+/// The indices of the least keys, sorted: they stay in `to` while the others go by. Most blocks of
+/// them have none that is less than what is kept.
 fn least<T: PartialOrd + Copy>(keys: &[T], to: &mut [i64]) {
-    let keep = to.len();
     let mut have = 0;
-    for (at, &key) in keys.iter().enumerate() {
+    for (block, some) in keys.chunks(BLOCK).enumerate() {
+        if have == to.len() {
+            let limit = keys[to[have - 1] as usize];
+            // Nothing compares with NaN.
+            let is_number = limit.partial_cmp(&limit).is_some();
+            if is_number && !some.iter().fold(false, |any, &key| any | (key < limit)) {
+                continue;
+            }
+        }
+        have = keep_least(keys, block * BLOCK..block * BLOCK + some.len(), to, have);
+    }
+}
+
+/// Takes some keys up among the `have` least ones of those before; gives how many there are now.
+fn keep_least<T: PartialOrd + Copy>(
+    keys: &[T],
+    some: Range<usize>,
+    to: &mut [i64],
+    mut have: usize,
+) -> usize {
+    let keep = to.len();
+    for at in some {
+        let key = keys[at];
         if have == keep && order(key, keys[to[keep - 1] as usize]) != Ordering::Less {
             continue;
         }
@@ -85,6 +111,7 @@ fn least<T: PartialOrd + Copy>(keys: &[T], to: &mut [i64]) {
         to.copy_within(place..have - 1, place + 1);
         to[place] = at as i64;
     }
+    have
 }
 
 #[expect(clippy::eq_op, reason = "only NaN differs from itself")]

@@ -253,3 +253,72 @@ fn long_programs() {
         check(seed, &program(seed, &options), true);
     }
 }
+
+/// A net that goes on from its own state: its weights are constants of the loop, `W` as a script
+/// has it and `V` turned. Their products read them from panels made before the first round.
+#[test]
+fn weights_of_a_loop_come_in_panels() {
+    for (rows, rounds) in [(1, 4), (8, 5), (30, 4), (8, 3)] {
+        let text = format!(
+            "fn f(%0 \"W\": f32[70,70], %1 \"V\": f32[70,40], %2 \"h\": f32[{rows},70]) {{
+  %3: f32[{rows},70], %4: f32[{rounds},{rows},40] = loop {rounds} (%2; ; %0, %1) {{
+    fn round(%0 \"t\": i64, %1 \"h\": f32[{rows},70], %2 \"W\": f32[70,70], %3 \"V\": f32[70,40]) {{
+      %4: f32[{rows},70] = contract %2[a,b] %1[m,b] -> [m,a]
+      %5: f32[{rows},70] = tanh %4
+      %6: f32[{rows},40] = contract %5[m,b] %3[b,c] -> [m,c]
+      return %5, %6
+    }}
+  }}
+  return %3, %4
+}}"
+        );
+        let function = aec_ir::parse(&text).unwrap().remove(0);
+        let numbers = |dims: &[usize], scale: f64| {
+            let count: usize = dims.iter().product();
+            let value = |i: usize| scale * ((i * 7919 % 1009) as f64 / 504.5 - 1.0);
+            Tensor::from_f64(Elem::F32, dims, (0..count).map(value))
+        };
+        let inputs = [
+            numbers(&[70, 70], 0.2),
+            numbers(&[70, 40], 0.3),
+            numbers(&[rows, 70], 1.0),
+        ];
+        let want = interpret(&function, &inputs, Precision::AsTyped).unwrap();
+        let plan = plan(&function, &PlanOptions::default()).unwrap();
+        let panels = plan
+            .steps
+            .iter()
+            .filter(|step| matches!(step.kind, StepKind::Pack(_)));
+        assert_eq!(
+            panels.count(),
+            if rounds < 4 { 0 } else { 2 },
+            "{rows} rows"
+        );
+        for (got, want) in run_plan(&plan, &inputs).unwrap().iter().zip(&want) {
+            close(got, want).unwrap();
+        }
+        let exe = Executable::compile(plan, CodegenOptions::default()).unwrap();
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.available()) {
+            let mut first = None;
+            for threads in [1, 2, 3] {
+                let pool = Arc::new(Pool::new(threads));
+                let mut instance = Instance::new(Arc::clone(&exe), pool, isa);
+                for (at, input) in inputs.iter().enumerate() {
+                    instance.set_input(at, input);
+                }
+                instance.run().unwrap();
+                instance.run().unwrap();
+                let got = [instance.output(0), instance.output(1)];
+                for (got, want) in got.iter().zip(&want) {
+                    close(got, want).unwrap_or_else(|error| panic!("{isa:?}: {error}"));
+                }
+                let bits = got.map(|got| bits(&got));
+                assert_eq!(
+                    first.get_or_insert(bits.clone()),
+                    &bits,
+                    "{isa:?} {threads}"
+                );
+            }
+        }
+    }
+}

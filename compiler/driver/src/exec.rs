@@ -290,6 +290,7 @@ fn product_flop(step: &Step) -> f64 {
             looped.count as f64 * looped.steps.iter().map(product_flop).sum::<f64>()
         }
         StepKind::Kernel { .. }
+        | StepKind::Pack(_)
         | StepKind::Copy { .. }
         | StepKind::ArgSort { .. }
         | StepKind::Levels(_)

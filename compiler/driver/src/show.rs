@@ -209,6 +209,7 @@ fn kernels_of(
                     gemm.m, gemm.n, gemm.k, gemm.batch
                 )
             }
+            StepKind::Pack(pack) => format!("panels of {}", pack.from.buffer),
             StepKind::Copy { from, to } => format!("copy {from} to {to}"),
             StepKind::ArgSort { from, .. } => format!("argsort {from}"),
             StepKind::Levels(call) => format!("levels, rounds of {} nodes", call.rows),

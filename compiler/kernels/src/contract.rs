@@ -13,6 +13,7 @@ use aec_syntax::Span;
 use cranelift_entity::{EntityRef, EntitySet};
 use rustc_hash::FxHashMap as HashMap;
 use smallvec::SmallVec;
+use std::ops::Range;
 
 /// An operand of a product: where its matrices lie in a stored value's buffer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -104,10 +105,13 @@ pub(crate) struct Preparer {
     pub(crate) span: Span,
     /// Copies of values with their axes in another order.
     copied: HashMap<(Value, Vec<usize>), Value>,
+    /// Params that come in panels where a product wants them.
+    panelled: EntitySet<Value>,
 }
 
-/// Prepares a function.
-pub fn prepare(f: &Function, first_check: i64) -> Prepared {
+/// Prepares a function, of which the params `panelled` are matrices that come in panels where a
+/// product wants them.
+pub fn prepare(f: &Function, first_check: i64, panelled: Range<usize>) -> Prepared {
     let (into, mut map) = rewrite::copy_params(f);
     let mut p = Preparer {
         out: Prepared {
@@ -116,7 +120,11 @@ pub fn prepare(f: &Function, first_check: i64) -> Prepared {
         },
         span: Span::NONE,
         copied: HashMap::default(),
+        panelled: EntitySet::new(),
     };
+    for &param in &f.params[panelled] {
+        p.panelled.insert(map.at(param));
+    }
     for &inst in &f.order {
         let data = &f.insts[inst];
         p.span = data.span;
@@ -339,7 +347,7 @@ impl Preparer {
         let batch = count(c, &pick(c, true, true, true));
         // A row of dot products reads its matrix as it lies.
         let wide_enough = (m >= 2 && n >= 2)
-            || (m.min(n) == 1 && m.max(n) >= 16 && k >= 16 && self.column_major(c, operands));
+            || (m.min(n) == 1 && m.max(n) >= 16 && k >= 16 && self.by_columns(c, operands));
         if !wide_enough || k < 2 || m * n * k * batch < SMALL_PRODUCT {
             return None;
         }
@@ -416,10 +424,15 @@ impl Preparer {
         Some(self.push_contract(around, &[core.0], elem))
     }
 
-    /// Whether the matrix of a matrix-vector product is stored by columns (a transposed one).
-    fn column_major(&self, c: &Contract, operands: &[Value]) -> bool {
-        let matrix = usize::from(c.factors[0].labels.len() < c.factors[1].labels.len());
+    /// Whether the matrix of a matrix-vector product is stored by columns (a transposed one) or
+    /// comes in panels.
+    fn by_columns(&self, c: &Contract, operands: &[Value]) -> bool {
+        let entries = |nth: usize| self.out.f.ty(operands[nth]).len();
+        let matrix = usize::from(entries(0) < entries(1));
         let traced = trace(&self.out.f, operands[matrix], &|_| false);
+        if self.panelled.contains(traced.base) {
+            return true;
+        }
         let last = c.factors[matrix]
             .labels
             .iter()
@@ -884,7 +897,7 @@ mod tests {
         let dw = f.contract(&[(x, &[0, 1]), (g, &[0, 2])], &[1, 2], &[], 1.0, Span::NONE);
         let dx = f.contract(&[(g, &[0, 1]), (w, &[2, 1])], &[0, 2], &[], 1.0, Span::NONE);
         f.results = vec![y, dw, dx];
-        let p = prepare(&f, 0);
+        let p = prepare(&f, 0, 0..0);
         let at = |i: usize| p.products[&p.f.results[i]];
         assert_eq!((at(0).m, at(0).n, at(0).k), (32, 400, 784));
         assert_eq!(
@@ -914,7 +927,7 @@ mod tests {
             Span::NONE,
         );
         f.results = vec![s];
-        let p = prepare(&f, 0);
+        let p = prepare(&f, 0, 0..0);
         assert_eq!(p.products.len(), 1);
         let product = p.products.values().next().unwrap();
         assert_eq!(
@@ -933,7 +946,7 @@ mod tests {
         let x = f.param(f32s(&[128, 784]), "x");
         let s = f.sum(x, &[0, 1], Span::NONE);
         f.results = vec![s];
-        let p = prepare(&f, 0);
+        let p = prepare(&f, 0, 0..0);
         assert_eq!(p.f.order.len(), 2);
         assert_eq!(p.f.dims(p.f.insts[p.f.order[0]].results[0]), &[128]);
     }

@@ -28,6 +28,7 @@ pub mod views;
 
 use aec_ir::Function;
 use aec_syntax::{Diagnostic, Span};
+use std::ops::Range;
 
 /// How to plan.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,11 +47,17 @@ impl Default for Options {
 /// Plans a function. `transform` has expanded all maps, derivatives and batch means; what is
 /// left of them is an error.
 pub fn plan(f: &Function, options: &Options) -> Result<plan::Plan, Diagnostic> {
-    plan_part(f, options, 0)
+    plan_part(f, options, 0, 0..0)
 }
 
-/// Plans a function or a loop's body, whose check codes begin after `first_check`.
-fn plan_part(f: &Function, options: &Options, first_check: i64) -> Result<plan::Plan, Diagnostic> {
+/// Plans a function or a loop's body, whose check codes begin after `first_check`, and of which
+/// the params `panelled` are matrices that come in panels where a product wants them.
+fn plan_part(
+    f: &Function,
+    options: &Options,
+    first_check: i64,
+    panelled: Range<usize>,
+) -> Result<plan::Plan, Diagnostic> {
     for &inst in &f.order {
         let data = &f.insts[inst];
         let is_region = data.op.category() == aec_ir::Category::Control;
@@ -62,7 +69,7 @@ fn plan_part(f: &Function, options: &Options, first_check: i64) -> Result<plan::
             ));
         }
     }
-    let mut prepared = contract::prepare(f, first_check);
+    let mut prepared = contract::prepare(f, first_check, panelled);
     looped::plan_bodies(&mut prepared, options, first_check)?;
     let groups = fuse::fuse(&prepared, options)?;
     let plan = schedule::schedule(f, &prepared, groups)?;

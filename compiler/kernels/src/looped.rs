@@ -3,13 +3,33 @@
 
 use crate::contract::Prepared;
 use crate::fuse::Node;
-use crate::plan::{BufferRef, LoopStep, Matrix, Place, PlanBuffer, Step, StepKind};
+use crate::plan::{BufferRef, LoopStep, Matrix, Pack, Place, PlanBuffer, Step, StepKind};
 use crate::schedule::Builder;
 use crate::{Options, internal, plan_part};
-use aec_ir::{Function, Inst, Op, Type};
+use aec_ir::{Function, Inst, Loop, Op, Type};
 use aec_runtime::Elem;
-use aec_syntax::Diagnostic;
+use aec_runtime::gemm::{Axes, PANEL_COLS, Walk};
+use aec_syntax::{Diagnostic, Span};
 use cranelift_entity::{PrimaryMap, SecondaryMap};
+use std::ops::Range;
+
+/// Rounds from which on it pays to bring what they multiply by into panels first.
+const FEW_ROUNDS: usize = 4;
+/// Fewest rows and columns of such a matrix.
+const WORTH_PANELS: usize = 16;
+/// Rows of a product above which its own work hides that of finding a right side's columns.
+const MANY_ROWS: usize = 512;
+
+/// The params of a loop's body whose products with one row are made matrix products, as their
+/// matrix can be brought into panels: its constants, if the rounds are enough.
+fn panelled(looped: &Loop) -> Range<usize> {
+    let first = looped.first_constant();
+    if looped.count >= FEW_ROUNDS {
+        first..looped.body.params.len()
+    } else {
+        first..first
+    }
+}
 
 /// Plans the bodies of all loops; their checks follow those of the function.
 pub fn plan_bodies(
@@ -24,7 +44,7 @@ pub fn plan_bodies(
         let mut body: Function = (*looped.body).clone();
         body.aliases = (0..looped.carried).map(|at| (at + 1, at)).collect();
         let checks = first_check + prepared.check_infos.len() as i64;
-        let plan = plan_part(&body, options, checks)?;
+        let plan = plan_part(&body, options, checks, panelled(looped))?;
         prepared.check_infos.extend(plan.checks.iter().cloned());
         prepared.loops.insert(inst, plan);
     }
@@ -129,6 +149,11 @@ pub fn embed(
         .iter()
         .map(|step| renamed(step, &buffers, &kernels))
         .collect::<Result<Vec<_>, _>>()?;
+    let mut steps = steps;
+    if looped.count >= FEW_ROUNDS {
+        let constants = &operands[looped.carried + looped.sliced..];
+        touches.extend(pack_constants(b, &mut steps, constants, data.span));
+    }
     touches.sort();
     touches.dedup();
     let step = LoopStep {
@@ -149,16 +174,66 @@ pub fn embed(
     Ok(())
 }
 
+/// Brings the right sides that every round reads into panels before the first round: rows of a
+/// matrix as a script has it lie apart, or are columns. Gives the panels.
+fn pack_constants(
+    b: &mut Builder,
+    steps: &mut [Step],
+    constants: &[BufferRef],
+    span: Span,
+) -> Vec<BufferRef> {
+    let mut packed: Vec<Pack> = Vec::new();
+    for step in steps {
+        let StepKind::Gemm(gemm) = &mut step.kind else {
+            continue;
+        };
+        let plain = gemm.b.rows.uniform().is_some() && gemm.b.cols.uniform().is_some();
+        let small = gemm.n < WORTH_PANELS || gemm.k < WORTH_PANELS || gemm.m > MANY_ROWS;
+        if gemm.batch != 1
+            || gemm.limit.is_some()
+            || !plain
+            || small
+            || !constants.contains(&gemm.b.buffer)
+        {
+            continue;
+        }
+        let (n, k, from) = (gemm.n, gemm.k, gemm.b);
+        let same = |pack: &&Pack| (pack.from, pack.n, pack.k) == (from, n, k);
+        let to = match packed.iter().find(same) {
+            Some(pack) => pack.to,
+            None => {
+                let elem = b.plan.buffers[from.buffer].ty.elem;
+                let dims = [n.div_ceil(PANEL_COLS), k, PANEL_COLS];
+                let to = b.plan.buffers.push(PlanBuffer {
+                    ty: Type::new(elem, &dims),
+                    place: Place::Arena(0),
+                });
+                packed.push(Pack { from, k, n, to });
+                to
+            }
+        };
+        let Axes { rows, cols } = Axes::panels(k);
+        gemm.b = Matrix {
+            buffer: to,
+            offset: 0,
+            rows,
+            cols,
+            batch: Walk::step(0),
+        };
+    }
+    let made = packed.iter().map(|pack| pack.to).collect();
+    for pack in packed {
+        let reason = "every round of the loop multiplies by it".to_string();
+        b.step(StepKind::Pack(Box::new(pack)), span, reason);
+    }
+    made
+}
+
 type Buffers = SecondaryMap<BufferRef, Option<BufferRef>>;
 type Kernels = PrimaryMap<crate::plan::KernelRef, crate::plan::KernelRef>;
 
 fn moved(buffers: &Buffers, id: BufferRef) -> Result<BufferRef, Diagnostic> {
-    buffers[id].ok_or_else(|| {
-        internal(
-            aec_syntax::Span::NONE,
-            format!("{id} of a loop has no place"),
-        )
-    })
+    buffers[id].ok_or_else(|| internal(Span::NONE, format!("{id} of a loop has no place")))
 }
 
 /// A step of the body with the ids of the plan around it.
@@ -194,6 +269,11 @@ fn renamed(step: &Step, buffers: &Buffers, kernels: &Kernels) -> Result<Step, Di
                 None => None,
             },
             ..(**gemm).clone()
+        })),
+        StepKind::Pack(pack) => StepKind::Pack(Box::new(Pack {
+            from: matrix(&pack.from)?,
+            to: at(&pack.to)?,
+            ..**pack
         })),
         StepKind::Copy { from, to } => StepKind::Copy {
             from: at(from)?,

@@ -4,6 +4,8 @@
 use crate::lir::Kernel;
 use aec_ir::{Fault, Type};
 use aec_runtime::Tensor;
+#[cfg(doc)]
+use aec_runtime::gemm::Axes;
 use aec_runtime::gemm::Walk;
 use aec_runtime::linalg::{MatrixOp, Shape};
 use aec_syntax::Span;
@@ -96,6 +98,20 @@ pub struct Gemm {
     pub epilogue: Option<(KernelRef, Vec<BufferRef>)>,
 }
 
+/// A right side of products brought into panels ([`Axes::panels`]), for products that read it
+/// again and again.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Pack {
+    /// The right side; it is no batch.
+    pub from: Matrix,
+    /// Its rows.
+    pub k: usize,
+    /// Its columns.
+    pub n: usize,
+    /// The panels, `[panels, k, PANEL_COLS]`.
+    pub to: BufferRef,
+}
+
 /// Steps that run `count` times. What they carry lies in buffers that they write in place.
 #[derive(Clone, PartialEq, Debug)]
 pub struct LoopStep {
@@ -186,6 +202,8 @@ pub enum StepKind {
     },
     /// A matrix product.
     Gemm(Box<Gemm>),
+    /// Brings the right side of products into panels.
+    Pack(Box<Pack>),
     /// Copies all elements.
     Copy {
         /// From.
@@ -225,6 +243,7 @@ impl StepKind {
         match self {
             StepKind::Kernel { .. } => "kernel",
             StepKind::Gemm(_) => "product",
+            StepKind::Pack(_) => "panels",
             StepKind::Copy { .. } => "copy",
             StepKind::ArgSort { .. } => "sort",
             StepKind::Levels(_) => "levels",

@@ -1,7 +1,7 @@
 //! Plans and kernels as text, for `aec show` and for messages about broken kernels.
 
 use crate::lir::{Affine, Bound, Kernel, LirBinary, LirUnary, Loop, Stmt, ValKind};
-use crate::plan::{BufferRef, Gemm, Place, Plan, Step, StepKind};
+use crate::plan::{BufferRef, Place, Plan, Step, StepKind};
 use crate::schedule::buffers_of;
 use crate::tidy;
 use aec_syntax::{SourceMap, Span};
@@ -262,12 +262,12 @@ fn source(sources: Option<&SourceMap>, span: Span) -> String {
     }
 }
 
-fn matrix_text(gemm: &Gemm, m: &crate::plan::Matrix) -> String {
+fn matrix_text(batch: usize, m: &crate::plan::Matrix) -> String {
     let mut out = format!("{}[{}, {}]", m.buffer, m.rows, m.cols);
     if m.offset != 0 {
         let _ = write!(out, " from {}", m.offset);
     }
-    if gemm.batch > 1 {
+    if batch > 1 {
         let _ = write!(out, " each {}", m.batch);
     }
     out
@@ -319,11 +319,21 @@ pub fn step_text(plan: &Plan, kind: &StepKind) -> (String, f64) {
                         None => String::new(),
                     },
                     gemm.k,
-                    matrix_text(gemm, &gemm.a),
-                    matrix_text(gemm, &gemm.b),
+                    matrix_text(gemm.batch, &gemm.a),
+                    matrix_text(gemm.batch, &gemm.b),
                 ),
                 own,
             )
+        }
+        StepKind::Pack(pack) => {
+            let text = format!(
+                "panels of {}, {} x {} -> {}",
+                matrix_text(1, &pack.from),
+                pack.k,
+                pack.n,
+                pack.to
+            );
+            (text, 0.0)
         }
         StepKind::Copy { from, to } => (format!("copy {from} -> {to}"), 0.0),
         StepKind::ArgSort {

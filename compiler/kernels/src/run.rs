@@ -3,6 +3,7 @@
 
 use crate::eval::{Memory, Scalar, run};
 use crate::plan::{BufferRef, Gemm, LevelsCall, LoopStep, Place, Plan, Step, StepKind};
+use aec_runtime::gemm::{Axes, PANEL_COLS};
 use aec_runtime::levels::{Scratch, Trees, most_rounds, order};
 use aec_runtime::linalg::{self, BadMatrix};
 use aec_runtime::pool::Pool;
@@ -344,6 +345,25 @@ fn run_steps(
             }
             StepKind::Gemm(gemm) => run_gemm(plan, gemm, regions, &place),
             StepKind::Levels(call) => run_levels(plan, call, regions, &place),
+            StepKind::Pack(pack) => {
+                let (elem, source) = place(&pack.from.buffer);
+                let (_, target) = place(&pack.to);
+                let zero = match elem {
+                    Elem::F64 => Scalar::F64(0.0),
+                    Elem::F32 | Elem::I32 | Elem::I64 | Elem::Bool => Scalar::F32(0.0),
+                };
+                let Axes { rows, cols } = Axes::panels(pack.k);
+                for j in 0..pack.n.next_multiple_of(PANEL_COLS) {
+                    for i in 0..pack.k {
+                        let at = pack.from.offset + pack.from.rows.at(i) + pack.from.cols.at(j);
+                        let item = match j < pack.n {
+                            true => regions.get(source, elem, at as i64),
+                            false => zero,
+                        };
+                        regions.set(target, (rows.at(i) + cols.at(j)) as i64, item, elem);
+                    }
+                }
+            }
             StepKind::Copy { from, to } => {
                 let (elem, source) = place(from);
                 let (_, target) = place(to);

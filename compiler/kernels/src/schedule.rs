@@ -702,6 +702,7 @@ pub fn buffers_of(kind: &StepKind) -> Vec<BufferRef> {
             out.extend(gemm.limit.map(|(limit, _)| limit));
             out
         }
+        StepKind::Pack(pack) => vec![pack.from.buffer, pack.to],
         StepKind::Copy { from, to } | StepKind::ArgSort { from, to, .. } => vec![*from, *to],
         StepKind::Levels(call) => call.trees.into_iter().chain([call.to]).collect(),
         StepKind::Matrix(call) => call.b.into_iter().chain([call.a, call.to]).collect(),

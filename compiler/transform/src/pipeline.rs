@@ -5,7 +5,6 @@ use crate::derivative::expand_derivatives;
 use crate::factorise::{Factored, Goal, factorise};
 use crate::loops::blocks::open_blocks;
 use crate::loops::fission::fission;
-use crate::loops::layout::lay_out;
 use crate::loops::rows::write_rows;
 use crate::rebuild::tidy;
 use crate::scatter::merge_scatters;
@@ -124,13 +123,6 @@ const PASSES: &[Pass] = &[
             summary: "small rules, common subexpressions, dead code; products stay",
         },
         run: |f, _| Ok(simplify(f, Products::Keep)),
-    },
-    Pass {
-        info: PassInfo {
-            name: "layout",
-            summary: "what all rounds of a loop multiply by is brought into their order before the first",
-        },
-        run: |f, _| Ok(lay_out(f)),
     },
     Pass {
         info: PassInfo {

@@ -6,7 +6,6 @@ mod common;
 use aec_ir::{Function, Mode, Op};
 use aec_runtime::{Elem, Tensor};
 use aec_syntax::Span;
-use aec_transform::loops::layout::lay_out;
 use aec_transform::loops::segments::segment_loops;
 use common::{check_gradient, close, compile, differentiated, eval, tir};
 
@@ -396,31 +395,6 @@ fn the_way_back_keeps_states_and_one_segment() {
     let parts = segment_loops(&f, 0).unwrap();
     assert_eq!(largest(&f), 40_000);
     assert_eq!(largest(&parts), 10_000);
-}
-
-#[test]
-fn a_weight_is_turned_once_and_not_in_each_round() {
-    let f = |rows: usize| {
-        tir(&format!(
-            "fn f(%0 \"W\": f64[3,3], %1 \"h\": f64[{rows},3]) {{
-  %2: f64[{rows},3] = loop 6 (%1; ; %0) {{
-    fn round(%0 \"t\": i64, %1 \"h\": f64[{rows},3], %2 \"W\": f64[3,3]) {{
-      %3: f64[{rows},3] = contract %2[a,b] %1[m,b] -> [m,a]
-      %4: f64[{rows},3] = tanh %3
-      return %4
-    }}
-  }}
-  return %2
-}}"
-        ))
-    };
-    for (rows, turns) in [(1, 0), (4, 1), (1000, 0)] {
-        let (before, after) = (f(rows), lay_out(&f(rows)));
-        let inputs = [ramp(&[3, 3], 0.6), ramp(&[rows, 3], 0.4)];
-        let (a, b) = (eval(&before, &inputs), eval(&after, &inputs));
-        close(&a[0], &b[0], 0.0, "rounds");
-        assert_eq!(after.order.len(), 1 + turns, "{after}");
-    }
 }
 
 /// Two layers with a square of the weights between them, as a block or as they stand.

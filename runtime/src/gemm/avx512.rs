@@ -5,7 +5,7 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::drive::{TileArgs, Tiles};
+use super::drive::{ROW_PANELS, RowArgs, TileArgs, Tiles};
 use super::pack::{pack_plain, pack_walks};
 use super::walk::Walk;
 
@@ -41,7 +41,7 @@ macro_rules! per_rows {
 }
 
 macro_rules! tiles {
-    ($name:ident, $tile:ident, $t:ty, $lanes:literal, $mask:ty, $zero:ident, $load:ident, $maskz_load:ident,
+    ($name:ident, $tile:ident, $row:ident, $t:ty, $lanes:literal, $mask:ty, $zero:ident, $load:ident, $maskz_load:ident,
      $store:ident, $mask_store:ident, $set1:ident, $fmadd:ident, $pack:expr) => {
         /// Tiles of one element type.
         pub(super) struct $name;
@@ -85,6 +85,13 @@ macro_rules! tiles {
                 unsafe { Self::TABLE[by_columns][shape][rows - 1](args) }
             }
 
+            unsafe fn row(args: &RowArgs<$t>) {
+                const OF: [unsafe fn(&RowArgs<$t>); ROW_PANELS] =
+                    [$row::<1>, $row::<2>, $row::<3>, $row::<4>];
+                // SAFETY: the contract of `row`.
+                unsafe { OF[args.count - 1](args) }
+            }
+
             unsafe fn pack_walks(
                 to: *mut $t,
                 to_strides: (usize, usize),
@@ -117,6 +124,50 @@ macro_rules! tiles {
             ) {
                 // SAFETY: the contract of `pack`.
                 unsafe { $pack(panel, b, row_stride, col_stride, k, cols) }
+            }
+        }
+
+        /// # Safety
+        /// As [`Tiles::row`], with `P` panels.
+        #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl")]
+        unsafe fn $row<const P: usize>(args: &RowArgs<$t>) {
+            let mask = |panel: usize, v: usize| -> $mask {
+                let from = (2 * panel + v) * $lanes;
+                ((1u32 << args.cols.saturating_sub(from).min($lanes)) - 1) as $mask
+            };
+            let mut acc = [[$zero(); 2]; P];
+            // SAFETY: columns below `args.cols` exist in `init` and `out`, panels are padded.
+            unsafe {
+                if !args.init.is_null() {
+                    for p in 0..P {
+                        for v in 0..2 {
+                            let from = args.init.wrapping_add((2 * p + v) * $lanes);
+                            acc[p][v] = $maskz_load(mask(p, v), from);
+                        }
+                    }
+                }
+                let mut starts = [args.a; P];
+                for (start, &b) in starts.iter_mut().zip(&args.b) {
+                    *start = opaque(b);
+                }
+                let (mut a, mut at) = (args.a, 0usize);
+                for _ in 0..args.k {
+                    let x = $set1(*a);
+                    for p in 0..P {
+                        for v in 0..2 {
+                            let line = $load(starts[p].add(at + v * $lanes));
+                            acc[p][v] = $fmadd(x, line, acc[p][v]);
+                        }
+                    }
+                    a = a.wrapping_add(args.a_col_stride);
+                    at += args.b_row_stride;
+                }
+                for p in 0..P {
+                    for v in 0..2 {
+                        let to = args.out.wrapping_add((2 * p + v) * $lanes);
+                        $mask_store(to, mask(p, v), acc[p][v]);
+                    }
+                }
             }
         }
 
@@ -218,6 +269,7 @@ macro_rules! tiles {
 tiles!(
     TilesF32,
     tile_f32,
+    row_f32,
     f32,
     16,
     __mmask16,
@@ -233,6 +285,7 @@ tiles!(
 tiles!(
     TilesF64,
     tile_f64,
+    row_f64,
     f64,
     8,
     __mmask8,

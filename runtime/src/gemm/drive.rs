@@ -5,12 +5,12 @@ use std::cell::Cell;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use super::pack::PackBuffer;
 #[cfg(doc)]
 use super::pack::pack_walks;
+use super::pack::{PackBuffer, pack_plain};
 use super::{
-    Axes, Batch, EPILOGUE_ARGS, EpilogueCall, GemmCall, PACK_FROM_ROW_BLOCKS, TILE_ROWS,
-    TILE_STRIDE, Walk,
+    Axes, Batch, EPILOGUE_ARGS, EpilogueCall, GemmCall, MatRef, PACK_FROM_ROW_BLOCKS, PANEL_COLS,
+    TILE_ROWS, TILE_STRIDE, Walk,
 };
 use crate::pool::Pool;
 
@@ -29,6 +29,8 @@ const B_STRIPS: usize = 1 << 19;
 const STRIP_COLS: usize = 192;
 /// Bytes of A that are kept in L2 while panels go by.
 const A_CHUNK: usize = 3 << 17;
+/// Panels that a single row is multiplied by at once.
+pub(super) const ROW_PANELS: usize = 4;
 /// Multiply-adds that are worth a thread: about 5 microseconds.
 const MADDS_PER_PART: usize = 200_000;
 
@@ -72,6 +74,23 @@ pub(super) struct TileArgs<T> {
     pub cols: usize,
 }
 
+/// What one row computes with several panels: `out = init + a B`.
+pub(super) struct RowArgs<T> {
+    pub k: usize,
+    pub a: *const T,
+    pub a_col_stride: usize,
+    /// Where each panel of `COLS` columns begins; `count` of them exist.
+    pub b: [*const T; ROW_PANELS],
+    pub count: usize,
+    /// From row to row of all panels.
+    pub b_row_stride: usize,
+    /// Null for zeros.
+    pub init: *const T,
+    pub out: *mut T,
+    /// Columns of `out` and `init`; panels are padded.
+    pub cols: usize,
+}
+
 /// The tiles of one instruction set and element type.
 pub(super) trait Tiles {
     type T: Copy + Default + Send + Sync + 'static;
@@ -90,6 +109,39 @@ pub(super) trait Tiles {
     /// The instruction set is there, `1 <= rows <= ROWS`, `1 <= args.cols <= COLS`, and the
     /// pointers are good for what `args` describes.
     unsafe fn tile(rows: usize, args: &TileArgs<Self::T>);
+
+    /// Computes a row by several panels at once, as one panel is one chain of additions that
+    /// memory would wait for.
+    ///
+    /// # Safety
+    /// As [`Tiles::tile`]; there is a panel at least, and its columns fit `out`.
+    unsafe fn row(args: &RowArgs<Self::T>) {
+        for (at, &b) in args.b[..args.count].iter().enumerate() {
+            let from = at * Self::COLS;
+            let tile = TileArgs {
+                k: args.k,
+                a: args.a,
+                a_row_stride: 0,
+                a_col_stride: args.a_col_stride,
+                b,
+                b_row_stride: args.b_row_stride,
+                b_padded: true,
+                keep: std::ptr::null_mut(),
+                coming: b,
+                coming_step: 0,
+                init: match args.init.is_null() {
+                    true => args.init,
+                    false => args.init.wrapping_add(from),
+                },
+                init_row_stride: 0,
+                out: args.out.wrapping_add(from),
+                out_row_stride: 0,
+                cols: Self::COLS.min(args.cols - from),
+            };
+            // SAFETY: the caller's promise.
+            unsafe { Self::tile(1, &tile) };
+        }
+    }
 
     /// Copies `k` x `cols` elements of B into a panel of `COLS` columns, padded with zeros.
     ///
@@ -141,9 +193,34 @@ impl RowBlocks {
     }
 }
 
+/// The entries of a range from either end.
+fn turned(range: Range<usize>, backwards: bool) -> impl Iterator<Item = usize> {
+    let ends = range.start + range.end;
+    range.map(move |at| if backwards { ends - 1 - at } else { at })
+}
+
 /// Part `at` of `parts` of the range `0..count`.
 fn share(count: usize, parts: usize, at: usize) -> Range<usize> {
     count * at / parts..count * (at + 1) / parts
+}
+
+/// # Safety
+/// As [`super::panels_f32`].
+pub(super) unsafe fn panels<K: Tiles>(to: *mut K::T, b: MatRef<K::T>, k: usize, n: usize) {
+    for col in (0..n).step_by(PANEL_COLS) {
+        let panel = to.wrapping_add(col * k);
+        let from = b.ptr.wrapping_add(col * b.col_stride);
+        let (rows, cols) = (b.row_stride, b.col_stride);
+        let width = PANEL_COLS.min(n - col);
+        // SAFETY: the columns exist, and the panel has `PANEL_COLS * k` elements.
+        unsafe {
+            if K::COLS == PANEL_COLS {
+                K::pack(panel, from, rows, cols, k, width);
+            } else {
+                pack_plain(panel, from, rows, cols, k, width, PANEL_COLS);
+            }
+        }
+    }
 }
 
 /// # Safety
@@ -184,10 +261,14 @@ pub(super) unsafe fn run<K: Tiles>(call: &GemmCall<K::T>, batch: &Batch, pool: &
     }
     let blocks = RowBlocks::new(call.m, K::ROWS);
     let panels = call.n.div_ceil(K::COLS);
+    let panelled = batch
+        .b_axes
+        .is_some_and(|axes| PANEL_COLS.is_multiple_of(K::COLS) && axes == Axes::panels(call.k));
     let plan = Plan::<K> {
         call,
         batch,
         blocks,
+        panelled,
     };
     let madds = call
         .m
@@ -229,6 +310,8 @@ struct Plan<'a, K: Tiles> {
     call: &'a GemmCall<K::T>,
     batch: &'a Batch,
     blocks: RowBlocks,
+    /// Whether B lies in panels, see [`Axes::panels`].
+    panelled: bool,
 }
 
 // SAFETY: shared with pool threads only inside `run`, whose caller vouches for the pointers.
@@ -239,7 +322,9 @@ impl<K: Tiles> Plan<'_, K> {
     fn supply(&self, width: usize, blocks: usize) -> Supply {
         let stride = self.call.b.row_stride * size_of::<K::T>();
         let axes = self.batch.b_axes.is_some();
-        if axes || self.call.b.col_stride != 1 || (width < K::COLS && !K::MASKS) {
+        if self.panelled {
+            Supply::InPlace
+        } else if axes || self.call.b.col_stride != 1 || (width < K::COLS && !K::MASKS) {
             Supply::Packed
         } else if K::KEEPS && 2 * width > K::COLS {
             if blocks >= KEEP_FROM_ROW_BLOCKS && self.call.k >= KEEP_FROM_DEPTH {
@@ -282,9 +367,13 @@ impl<K: Tiles> Plan<'_, K> {
     /// As [`run`]; no other thread computes the same tiles.
     unsafe fn part(&self, product: usize, rows: Range<usize>, cols: Range<usize>) {
         let call = self.call;
+        if self.panelled && call.m == 1 {
+            // SAFETY: the caller's promise.
+            return unsafe { self.row(product, cols) };
+        }
         let k_block = match self.batch.b_axes {
-            Some(_) => K_BLOCK_AXES,
-            None => K_BLOCK,
+            Some(_) if !self.panelled => K_BLOCK_AXES,
+            _ => K_BLOCK,
         };
         let k_blocks = call.k.div_ceil(k_block).max(1);
         let mut sink = call
@@ -325,10 +414,10 @@ impl<K: Tiles> Plan<'_, K> {
             };
             packed_a = PackBuffer::take::<K::T>(2, blocks * (self.blocks.rows + 1) * depth_most);
         }
-        let mut group_start = cols.start;
-        while group_start < cols.end {
+        let backwards = self.batch.backwards;
+        for group in turned(0..cols.len().div_ceil(group_most), backwards) {
+            let group_start = cols.start + group * group_most;
             let panels = group_start..cols.end.min(group_start + group_most);
-            group_start = panels.end;
             for k_block in 0..k_blocks {
                 // SAFETY: products lie inside the caller's matrices.
                 let mut group = unsafe {
@@ -348,7 +437,7 @@ impl<K: Tiles> Plan<'_, K> {
                     for block in rows.clone() {
                         // SAFETY: there is room for a block.
                         unsafe { group.pack_a(&mut packed_a, block..block + 1) };
-                        for panel in panels.clone() {
+                        for panel in turned(panels.clone(), backwards) {
                             let out = scratch.wrapping_add((panel - panels.start) * K::COLS);
                             let init = if call.accumulate {
                                 group.c_at(panel, block).cast_const()
@@ -372,7 +461,7 @@ impl<K: Tiles> Plan<'_, K> {
                     chunk_start = chunk.end;
                     // SAFETY: there is room for a chunk.
                     unsafe { group.pack_a(&mut packed_a, chunk.clone()) };
-                    for panel in panels.clone() {
+                    for panel in turned(panels.clone(), backwards) {
                         for block in chunk.clone() {
                             let in_c = (group.c_at(panel, block), call.c_row_stride);
                             let Some(sink) = &mut sink else {
@@ -415,6 +504,58 @@ impl<K: Tiles> Plan<'_, K> {
         }
         partial.give_back(1);
         packed_a.give_back(2);
+    }
+
+    /// [`Plan::part`] of a product of one row and a B in panels.
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn row(&self, product: usize, cols: Range<usize>) {
+        let (call, batch) = (self.call, self.batch);
+        let b = call.b.ptr.wrapping_add(batch.b.at(product));
+        let c = call.c.wrapping_add(batch.c.at(product));
+        let columns = cols.start * K::COLS..call.n.min(cols.end * K::COLS);
+        let mut strip = PackBuffer::empty();
+        let to = match call.epilogue {
+            Some(_) => {
+                strip = PackBuffer::take::<K::T>(1, cols.len() * K::COLS);
+                strip.as_mut_ptr::<K::T>()
+            }
+            None => c.wrapping_add(columns.start),
+        };
+        for group in turned(0..cols.len().div_ceil(ROW_PANELS), batch.backwards) {
+            let panel = cols.start + group * ROW_PANELS;
+            let col = panel * K::COLS;
+            let args = RowArgs {
+                k: call.k,
+                a: call.a.ptr.wrapping_add(batch.a.at(product)),
+                a_col_stride: call.a.col_stride,
+                b: std::array::from_fn(|at| b.wrapping_add(self.in_panels(panel + at, 0))),
+                count: ROW_PANELS.min(cols.end - panel),
+                b_row_stride: PANEL_COLS,
+                init: match call.accumulate {
+                    true => c.wrapping_add(col).cast_const(),
+                    false => std::ptr::null(),
+                },
+                out: to.wrapping_add(col - columns.start),
+                cols: columns.end.min(col + ROW_PANELS * K::COLS) - col,
+            };
+            // SAFETY: the panels are inside B, the columns inside C or the strip.
+            unsafe { K::row(&args) };
+        }
+        if let Some(epilogue) = &call.epilogue {
+            let mut sink = Sink::<K::T>::new(epilogue, product);
+            // SAFETY: the caller vouches for the epilogue.
+            unsafe { sink.take_strip(to, 0, 0..1, columns) };
+        }
+        strip.give_back(1);
+    }
+
+    /// Elements from the start of a B in panels to a row of a panel of `COLS` columns.
+    fn in_panels(&self, panel: usize, row: usize) -> usize {
+        let from = panel * K::COLS;
+        let (whole, col) = (from / PANEL_COLS, from % PANEL_COLS);
+        (whole * self.call.k + row) * PANEL_COLS + col
     }
 
     /// The rows of a block.
@@ -590,6 +731,10 @@ impl<'a, K: Tiles> Group<'a, K> {
     }
 
     fn b_at(&self, panel: usize) -> *const K::T {
+        if self.plan.panelled {
+            let at = self.plan.in_panels(panel, self.depth.start);
+            return self.b.wrapping_add(at);
+        }
         let b = &self.plan.call.b;
         self.b
             .wrapping_add(self.depth.start * b.row_stride + panel * K::COLS * b.col_stride)
@@ -665,8 +810,16 @@ impl<'a, K: Tiles> Group<'a, K> {
             a_row_stride: self.a.row_stride,
             a_col_stride: self.a.col_stride,
             b: if in_place { self.b_at(panel) } else { copy },
-            b_row_stride: if in_place { call.b.row_stride } else { K::COLS },
-            b_padded: cols.len() == K::COLS || !(in_place || self.plan.batch.b_axes.is_some()),
+            b_row_stride: if self.plan.panelled {
+                PANEL_COLS
+            } else if in_place {
+                call.b.row_stride
+            } else {
+                K::COLS
+            },
+            b_padded: cols.len() == K::COLS
+                || self.plan.panelled
+                || !(in_place || self.plan.batch.b_axes.is_some()),
             keep: if keeps { copy } else { std::ptr::null_mut() },
             coming,
             coming_step,

@@ -11,7 +11,8 @@
 //! product gets whole rows of a group (of a quarter of L2) instead of tiles: there row blocks come
 //! first and panels within them. Tiles meanwhile call the panels and rows to come into L2.
 //!
-//! Packing rule: A with two strides is never packed. B is copied panel by panel, through a transposition in
+//! Packing rule: a B that many calls share can be brought into panels by [`panels_f32`] once and for
+//! all ([`Axes::panels`]); the rest is of the others. A with two strides is never packed. B is copied panel by panel, through a transposition in
 //! registers, unless its columns are adjacent. If they are, AVX-512 tiles read B in place; if
 //! several row blocks need it, the first one writes the panel that the others read on its way,
 //! which costs it nothing but the wait for memory. (In place again and again, a large B misses
@@ -40,6 +41,8 @@ pub use walk::{WALK_AXES, Walk};
 
 /// Row stride, in elements, of the tile that an epilogue gets.
 pub const TILE_STRIDE: usize = 32;
+/// Columns of a panel of [`Axes::panels`].
+pub const PANEL_COLS: usize = 32;
 /// Most rows that a tile has.
 pub const TILE_ROWS: usize = 14;
 /// Number of entries of the epilogue's `args`; see [`Epilogue`].
@@ -173,6 +176,19 @@ pub struct Axes {
     pub cols: Walk,
 }
 
+impl Axes {
+    /// The axes of a right side of `k` rows that lies in panels: [`PANEL_COLS`] columns after
+    /// [`PANEL_COLS`] columns, each panel `k` rows one after the other, the last one padded. Tiles
+    /// read it in place.
+    pub fn panels(k: usize) -> Axes {
+        let panels = [(usize::MAX, (k * PANEL_COLS) as i64), (PANEL_COLS, 1)];
+        Axes {
+            rows: Walk::step(PANEL_COLS),
+            cols: Walk::nested(panels).unwrap_or(Walk::step(1)),
+        }
+    }
+}
+
 /// What a [`GemmCall`] does not say: a product is repeated `count` times, at these distances, in
 /// elements, and the matrices may have [`Axes`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -189,6 +205,9 @@ pub struct Batch {
     pub a_axes: Option<Axes>,
     /// B's.
     pub b_axes: Option<Axes>,
+    /// Whether to take the columns from the last to the first: a call that goes the other way
+    /// than the one before it begins with what that one left in L2.
+    pub backwards: bool,
 }
 
 impl Batch {
@@ -200,7 +219,39 @@ impl Batch {
         c: Walk::step(0),
         a_axes: None,
         b_axes: None,
+        backwards: false,
     };
+}
+
+/// Brings a right side of `k` rows and `n` columns into panels, see [`Axes::panels`].
+///
+/// # Safety
+/// B must be readable and `to` have room for `k * n` elements with `n` rounded up to whole
+/// panels; they must not overlap, and `isa` must be available.
+pub unsafe fn panels_f32(to: *mut f32, b: MatRef<f32>, k: usize, n: usize, isa: Isa) {
+    // SAFETY: the caller's promise, and `isa` is available by it.
+    unsafe {
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => drive::panels::<avx512::TilesF32>(to, b, k, n),
+            _ => drive::panels::<portable::TilesOf<f32>>(to, b, k, n),
+        }
+    }
+}
+
+/// [`panels_f32`] of f64.
+///
+/// # Safety
+/// As there.
+pub unsafe fn panels_f64(to: *mut f64, b: MatRef<f64>, k: usize, n: usize, isa: Isa) {
+    // SAFETY: the caller's promise, and `isa` is available by it.
+    unsafe {
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => drive::panels::<avx512::TilesF64>(to, b, k, n),
+            _ => drive::panels::<portable::TilesOf<f64>>(to, b, k, n),
+        }
+    }
 }
 
 /// An f32 product.

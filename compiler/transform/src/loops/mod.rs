@@ -7,7 +7,6 @@
 pub mod batch;
 pub mod blocks;
 pub mod fission;
-pub mod layout;
 pub mod levels;
 pub mod linearize;
 pub mod prune;
