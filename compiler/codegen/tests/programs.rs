@@ -322,3 +322,44 @@ fn weights_of_a_loop_come_in_panels() {
         }
     }
 }
+
+/// Rows of a table by places that are drawn, in groups of five, and by places that are given: the
+/// drawn ones are found by a kernel of their own, and rows are asked for ahead of their use, up to
+/// the last one.
+#[test]
+fn rows_are_read_at_places_known_early() {
+    let text = "fn f(%0: f32[50,40], %1: i64[23], %2: i64, %3: i64, %4: i64[23], %5: f32[23,40]) {
+  %6: f32[23,5] = draw uniform site 0x9 batch 1 radices [] %2, %3, %4
+  %7: f32[23,5] = contract 50.0 %6[a,b] -> [a,b]
+  %8: i64[23,5] = convert %7
+  %9: f32[23,5,40] = gather batch 0 %0, %8
+  %10: f32[23,5] = contract %9[a,b,c] %5[a,c] -> [a,b]
+  %11: f32[23,40] = gather batch 0 %0, %1
+  %12: f32[23] = contract %11[a,c] %5[a,c] -> [a]
+  %13: f32[50,40] = scatter_add batch 0 %1, %11, %0
+  return %10, %12, %13
+}";
+    let function = aec_ir::parse(text).unwrap().remove(0);
+    let numbers = |dims: &[usize]| {
+        let count: usize = dims.iter().product();
+        Tensor::from_f64(
+            Elem::F32,
+            dims,
+            (0..count).map(|i| (i * 37 % 101) as f64 - 50.0),
+        )
+    };
+    let inputs = vec![
+        numbers(&[50, 40]),
+        Tensor::i64(&[23], (0..23).map(|i| 49 - i * i % 50).collect()),
+        Tensor::from_f64(Elem::I64, &[], [3.0]),
+        Tensor::from_f64(Elem::I64, &[], [4.0]),
+        Tensor::i64(&[23], (0..23).collect()),
+        numbers(&[23, 40]),
+    ];
+    let program = Program { function, inputs };
+    check(0, &program, true);
+    check(0, &program, false);
+    let plan = plan(&program.function, &PlanOptions::default()).unwrap();
+    let alone = |name: &str| plan.kernels.values().any(|kernel| kernel.name == name);
+    assert!(alone("convert"), "{}", report::describe(&plan, None));
+}

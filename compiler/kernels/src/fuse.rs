@@ -381,6 +381,14 @@ impl<'a> Graph<'a> {
         if self.needs_indirectly(b, a) || self.needs_indirectly(a, b) {
             return None;
         }
+        let finds_rows = |from: usize, by: &Cluster| {
+            by.loads
+                .iter()
+                .any(|v| self.roots.places.contains(*v) && self.owner.get(v) == Some(&from))
+        };
+        if finds_rows(a, y) || finds_rows(b, x) {
+            return None;
+        }
         // A scalar that others wait for must not wait for a large kernel.
         let count = |c: &Cluster| -> usize { c.spec.space.iter().product() };
         for (small, large) in [(x, y), (y, x)] {

@@ -39,6 +39,31 @@ pub(crate) struct Roots {
     pub(crate) stored: EntitySet<Value>,
     /// Roots in order of definition.
     pub(crate) order: Vec<Value>,
+    /// Those of them that say where rows of a table are, and take long to compute: kernels that
+    /// read the rows find the places in memory, so that the processor can fetch several rows at
+    /// once.
+    pub(crate) places: EntitySet<Value>,
+}
+
+/// Elements of a row from which on it is worth to know its place early.
+const ROW: usize = 16;
+
+/// What gathers of whole rows go by.
+fn row_indices(f: &Function) -> EntitySet<Value> {
+    let mut out = EntitySet::new();
+    for &inst in &f.order {
+        let data = &f.insts[inst];
+        if let Op::Gather { batch, .. } = &data.op
+            && views::window(f, inst).is_none()
+            && f.dims(data.operands[0])[*batch + 1..]
+                .iter()
+                .product::<usize>()
+                >= ROW
+        {
+            out.insert(views::trace(f, data.operands[1], &|_| false).base);
+        }
+    }
+    out
 }
 
 pub(crate) fn writes_own_buffer(op: &Op) -> bool {
@@ -222,6 +247,8 @@ pub(crate) fn choose_roots(
         stored.insert(param);
     }
     let mut order = Vec::new();
+    let row_indices = row_indices(f);
+    let mut places = EntitySet::new();
     // Cost and number of loads of what is computed inside its consumers.
     let mut inline: SecondaryMap<Value, (f64, f64)> = SecondaryMap::new();
     for &inst in &f.order {
@@ -251,7 +278,12 @@ pub(crate) fn choose_roots(
         let repeats =
             matches!(&data.op, Op::Contract(c) if c.factors.len() == 1 && c.factors[0].power == 1);
         let several = uses[v].users.len() > 1;
-        let root = must.contains(v)
+        let place = options.fuse && row_indices.contains(v) && cost > CHEAP && f.ty(v).len() > 1;
+        if place {
+            places.insert(v);
+        }
+        let root = place
+            || must.contains(v)
             || writes_own_buffer(&data.op)
             || is_reduction(f, inst)
             || if options.fuse {
@@ -269,5 +301,9 @@ pub(crate) fn choose_roots(
             inline[v] = (cost, loads);
         }
     }
-    Roots { stored, order }
+    Roots {
+        stored,
+        order,
+        places,
+    }
 }

@@ -1,7 +1,7 @@
 //! Lane loops and accumulators: the vector form, the tails, the fixed tree.
 
 use super::{AccState, Emitter, Group, LANES, LaneLoop, Repr, mask_slot, slot_stride, walk};
-use aec_kernels::lir::{Acc, AccOp, Affine, Bound, BufferId, Kernel, Loop, Stmt, Val, ValKind};
+use aec_kernels::lir::{Acc, AccOp, Bound, Kernel, Loop, Stmt, Val, ValKind};
 use aec_runtime::Elem;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{BlockArg, InstBuilder, MemFlagsData, StackSlot, Value, types};
@@ -26,6 +26,7 @@ impl Emitter<'_, '_, '_> {
         let outer: Vec<AccState> = fed.iter().map(|&acc| self.accs[acc].clone()).collect();
         let start = self.bound(inner.start);
         let end = self.bound(inner.end);
+        self.ask_for_rows(inner);
 
         let mut partial: Vec<SmallVec<[Variable; 8]>> = Vec::with_capacity(fed.len());
         for &acc in &fed {
@@ -50,7 +51,7 @@ impl Emitter<'_, '_, '_> {
                 });
                 this.with_var(inner.var, at, |this| {
                     this.body(&inner.body);
-                    this.prefetch(inner);
+                    this.ask_for_next_tile(inner);
                 });
                 this.lanes = None;
             });
@@ -73,12 +74,14 @@ impl Emitter<'_, '_, '_> {
                 slots.push(slot);
             }
             if !self.wide {
+                self.tail_draws = self.draws_of_tail(inner, done);
                 self.count(done, end, 1, |this, at| {
                     let lane = this.b.ins().isub(at, done);
                     let outer_lane = this.tail_lane.replace(lane);
                     this.with_var(inner.var, at, |this| this.body(&inner.body));
                     this.tail_lane = outer_lane;
                 });
+                self.tail_draws.clear();
             }
             for (group, slot) in groups.iter_mut().zip(slots) {
                 if self.wide {
@@ -96,40 +99,6 @@ impl Emitter<'_, '_, '_> {
             };
             self.accs[acc] = before;
             self.accumulate_scalar(acc, tree);
-        }
-    }
-
-    /// In the epilogue of a product: asks for what the next tile down will load. Tiles are a few
-    /// cache lines wide, too short for the processor to guess; the next product's sums give the
-    /// memory time.
-    fn prefetch(&mut self, inner: &Loop) {
-        let Some(row) = self.row_var.filter(|_| self.wide) else {
-            return;
-        };
-        let mut places: Vec<(BufferId, &Affine)> = Vec::new();
-        for stmt in &inner.body {
-            if let Stmt::Let(val) = stmt
-                && let ValKind::Load { buffer, index } = &self.kernel.values[*val].kind
-                && buffer.index() != 0
-                && self.lane_coefficient(index) == 1
-                && !places.contains(&(*buffer, index))
-            {
-                places.push((*buffer, index));
-            }
-        }
-        for (buffer, index) in places {
-            let step = index.vars.iter().find(|(var, _)| *var == row);
-            if let Some(&(_, step)) = step {
-                // Row counts hardly differ between tiles.
-                let mut next = index.clone();
-                for (arg, sign) in [(1, 1), (0, -1)] {
-                    match next.args.iter_mut().find(|(of, _)| *of == arg) {
-                        Some((_, coefficient)) => *coefficient += sign * step,
-                        None => next.args.push((arg, sign * step)),
-                    }
-                }
-                self.prefetch_at(buffer, &next);
-            }
         }
     }
 

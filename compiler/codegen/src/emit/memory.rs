@@ -3,19 +3,20 @@
 //! Address terms are added outermost loop first, so that everything but the last addition moves
 //! out of the inner loops.
 
-use super::{Emitter, Extern, Group, PREFETCH, Repr};
-use aec_kernels::lir::{Affine, BufferId, Distribution, Val};
+use super::{Emitter, Extern, Group, Repr, slot_stride};
+use aec_kernels::lir::{Affine, BufferId, Distribution, Loop, Stmt, Val, ValKind};
 use aec_runtime::{Elem, philox};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
     BlockArg, ConstantData, InstBuilder, MemFlagsData, StackSlot, Type, Value, types,
 };
+use cranelift_entity::EntitySet;
 
 /// A place in memory.
 #[derive(Clone, Copy)]
-struct Place {
-    base: Value,
-    offset: i32,
+pub(super) struct Place {
+    pub(super) base: Value,
+    pub(super) offset: i32,
 }
 
 /// The type of one scalar.
@@ -110,7 +111,12 @@ impl Emitter<'_, '_, '_> {
         Repr::Lanes(group)
     }
 
-    fn place(&mut self, buffer: BufferId, index: &Affine, at: Option<(Value, i64)>) -> Place {
+    pub(super) fn place(
+        &mut self,
+        buffer: BufferId,
+        index: &Affine,
+        at: Option<(Value, i64)>,
+    ) -> Place {
         let unit = self.kernel.buffers[buffer].elem.bytes() as i64;
         let mut base = self.buffers[buffer];
         if let Some((at, stride)) = at {
@@ -121,7 +127,7 @@ impl Emitter<'_, '_, '_> {
         self.offset_place(Place { base, offset: 0 }, index.base * unit)
     }
 
-    fn offset_place(&mut self, place: Place, bytes: i64) -> Place {
+    pub(super) fn offset_place(&mut self, place: Place, bytes: i64) -> Place {
         match i32::try_from(i64::from(place.offset) + bytes) {
             // Room is left for the lanes of a group.
             Ok(offset) if offset.abs() < 1 << 30 => Place { offset, ..place },
@@ -132,7 +138,7 @@ impl Emitter<'_, '_, '_> {
         }
     }
 
-    fn load_scalar(&mut self, elem: Elem, place: Place) -> Value {
+    pub(super) fn load_scalar(&mut self, elem: Elem, place: Place) -> Value {
         self.b
             .ins()
             .load(scalar_type(elem), self.flags, place.base, place.offset)
@@ -311,14 +317,6 @@ impl Emitter<'_, '_, '_> {
         }
     }
 
-    /// Asks for the cache line of an element; only in wide code.
-    pub(crate) fn prefetch_at(&mut self, buffer: BufferId, index: &Affine) {
-        let place = self.place(buffer, index, None);
-        let request = self.b.ins().iconst(types::I16, i64::from(PREFETCH));
-        let flags = MemFlagsData::new().with_notrap();
-        self.b.ins().store(flags, request, place.base, place.offset);
-    }
-
     /// One lane of a slot; `Bool` is kept as an I32 mask.
     pub(crate) fn load_lane(&mut self, elem: Elem, base: Value, offset: i32) -> Value {
         let flags = MemFlagsData::trusted();
@@ -367,18 +365,26 @@ impl Emitter<'_, '_, '_> {
         Group { elem, regs }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the fields of one loop IR value")]
-    pub(crate) fn draw(
-        &mut self,
-        elem: Elem,
-        distribution: Distribution,
-        key: Val,
-        element: &Affine,
-        inner: Val,
-        example: Val,
-        step: Val,
-    ) -> Repr {
-        let fields = [key, inner, example, step].map(|val| self.repr(val));
+    /// A [`ValKind::Draw`].
+    pub(crate) fn draw(&mut self, val: Val) -> Repr {
+        let kernel = self.kernel;
+        let elem = kernel.values[val].elem;
+        let Some(Drawn {
+            distribution,
+            fields,
+            element,
+        }) = Drawn::of(&kernel.values[val].kind)
+        else {
+            panic!("{val} is no draw");
+        };
+        let ready = self.tail_draws.iter().find(|(drawn, _)| *drawn == val);
+        if let (Some(&(_, slot)), Some(lane)) = (ready, self.tail_lane) {
+            let base = self.b.ins().stack_addr(types::I64, slot, 0);
+            let offset = self.scaled(lane, slot_stride(elem));
+            let place = self.b.ins().iadd(base, offset);
+            return Repr::Scalar(self.load_lane(elem, place, 0));
+        }
+        let fields = fields.map(|val| self.repr(val));
         let same: Option<Vec<Value>> = fields
             .iter()
             .map(|field| match field {
@@ -420,6 +426,37 @@ impl Emitter<'_, '_, '_> {
                 Repr::Scalar(self.load_lane(elem, base, 0))
             }
         }
+    }
+
+    /// Draws at once what the iterations of a tail, fewer than 16, draw: one call gives 16
+    /// numbers.
+    pub(super) fn draws_of_tail(&mut self, tail: &Loop, done: Value) -> Vec<(Val, StackSlot)> {
+        let kernel = self.kernel;
+        let (mut drawn, mut inside) = (Vec::new(), EntitySet::new());
+        for stmt in &tail.body {
+            let Stmt::Let(val) = stmt else { continue };
+            inside.insert(*val);
+            let data = &kernel.values[*val];
+            let Some(draw) = Drawn::of(&data.kind) else {
+                continue;
+            };
+            let before = |val: &Val| match &self.vals[*val] {
+                Some(Repr::Scalar(value)) if !inside.contains(*val) => Some(*value),
+                Some(Repr::Scalar(_) | Repr::Lanes(_)) | None => None,
+            };
+            let same: Option<Vec<Value>> = draw.fields.iter().map(before).collect();
+            if let Some(same) = same
+                && draw.element.vars.contains(&(tail.var, 1))
+            {
+                let slot = self.lane_slot(data.elem);
+                self.with_var(tail.var, done, |this| {
+                    let first = this.index(draw.element);
+                    this.call_draw(data.elem, draw.distribution, &same, first, slot);
+                });
+                drawn.push((*val, slot));
+            }
+        }
+        drawn
     }
 
     /// Draws 16 numbers from `element` on into the slot. `same`: key, inner, example, step.
@@ -516,6 +553,34 @@ impl Emitter<'_, '_, '_> {
         self.b.ins().jump(after, &none);
         self.b.seal_block(after);
         self.b.switch_to_block(after);
+    }
+}
+
+/// The parts of a [`ValKind::Draw`].
+struct Drawn<'k> {
+    distribution: Distribution,
+    /// Key, inner, example, step.
+    fields: [Val; 4],
+    element: &'k Affine,
+}
+
+impl<'k> Drawn<'k> {
+    fn of(kind: &'k ValKind) -> Option<Drawn<'k>> {
+        match kind {
+            ValKind::Draw {
+                distribution,
+                key,
+                element,
+                inner,
+                example,
+                step,
+            } => Some(Drawn {
+                distribution: *distribution,
+                fields: [*key, *inner, *example, *step],
+                element,
+            }),
+            _ => None,
+        }
     }
 }
 

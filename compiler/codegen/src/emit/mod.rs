@@ -9,6 +9,7 @@
 //! Invariants: `vals` only holds values whose `Let` dominates the current block (scoping is
 //! lexical, as in loop IR); an [`AccState`] says where an accumulator lives at this point.
 
+mod ahead;
 mod lanes;
 mod memory;
 mod scalar;
@@ -152,6 +153,8 @@ pub(crate) fn emit_kernel(
         accs: (0..kernel.accs.len()).map(|_| AccState::Unset).collect(),
         lanes: None,
         tail_lane: None,
+        tail_draws: Vec::new(),
+        loops: Vec::new(),
         slots: Vec::new(),
         wide: target.wide,
         slot_bytes: 0,
@@ -225,6 +228,10 @@ pub(crate) struct Emitter<'f, 'k, 'i> {
     lanes: Option<LaneLoop>,
     /// In a tail: the lane of the current iteration.
     tail_lane: Option<Value>,
+    /// In a tail: draws of which the slots hold the numbers of all its iterations.
+    tail_draws: Vec<(Val, StackSlot)>,
+    /// The serial loops around what is being emitted, outermost first, and where they end.
+    loops: Vec<(Var, Bound)>,
     /// Stack slots that are free to be used for a moment, by size.
     slots: Vec<(u32, StackSlot)>,
     /// See [`Target::wide`].
@@ -281,9 +288,11 @@ impl Emitter<'_, '_, '_> {
                     if rows && self.kernel.arg_count == EPILOGUE_ARGS {
                         self.row_var = Some(inner.var);
                     }
+                    self.loops.push((inner.var, inner.end));
                     self.count(start, end, 1, |this, at| {
                         this.with_var(inner.var, at, |this| this.body(&inner.body));
                     });
+                    self.loops.pop();
                     self.row_var = outer;
                 }
                 Stmt::Let(val) => {

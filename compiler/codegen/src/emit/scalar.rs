@@ -54,14 +54,7 @@ impl Emitter<'_, '_, '_> {
             ValKind::Bitcast(x) => self.operate(Operation::Bitcast, elem, &[*x]),
             ValKind::AccRead(acc) => self.acc_read(*acc),
             ValKind::DrawKey(seed, site) => Repr::Scalar(self.draw_key(*seed, *site)),
-            ValKind::Draw {
-                distribution,
-                key,
-                element,
-                inner,
-                example,
-                step,
-            } => self.draw(elem, *distribution, *key, element, *inner, *example, *step),
+            ValKind::Draw { .. } => self.draw(val),
         }
     }
 

@@ -1,0 +1,171 @@
+//! Asking for memory before it is needed, where the processor cannot guess: in wide code only, as
+//! the request is written in the form that `widen` knows ([`PREFETCH`]).
+
+use super::memory::Place;
+use super::{Emitter, PREFETCH};
+use aec_kernels::lir::{Affine, Bound, BufferId, Kernel, Loop, Stmt, Val, ValKind, Var};
+use aec_runtime::Elem;
+use cranelift_codegen::ir::{InstBuilder, MemFlagsData, types};
+use cranelift_entity::EntityRef;
+
+/// Most cache lines of a row that are asked for; of longer rows the processor foresees the rest.
+const LINES: usize = 16;
+/// Iterations of a loop over rows from the request to the use.
+const ROWS_AHEAD: i64 = 8;
+/// The same of a loop around one over a few rows.
+const GROUPS_AHEAD: i64 = 2;
+
+/// Rows of a table that a lane loop reads one of, at a place that another buffer tells.
+struct Rows<'k> {
+    table: BufferId,
+    /// Where the row begins, apart from which row it is.
+    index: &'k Affine,
+    stride: i64,
+    /// The buffer of places, and which entry.
+    places: BufferId,
+    entry: &'k Affine,
+}
+
+impl Emitter<'_, '_, '_> {
+    /// In the epilogue of a product: asks for what the next tile down will load. Tiles are a few
+    /// cache lines wide, too short for the processor to guess; the next product's sums give the
+    /// memory time.
+    pub(super) fn ask_for_next_tile(&mut self, inner: &Loop) {
+        let Some(row) = self.row_var.filter(|_| self.wide) else {
+            return;
+        };
+        let mut places: Vec<(BufferId, &Affine)> = Vec::new();
+        for stmt in &inner.body {
+            if let Stmt::Let(val) = stmt
+                && let ValKind::Load { buffer, index } = &self.kernel.values[*val].kind
+                && buffer.index() != 0
+                && self.lane_coefficient(index) == 1
+                && !places.contains(&(*buffer, index))
+            {
+                places.push((*buffer, index));
+            }
+        }
+        for (buffer, index) in places {
+            let step = index.vars.iter().find(|(var, _)| *var == row);
+            if let Some(&(_, step)) = step {
+                // Row counts hardly differ between tiles.
+                let mut next = index.clone();
+                for (arg, sign) in [(1, 1), (0, -1)] {
+                    match next.args.iter_mut().find(|(of, _)| *of == arg) {
+                        Some((_, coefficient)) => *coefficient += sign * step,
+                        None => next.args.push((arg, sign * step)),
+                    }
+                }
+                let place = self.place(buffer, &next, None);
+                self.ask_for(place);
+            }
+        }
+    }
+
+    /// Before a lane loop that reads or changes rows at places that are known long before: asks
+    /// for the rows of a later iteration of the loop around it.
+    pub(super) fn ask_for_rows(&mut self, inner: &Loop) {
+        let (Bound::Const(start), Bound::Const(end)) = (inner.start, inner.end) else {
+            return;
+        };
+        if !self.wide || self.row_var.is_some() {
+            return;
+        }
+        let kernel = self.kernel;
+        let mut asked: Vec<(BufferId, &Affine, BufferId, &Affine)> = Vec::new();
+        for stmt in &inner.body {
+            let Stmt::Let(val) = stmt else { continue };
+            let Some(rows) = rows_at(kernel, *val, inner.var) else {
+                continue;
+            };
+            let key = (rows.table, rows.index, rows.places, rows.entry);
+            if !asked.contains(&key) {
+                asked.push(key);
+                self.ask_for_row(&rows, inner.var, (start, end));
+            }
+        }
+    }
+
+    fn ask_for_row(&mut self, rows: &Rows<'_>, lane: Var, (start, end): (i64, i64)) {
+        let moves = |var: Var| rows.entry.vars.iter().any(|&(v, c)| v == var && c != 0);
+        let around: Vec<(Var, Bound)> = self
+            .loops
+            .iter()
+            .copied()
+            .filter(|&(var, _)| moves(var))
+            .collect();
+        let Some(&(var, bound)) = around.first() else {
+            return;
+        };
+        let Some((now, depth)) = self.vars[var] else {
+            return;
+        };
+        let ahead = match around.len() {
+            1 => ROWS_AHEAD,
+            _ => GROUPS_AHEAD,
+        };
+        let last = self.bound(bound);
+        let last = self.b.ins().iadd_imm_s(last, -1);
+        let later = self.b.ins().iadd_imm_s(now, ahead);
+        let later = self.b.ins().smin(later, last);
+        self.vars[var] = Some((later, depth));
+        let entry = self.place(rows.places, rows.entry, None);
+        let row = self.load_scalar(Elem::I64, entry);
+        let first = self.b.ins().iconst(types::I64, start);
+        self.vars[lane] = Some((first, depth + 1));
+        let place = self.place(rows.table, rows.index, Some((row, rows.stride)));
+        self.vars[lane] = None;
+        self.vars[var] = Some((now, depth));
+        let bytes = (end - start) * self.kernel.buffers[rows.table].elem.bytes() as i64;
+        for line in (0..bytes).step_by(64).take(LINES) {
+            let place = self.offset_place(place, line);
+            self.ask_for(place);
+        }
+        if bytes <= 64 * LINES as i64 {
+            // Rows that don't begin with a line have one more.
+            let place = self.offset_place(place, bytes - 4);
+            self.ask_for(place);
+        }
+    }
+
+    /// Asks for the cache line of a place, which need not exist.
+    fn ask_for(&mut self, place: Place) {
+        let request = self.b.ins().iconst(types::I16, i64::from(PREFETCH));
+        let flags = MemFlagsData::new().with_notrap();
+        self.b.ins().store(flags, request, place.base, place.offset);
+    }
+}
+
+/// What a load in a lane loop reads, if it is part of such a row.
+fn rows_at(kernel: &Kernel, val: Val, lane: Var) -> Option<Rows<'_>> {
+    let values = &kernel.values;
+    let ValKind::LoadAt {
+        buffer,
+        index,
+        at,
+        stride,
+    } = &values[val].kind
+    else {
+        return None;
+    };
+    // A checked place is the one that is stored, or 0.
+    let source = match &values[*at].kind {
+        ValKind::Select(_, place, _) => *place,
+        _ => *at,
+    };
+    let ValKind::Load {
+        buffer: places,
+        index: entry,
+    } = &values[source].kind
+    else {
+        return None;
+    };
+    let is_row = index.vars.contains(&(lane, 1)) && values[source].elem == Elem::I64;
+    is_row.then_some(Rows {
+        table: *buffer,
+        index,
+        stride: *stride,
+        places: *places,
+        entry,
+    })
+}
