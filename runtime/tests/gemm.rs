@@ -3,8 +3,9 @@
 #![allow(unsafe_code)]
 
 use aec_runtime::gemm::{
-    Axes, Batch, EPILOGUE_ARGS, EpilogueCall, GemmCall, Isa, MatRef, PANEL_COLS, TILE_STRIDE, Walk,
-    gemm_batched_f32, gemm_batched_f64, gemm_f32, gemm_f64, panels_f32, panels_f64,
+    Axes, Batch, EPILOGUE_ARGS, EpilogueCall, GemmCall, Isa, MatRef, PANEL_COLS, TILE_STRIDE,
+    WHOLE_ROWS_DEPTH, Walk, gemm_batched_f32, gemm_batched_f64, gemm_f32, gemm_f64, panels_f32,
+    panels_f64,
 };
 use aec_runtime::pool::Pool;
 
@@ -297,6 +298,17 @@ unsafe extern "C" fn double(buffers: *const *mut u8, args: *const i64) {
     }
 }
 
+/// [`double`] of whole rows, one at a time.
+unsafe extern "C" fn double_row(buffers: *const *mut u8, args: *const i64) {
+    // SAFETY: as of `double`.
+    unsafe {
+        let n = **buffers.add(3).cast::<*const i64>();
+        let (rows, cols) = (*args.add(4), *args.add(5));
+        assert_eq!((*args.add(2), rows, cols), (0, 1, n));
+        double(buffers, args);
+    }
+}
+
 const M: usize = 61;
 
 #[test]
@@ -351,6 +363,7 @@ fn takes_every_element_once(n: usize, k: usize) {
                     accumulate,
                     epilogue: None,
                 };
+                let mut results: Vec<Vec<f32>> = Vec::new();
                 let mut out = vec![f32::NAN; 3 * M * n];
                 let mut seen = vec![0u32; 3 * M * n];
                 let buffers = [
@@ -359,15 +372,24 @@ fn takes_every_element_once(n: usize, k: usize) {
                     seen.as_mut_ptr().cast(),
                     (&raw const n).cast_mut().cast(),
                 ];
-                call.epilogue = Some(EpilogueCall {
-                    func: double,
-                    buffers: buffers.as_ptr(),
-                    buffer_count: 4,
-                });
-                // SAFETY: sizes as stated; the epilogue writes disjoint places.
-                unsafe { gemm_batched_f32(&call, &batch, isa, &pool) };
-                assert!(c == start, "an epilogue's product wrote C");
-                assert!(seen.iter().all(|&count| count == 1), "{seen:?}");
+                for whole_rows in [false, true] {
+                    if whole_rows && k > WHOLE_ROWS_DEPTH {
+                        continue;
+                    }
+                    (out.fill(f32::NAN), seen.fill(0));
+                    call.epilogue = Some(EpilogueCall {
+                        func: if whole_rows { double_row } else { double },
+                        buffers: buffers.as_ptr(),
+                        buffer_count: 4,
+                        whole_rows,
+                    });
+                    // SAFETY: sizes as stated; the epilogue writes disjoint places.
+                    unsafe { gemm_batched_f32(&call, &batch, isa, &pool) };
+                    assert!(c == start, "an epilogue's product wrote C");
+                    assert!(seen.iter().all(|&count| count == 1), "{seen:?}");
+                    results.push(out.clone());
+                }
+                assert!(results.iter().all(|twice| twice == &results[0]));
                 call.epilogue = None;
                 // SAFETY: sizes as stated.
                 unsafe { gemm_batched_f32(&call, &batch, isa, &pool) };
@@ -448,6 +470,7 @@ fn panels_of(rng: &mut Lcg, (m, n, k): (usize, usize, usize), by_columns: bool) 
                         func: double,
                         buffers: buffers.as_ptr(),
                         buffer_count: 4,
+                        whole_rows: false,
                     }),
                 };
                 // SAFETY: sizes as stated; the epilogue writes disjoint places.

@@ -354,6 +354,7 @@ impl Resolver<'_> {
                 func: self.exe.code.function(kernel_index(*kernel)),
                 buffers: self.table[at + 3..at + 3 + count].as_ptr().cast(),
                 buffer_count: count,
+                whole_rows: gemm.whole_rows,
             }
         });
         Product {

@@ -340,6 +340,7 @@ fn product_plan(batch: usize, [m, n, k]: [usize; 3], epilogue: Option<bool>) -> 
         accumulate: false,
         limit: None,
         epilogue,
+        whole_rows: false,
     };
     step(&mut plan, StepKind::Gemm(Box::new(gemm)));
     plan

@@ -363,3 +363,47 @@ fn rows_are_read_at_places_known_early() {
     let alone = |name: &str| plan.kernels.values().any(|kernel| kernel.name == name);
     assert!(alone("convert"), "{}", report::describe(&plan, None));
 }
+
+/// Softmax and a sum of squares over the columns of a product run on whole rows of it; of one with
+/// few rows they are kernels of their own.
+#[test]
+fn sums_over_rows_ride_on_their_product() {
+    for (rows, cols) in [(40, 33), (77, 300), (20, 33)] {
+        let text = format!(
+            "fn f(%0: f32[{rows},30], %1: f32[{cols},30], %2: f32[{rows},{cols}]) {{
+  %3: f32[{rows},{cols}] = contract %0[a,k] %1[b,k] -> [a,b]
+  %4: f32[{rows}] = reduce max [1] %3
+  %5: f32[{rows},{cols}] = contract %4[a] -> [a,b]
+  %6: f32[{rows},{cols}] = sub %3, %5
+  %7: f32[{rows},{cols}] = exp %6
+  %8: f32[{rows}] = contract %7[a,b] -> [a]
+  %9: f32[{rows},{cols}] = contract %8[a] -> [a,b]
+  %10: f32[{rows},{cols}] = div %7, %9
+  %11: f32[{rows},{cols}] = sub %3, %2
+  %12: f32[{rows}] = contract %11[a,b]^2 -> [a]
+  return %10, %12
+}}"
+        );
+        let function = aec_ir::parse(&text).unwrap().remove(0);
+        let numbers = |dims: &[usize]| {
+            let count: usize = dims.iter().product();
+            let value = |i: usize| (i * 7919 % 1009) as f64 / 504.5 - 1.0;
+            Tensor::from_f64(Elem::F32, dims, (0..count).map(value))
+        };
+        let inputs = vec![
+            numbers(&[rows, 30]),
+            numbers(&[cols, 30]),
+            numbers(&[rows, cols]),
+        ];
+        let program = Program { function, inputs };
+        check(0, &program, true);
+        let plan = plan(&program.function, &PlanOptions::default()).unwrap();
+        let whole = |step: &aec_kernels::plan::Step| match &step.kind {
+            StepKind::Gemm(gemm) => gemm.whole_rows,
+            _ => false,
+        };
+        let shown = report::describe(&plan, None);
+        assert_eq!(plan.steps.iter().any(whole), rows >= 32, "{shown}");
+        assert_eq!(plan.steps.len() == 1, rows >= 32, "{shown}");
+    }
+}

@@ -366,7 +366,9 @@ impl<'a> Graph<'a> {
         }
         if on_product {
             x.spec.tile?;
-            if y.spec.space != x.spec.space {
+            // The product's space, or that of its rows.
+            let row_axes = x.spec.tile.map_or(0, |(_, rows)| rows);
+            if y.spec.space != x.spec.space && y.spec.space[..] != x.spec.space[..row_axes] {
                 return None;
             }
         } else if !related(&x.spec.space, &y.spec.space) {

@@ -2,13 +2,13 @@
 //! loops where a reshape needs it), choice among loop orders by estimated cost, the form that
 //! runs on tiles of a product, and the form that runs on ranges for threads.
 
-use crate::contract::Prepared;
+use crate::contract::{Prepared, Product};
 use crate::coords::Coord;
 use crate::emit::{Bind, Emitter, Fail, LoopKey, Splits};
 use crate::lir::{Access, Affine, Bound, Buffer, BufferId, Kernel, Stmt, ValKind, Var};
 use crate::tidy;
 use aec_ir::{Inst, Literal, Op, Value};
-use aec_runtime::Elem;
+use aec_runtime::{Elem, gemm};
 use aec_syntax::Span;
 use cranelift_entity::{EntityRef, EntitySet, PrimaryMap};
 use rustc_hash::FxHashMap as HashMap;
@@ -101,6 +101,8 @@ pub struct Built {
     pub cost: f64,
     /// From and to, if all it does is copy a value's memory.
     pub copies: Option<(Value, Value)>,
+    /// Whether it wants whole rows of the product that it runs on, not just tiles.
+    pub whole_rows: bool,
     /// `(extent, grain)` if its outermost loop takes its range from args 0 and 1.
     pub parallel: Option<(usize, usize)>,
 }
@@ -424,8 +426,12 @@ fn emit_once(
     tidy::collapse(&mut kernel, &may_merge);
     let cost = tidy::cost(&kernel);
     let mut parallel = None;
+    let mut whole_rows = false;
     if let Some((product, rows)) = spec.tile {
-        as_tile(&mut kernel, f.dims(product), rows)?;
+        whole_rows = as_tile(&mut kernel, f.dims(product), rows)?;
+        if whole_rows && !gives_whole_rows(&prepared.products[&product]) {
+            return Err(Fail::Illegal("the product gives no whole rows"));
+        }
     } else if !own_buffers {
         parallel = share_out(&mut kernel, cost);
     }
@@ -435,6 +441,7 @@ fn emit_once(
         binds,
         cost,
         copies: None,
+        whole_rows,
         parallel,
     };
     drop_unused_buffers(&mut built, spec.tile.is_some());
@@ -448,13 +455,27 @@ fn emit_once(
     Ok(built)
 }
 
-/// Turns a nest over a product's space into one over a tile of it.
-fn as_tile(kernel: &mut Kernel, dims: &[usize], rows: usize) -> Result<(), Fail> {
+/// Fewest rows of a product that are given whole: threads share them out by rows alone.
+const WHOLE_ROWS_FROM: usize = 32;
+/// Most elements of a right side that every row block reads as a whole: a quarter of L2, as strips of
+/// a row read at once otherwise. (With 1.2 MB a product lost more than the pass over its rows took.)
+const WHOLE_ROWS_B: usize = 1 << 17;
+
+/// Whether the runtime gives whole rows of a product at little cost.
+fn gives_whole_rows(product: &Product) -> bool {
+    let plain = product.b.rows.uniform().is_some() && product.b.cols.uniform().is_some();
+    plain
+        && product.batch == 1
+        && product.m >= WHOLE_ROWS_FROM
+        && product.k <= gemm::WHOLE_ROWS_DEPTH
+        && product.k * product.n <= WHOLE_ROWS_B
+}
+
+/// Turns a nest over a product's space into one over a tile of it, or over some of its rows as a
+/// whole if it has several loops over the columns or sums over them. Gives which.
+fn as_tile(kernel: &mut Kernel, dims: &[usize], rows: usize) -> Result<bool, Fail> {
     let m: usize = dims[..rows].iter().product();
     let n: usize = dims[rows..].iter().product();
-    if !kernel.accs.is_empty() {
-        return Err(Fail::Illegal("a reduction does not run on tiles"));
-    }
     let loops: Vec<usize> = kernel
         .body
         .iter()
@@ -468,35 +489,40 @@ fn as_tile(kernel: &mut Kernel, dims: &[usize], rows: usize) -> Result<(), Fail>
     let Stmt::Loop(row) = &mut kernel.body[at] else {
         return Err(Fail::Illegal("no loop over the tile"));
     };
+    if (row.start, row.end) != (Bound::Const(0), Bound::Const(m as i64)) {
+        return Err(Fail::Illegal("its rows are not the product's"));
+    }
     let row_var = row.var;
-    let mut col_var = None;
-    for stmt in &mut row.body {
+    let mut col_vars = Vec::new();
+    let mut whole_rows = !kernel.accs.is_empty();
+    for stmt in &row.body {
         match stmt {
             Stmt::Let(_) => {}
-            Stmt::Loop(col) if col_var.is_none() => {
+            Stmt::Loop(col) => {
                 if (col.start, col.end) != (Bound::Const(0), Bound::Const(n as i64)) {
                     return Err(Fail::Illegal("its columns are not the product's"));
                 }
-                col.start = Bound::Arg(2);
-                col.end = Bound::Arg(3);
-                col_var = Some(col.var);
                 if col.body.iter().any(|s| matches!(s, Stmt::Loop(_))) {
                     return Err(Fail::Illegal("a loop inside the tile"));
                 }
+                col_vars.push(col.var);
             }
-            Stmt::Loop(_)
-            | Stmt::Store { .. }
-            | Stmt::StoreAt { .. }
-            | Stmt::Init(_)
-            | Stmt::Accumulate(..)
-            | Stmt::Check { .. } => return Err(Fail::Illegal("work outside the tile's columns")),
+            Stmt::Store { .. } | Stmt::Init(_) => whole_rows = true,
+            Stmt::StoreAt { .. } | Stmt::Accumulate(..) | Stmt::Check { .. } => {
+                return Err(Fail::Illegal("work outside the tile's columns"));
+            }
         }
     }
-    let Some(col_var) = col_var else {
+    whole_rows |= col_vars.len() > 1;
+    if col_vars.is_empty() {
         return Err(Fail::Illegal("no loop over the tile's columns"));
-    };
-    if (row.start, row.end) != (Bound::Const(0), Bound::Const(m as i64)) {
-        return Err(Fail::Illegal("its rows are not the product's"));
+    }
+    if !whole_rows {
+        for stmt in &mut row.body {
+            if let Stmt::Loop(col) = stmt {
+                (col.start, col.end) = (Bound::Arg(2), Bound::Arg(3));
+            }
+        }
     }
     row.start = Bound::Arg(0);
     row.end = Bound::Arg(1);
@@ -509,20 +535,23 @@ fn as_tile(kernel: &mut Kernel, dims: &[usize], rows: usize) -> Result<(), Fail>
         if *buffer != tile {
             continue;
         }
-        let expected = tidy::coefficient(index, row_var) == n as i64
-            && tidy::coefficient(index, col_var) == 1
-            && index.base == 0
-            && index.vars.len() == 2;
-        if !expected {
+        let col = col_vars
+            .iter()
+            .find(|&&col| tidy::coefficient(index, col) == 1);
+        let Some(&col) = col.filter(|_| {
+            tidy::coefficient(index, row_var) == n as i64
+                && index.base == 0
+                && index.vars.len() == 2
+        }) else {
             return Err(Fail::Illegal("the product is wanted at another place"));
-        }
+        };
         *index = Affine {
             base: 0,
-            vars: vec![(row_var, 32), (col_var, 1)],
+            vars: vec![(row_var, 32), (col, 1)],
             args: vec![(0, -32), (2, -1)],
         };
     }
-    Ok(())
+    Ok(whole_rows)
 }
 
 /// Lets the outermost loop take its range from the caller if it is the only one, carries

@@ -96,6 +96,9 @@ pub struct Gemm {
     /// `[row0, row1, col0, col1, rows, cols]`, the place in C and the extent;
     /// `rows = row1 - row0`.
     pub epilogue: Option<(KernelRef, Vec<BufferRef>)>,
+    /// Whether the epilogue wants whole rows of C, one at a time, as it sums over them. B is then
+    /// read again and again, by as many columns as C has.
+    pub whole_rows: bool,
 }
 
 /// A right side of products brought into panels ([`Axes::panels`]), for products that read it

@@ -513,10 +513,14 @@ fn run_gemm(
                 }
             }
             Some((kernel, buffers)) => {
-                for row0 in (0..gemm.m).step_by(14) {
-                    for col0 in (0..gemm.n).step_by(32) {
-                        let (row1, col1) = ((row0 + 14).min(gemm.m), (col0 + 32).min(gemm.n));
-                        let mut tile = vec![f64::NAN; 14 * 32];
+                let (high, wide) = match gemm.whole_rows {
+                    true => (1, gemm.n),
+                    false => (14, 32),
+                };
+                for row0 in (0..gemm.m).step_by(high) {
+                    for col0 in (0..gemm.n).step_by(wide) {
+                        let (row1, col1) = ((row0 + high).min(gemm.m), (col0 + wide).min(gemm.n));
+                        let mut tile = vec![f64::NAN; high.max(14) * wide.max(32)];
                         for i in row0..row1 {
                             for j in col0..col1 {
                                 tile[(i - row0) * 32 + j - col0] = element(regions, i, j);

@@ -460,6 +460,7 @@ impl Scheduler<'_> {
                 };
                 let a_matrix = matrix(b, &product.a)?;
                 let b_matrix = matrix(b, &product.b)?;
+                let whole_rows = epilogue.as_ref().is_some_and(|built| built.whole_rows);
                 let (c, epilogue) = match epilogue {
                     None => (b.get(*value)?, None),
                     Some(built) => {
@@ -489,6 +490,7 @@ impl Scheduler<'_> {
                         accumulate: false,
                         limit,
                         epilogue,
+                        whole_rows,
                     })),
                     node.span,
                     node.reason.clone(),

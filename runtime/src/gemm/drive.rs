@@ -15,7 +15,7 @@ use super::{
 use crate::pool::Pool;
 
 /// k is cut into blocks of at most this, so that a packed panel stays in L2.
-const K_BLOCK: usize = 2048;
+pub(super) const K_BLOCK: usize = 2048;
 /// The same for B with axes: a panel, packed for this part of A alone, stays in L1.
 const K_BLOCK_AXES: usize = 256;
 /// Bytes of A with axes that are packed at a time, to be read from L1.
@@ -348,9 +348,14 @@ impl<K: Tiles> Plan<'_, K> {
             Supply::Packed => 4,
             Supply::Kept | Supply::InPlace => 1,
         };
+        let whole_rows = |epilogue: EpilogueCall| epilogue.whole_rows;
+        let cols_most = match self.call.epilogue.is_some_and(whole_rows) {
+            true => 1,
+            false => panels,
+        };
         let mut best = (usize::MAX, 1, 1);
         for by_rows in 1..=parts.min(self.blocks.count) {
-            let by_cols = (parts / by_rows).min(panels);
+            let by_cols = (parts / by_rows).min(cols_most);
             let rows = self.blocks.count.div_ceil(by_rows) * (self.blocks.rows + 1);
             let cols = (panels.div_ceil(by_cols) * K::COLS).min(self.call.n);
             let cost = (rows + pack_rows) * cols;
@@ -383,8 +388,13 @@ impl<K: Tiles> Plan<'_, K> {
         let depth_most = call.k.div_ceil(k_blocks).max(1);
         let panel_bytes = depth_most * K::COLS * size_of::<K::T>();
         let strip_panels = (B_STRIPS / panel_bytes).min(cols.len());
-        let strips = sink.is_some() && !keeps_partial && strip_panels * K::COLS >= STRIP_COLS;
-        let group_most = if keeps_partial {
+        let whole_rows = call.epilogue.is_some_and(|epilogue| epilogue.whole_rows);
+        debug_assert!(!(whole_rows && keeps_partial));
+        let wide = strip_panels * K::COLS >= STRIP_COLS;
+        let strips = sink.is_some() && !keeps_partial && (wide || whole_rows);
+        let group_most = if whole_rows {
+            cols.len()
+        } else if keeps_partial {
             1
         } else if strips {
             cols.len().div_ceil(cols.len().div_ceil(strip_panels))

@@ -8,8 +8,8 @@
 //!
 //! Order of work: groups of column panels of B that fill an eighth of L2, within them chunks of
 //! rows of A that fill a fifth, within them panels, within them row blocks. An epilogue of a wide
-//! product gets whole rows of a group (of a quarter of L2) instead of tiles: there row blocks come
-//! first and panels within them. Tiles meanwhile call the panels and rows to come into L2.
+//! product gets rows of a group (of a quarter of L2; whole rows of C if it asks for them) instead
+//! of tiles: there row blocks come first and panels within them. Tiles meanwhile call the panels and rows to come into L2.
 //!
 //! Packing rule: a B that many calls share can be brought into panels by [`panels_f32`] once and for
 //! all ([`Axes::panels`]); the rest is of the others. A with two strides is never packed. B is copied panel by panel, through a transposition in
@@ -45,6 +45,8 @@ pub const TILE_STRIDE: usize = 32;
 pub const PANEL_COLS: usize = 32;
 /// Most rows that a tile has.
 pub const TILE_ROWS: usize = 14;
+/// Most terms of a product that gives whole rows; see [`EpilogueCall`].
+pub const WHOLE_ROWS_DEPTH: usize = drive::K_BLOCK;
 /// Number of entries of the epilogue's `args`; see [`Epilogue`].
 pub const EPILOGUE_ARGS: usize = 7;
 /// Tiles that cannot keep B have it packed if at least so many row blocks read it.
@@ -142,6 +144,9 @@ pub struct EpilogueCall {
     pub buffers: *const *mut u8,
     /// Number of entries in `buffers`, the tile's included.
     pub buffer_count: usize,
+    /// Whether it wants each row of C as a whole. `k` is at most [`WHOLE_ROWS_DEPTH`] then, and B
+    /// has no axes but panels.
+    pub whole_rows: bool,
 }
 
 /// One matrix product: C (m x n) from A (m x k) and B (k x n).
