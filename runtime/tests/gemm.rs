@@ -376,7 +376,8 @@ fn takes_every_element_once(n: usize, k: usize) {
                     if whole_rows && k > WHOLE_ROWS_DEPTH {
                         continue;
                     }
-                    (out.fill(f32::NAN), seen.fill(0));
+                    out.fill(f32::NAN);
+                    seen.fill(0);
                     call.epilogue = Some(EpilogueCall {
                         func: if whole_rows { double_row } else { double },
                         buffers: buffers.as_ptr(),
