@@ -759,7 +759,9 @@ pub fn inspect(path: &str) -> Result<String> {
     match names.filter(|name| is_of_average(name)).count() / 2 {
         0 => {}
         1 => out.push_str("1 running average of the batches it was trained on\n"),
-        n => out.push_str(&format!("{n} running averages of the batches it was trained on\n")),
+        n => out.push_str(&format!(
+            "{n} running averages of the batches it was trained on\n"
+        )),
     }
     let width = weights.tensors.iter().map(|(name, _)| name.len()).max();
     for (name, tensor) in &weights.tensors {

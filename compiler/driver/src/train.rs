@@ -193,7 +193,11 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
         .collect();
     let sizes = sets.iter().map(|set| set.batch);
     let batches: Vec<(usize, f64)> = sizes.zip(shares.iter().copied()).collect();
-    let given: Vec<(Name, Span)> = request.settings.iter().map(|(name, span, _)| (name.clone(), *span)).collect();
+    let given: Vec<(Name, Span)> = request
+        .settings
+        .iter()
+        .map(|(name, span, _)| (name.clone(), *span))
+        .collect();
     let whole = request.span;
     let at = |setting: &str| {
         let given = given.iter().find(|(name, _)| **name == *setting);

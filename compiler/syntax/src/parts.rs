@@ -59,10 +59,16 @@ fn of_expr(expr: &Expr) -> Vec<Part<'_>> {
             iter,
             condition,
             ..
-        } => exprs([&**element, &**iter].into_iter().chain(condition.as_deref())),
-        ExprKind::Call { callee, args } => {
-            exprs([&**callee].into_iter().chain(args.iter().map(|arg| &arg.value)))
-        }
+        } => exprs(
+            [&**element, &**iter]
+                .into_iter()
+                .chain(condition.as_deref()),
+        ),
+        ExprKind::Call { callee, args } => exprs(
+            [&**callee]
+                .into_iter()
+                .chain(args.iter().map(|arg| &arg.value)),
+        ),
         ExprKind::Index { base, indices } => {
             let indices = indices.iter().flat_map(|index| match index {
                 Index::At(expr) => vec![expr],
@@ -113,7 +119,10 @@ fn of_stmt(stmt: &Stmt) -> Vec<Part<'_>> {
         } => {
             let otherwise = otherwise.iter().flat_map(|body| body.iter());
             let branches = then.iter().chain(otherwise).map(Part::Stmt);
-            [Part::Expr(condition)].into_iter().chain(branches).collect()
+            [Part::Expr(condition)]
+                .into_iter()
+                .chain(branches)
+                .collect()
         }
         StmtKind::Assign { value, .. } => exprs([value]),
         StmtKind::Error => Vec::new(),

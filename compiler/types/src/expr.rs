@@ -8,9 +8,7 @@ use crate::value::{Closure, Code, Maybe, Repr, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
 use aec_ir::{Op, Unary};
 use aec_runtime::Elem;
-use aec_syntax::ast::{
-    Arg, BinaryOp, Expr, ExprKind, Ident, Index, Lambda, StrPart,
-};
+use aec_syntax::ast::{Arg, BinaryOp, Expr, ExprKind, Ident, Index, Lambda, StrPart};
 use aec_syntax::parts::Part;
 use aec_syntax::{Diagnostic, Span};
 use std::rc::Rc;

@@ -289,10 +289,7 @@ pub(crate) struct Place<'a> {
 }
 
 /// The same value with every average that its models keep changed, in the order of [`leaves`].
-pub(crate) fn map_averages(
-    value: &Value,
-    change: &mut dyn FnMut(Place<'_>) -> Average,
-) -> Value {
+pub(crate) fn map_averages(value: &Value, change: &mut dyn FnMut(Place<'_>) -> Average) -> Value {
     averages(value, "", true, change)
 }
 
@@ -314,7 +311,12 @@ fn averages(
         Value::Record(fields) => Value::Record(Rc::new(
             fields
                 .iter()
-                .map(|(name, v)| (name.clone(), averages(v, &join(path, name), changes, change)))
+                .map(|(name, v)| {
+                    (
+                        name.clone(),
+                        averages(v, &join(path, name), changes, change),
+                    )
+                })
                 .collect(),
         )),
         Value::Model(model) => {

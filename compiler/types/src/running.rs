@@ -117,8 +117,7 @@ fn is_word(callee: &Expr) -> bool {
 
 /// Whether a callee is the compiler's `running`, whose arguments are not simply evaluated.
 pub(crate) fn is_running(callee: &Expr, scope: &Scope) -> bool {
-    is_word(callee)
-        && matches!(scope.lookup(NAME), Some(Value::Builtin(id)) if id.name() == NAME)
+    is_word(callee) && matches!(scope.lookup(NAME), Some(Value::Builtin(id)) if id.name() == NAME)
 }
 
 /// An argument that is not evaluated yet.
@@ -132,7 +131,11 @@ pub(crate) fn args<'a>(piped: Option<&'a Expr>, args: &'a [Arg]) -> Vec<Unevalua
         Some(piped) if placed(arg) => (arg.name.as_ref(), piped),
         _ => (arg.name.as_ref(), &arg.value),
     });
-    front.map(|piped| (None, piped)).into_iter().chain(rest).collect()
+    front
+        .map(|piped| (None, piped))
+        .into_iter()
+        .chain(rest)
+        .collect()
 }
 
 /// Both arguments in their order.
@@ -270,7 +273,9 @@ impl Elaborator {
             Some(decay) => fail(
                 "E0307",
                 expr.span,
-                format!("the share of the old average is below 1 and not negative, but this is {decay}"),
+                format!(
+                    "the share of the old average is below 1 and not negative, but this is {decay}"
+                ),
             ),
             None if self.checking() => Ok(None),
             None => wanted(expr.span, "a number that is known before training", &value),
@@ -294,15 +299,20 @@ impl Elaborator {
                 "in a loop",
                 "compute it before the loop, in the member itself; `nn.LayerNorm` wants no batch",
             ),
-            Some(FrameKind::Derivative { .. }) => {
-                ("in a function that is differentiated for each example", BEFORE)
-            }
+            Some(FrameKind::Block { .. }) => ("in a block of `remat`", BEFORE),
+            Some(FrameKind::Derivative { .. }) => (
+                "in a function that is differentiated for each example",
+                BEFORE,
+            ),
             Some(FrameKind::Statement { .. } | FrameKind::Step { .. }) | None => {
                 ("outside of the loss", BEFORE)
             }
         };
-        let message = format!("`running` has one value for the whole batch, but it stands {inside}");
-        Err(Box::new(Diagnostic::error("E0507", span, message).help(help)))
+        let message =
+            format!("`running` has one value for the whole batch, but it stands {inside}");
+        Err(Box::new(
+            Diagnostic::error("E0507", span, message).help(help),
+        ))
     }
 
     /// The averages that a value's models keep, as they are at the start of a training: those that
@@ -338,7 +348,8 @@ impl Elaborator {
                 fault = Some(used.span);
                 return Average::Empty;
             };
-            let zeros = |dims: &[usize], elem| match Value::concrete(HostTensor::zeros(elem, dims)) {
+            let zeros = |dims: &[usize], elem| match Value::concrete(HostTensor::zeros(elem, dims))
+            {
                 Value::Tensor(tensor) => tensor,
                 _ => used.value.clone(),
             };
@@ -364,7 +375,11 @@ impl Elaborator {
         for seen in seen {
             let (span, decay) = (seen.span, seen.decay);
             let Some(Some(old)) = kept.get(seen.slot) else {
-                return fail("E0490", span, "this average was not there when training began");
+                return fail(
+                    "E0490",
+                    span,
+                    "this average was not there when training began",
+                );
             };
             if seen.value.ty.dims() != old.value.ty.dims() {
                 return Err(Box::new(
@@ -483,7 +498,10 @@ pub fn settled(model: &Value) -> Value {
 pub fn with_averages(model: &Value, get: &dyn Fn(&str) -> Option<Arc<HostTensor>>) -> Value {
     map_averages(model, &mut |place| {
         let weight = format!("{}.{WEIGHT}", place.path);
-        match (get(&place.path).map(Value::shared), get(&weight).map(Value::shared)) {
+        match (
+            get(&place.path).map(Value::shared),
+            get(&weight).map(Value::shared),
+        ) {
             (Some(Value::Tensor(value)), Some(Value::Tensor(weight)))
                 if value.ty.elem.is_float() && weight.is_scalar() && weight.ty.elem.is_float() =>
             {

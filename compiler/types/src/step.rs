@@ -284,6 +284,7 @@ impl Elaborator {
                 FrameKind::Statement { .. }
                 | FrameKind::Map { .. }
                 | FrameKind::Loop { .. }
+                | FrameKind::Block { .. }
                 | FrameKind::Derivative { .. } => {
                     fail("E0490", span, "a step ended inside another construct")
                 }
@@ -305,14 +306,15 @@ impl Elaborator {
         if let Some(update) = optimizer.field("update").cloned() {
             let mut names = Vec::new();
             let mut seen = Vec::new();
-            let (value, gradient) = self.value_and_gradient(&model, span, |elaborator, model| {
-                let objective = elaborator.objective(model, &sets, span)?;
-                names = objective.names();
-                let mut all = objective.figures();
-                seen = objective.seen;
-                all.extend(seen.iter().map(|seen| Value::Tensor(seen.value.clone())));
-                Ok(Value::tuple(all))
-            })?;
+            let (value, gradient) =
+                self.value_and_gradient(&model, span, |elaborator, model| {
+                    let objective = elaborator.objective(model, &sets, span)?;
+                    names = objective.names();
+                    let mut all = objective.figures();
+                    seen = objective.seen;
+                    all.extend(seen.iter().map(|seen| Value::Tensor(seen.value.clone())));
+                    Ok(Value::tuple(all))
+                })?;
             let Value::Tuple(figures) = &value else {
                 return wanted(span, "a loss", &value);
             };
@@ -424,9 +426,7 @@ impl Elaborator {
             let term = self.binary(BinaryOp::Mul, (&weight, span), (&mean, span), span)?;
             total = Some(match total {
                 None => term,
-                Some(before) => {
-                    self.binary(BinaryOp::Add, (&before, span), (&term, span), span)?
-                }
+                Some(before) => self.binary(BinaryOp::Add, (&before, span), (&term, span), span)?,
             });
             parts.push((set.member.clone(), mean));
             seen.extend(own.seen);

@@ -379,7 +379,9 @@ impl Elaborator {
             Value::Model(model) => {
                 let mut all = model.params.iter().chain(&model.statics);
                 all.any(|(_, value)| Self::has_traced(value))
-                    || model.kept().any(|tensor| Self::has_traced(&Value::Tensor(tensor)))
+                    || model
+                        .kept()
+                        .any(|tensor| Self::has_traced(&Value::Tensor(tensor)))
             }
             Value::Distribution(distribution) => distribution.params.iter().any(Self::has_traced),
             Value::Unit

@@ -244,7 +244,11 @@ pub(super) fn norm(elaborator: &mut Elaborator, args: &Args, span: Span) -> Resu
         named: Vec::new(),
     };
     let square = as_tensor(&dot(elaborator, &both, span)?, span, "a number")?;
-    Ok(Value::Tensor(elaborator.unary(Unary::Sqrt, &square, span)?))
+    Ok(Value::Tensor(elaborator.unary(
+        Unary::Sqrt,
+        &square,
+        span,
+    )?))
 }
 
 /// `params.flatten(m)`: all trained leaves as one vector, in their order.
@@ -255,12 +259,20 @@ pub(super) fn flatten(elaborator: &mut Elaborator, args: &Args, span: Span) -> R
     }
     let mut parts = Vec::new();
     for leaf in crate::leaves(m).into_iter().filter(|leaf| leaf.trained) {
-        parts.push(shape::flatten(elaborator, &Args::of(&[leaf.tensor], *at), span)?);
+        parts.push(shape::flatten(
+            elaborator,
+            &Args::of(&[leaf.tensor], *at),
+            span,
+        )?);
     }
     if parts.is_empty() {
         return wanted(*at, "a model, record or tensor with something to train", m);
     }
-    shape::concat(elaborator, &Args::of(&[Value::List(Rc::new(parts))], *at), span)
+    shape::concat(
+        elaborator,
+        &Args::of(&[Value::List(Rc::new(parts))], *at),
+        span,
+    )
 }
 
 /// `params.unflatten(v, m)`: m with its trained leaves taken from v, the way back of `flatten`.
@@ -273,7 +285,9 @@ pub(super) fn unflatten(elaborator: &mut Elaborator, args: &Args, span: Span) ->
     let total = count(elaborator, &Args::of(std::slice::from_ref(m), span), span)?;
     let (given, total) = (v.ty.shape.as_slice(), total.as_size());
     let fits = match (given, &total) {
-        ([dim], Some(total)) => dim.size == *total || elaborator.checking() && !both_known(&dim.size, total),
+        ([dim], Some(total)) => {
+            dim.size == *total || elaborator.checking() && !both_known(&dim.size, total)
+        }
         _ => false,
     };
     if !fits {
