@@ -470,10 +470,16 @@ pub fn describe(plan: &Plan, sources: Option<&SourceMap>) -> String {
     for &(result, input) in &plan.aliases {
         let _ = writeln!(out, "  result {result} lives in input {input}");
     }
+    // Rounds that are not run are counted.
+    let limited = plan
+        .steps
+        .iter()
+        .any(|step| matches!(&step.kind, StepKind::Loop(looped) if looped.limit.is_some()));
     let _ = writeln!(
         out,
-        "arena {}; {:.3} Mflop and {} touched in each run",
+        "arena {}; {}{:.3} Mflop and {} touched in each run",
         size_text(plan.arena_bytes),
+        if limited { "at most " } else { "" },
         tally.flops / 1e6,
         size_text(tally.bytes)
     );
