@@ -140,8 +140,8 @@ pub fn batch_nodes(
     };
     let begun = out.push1(first, &[real], ints(&[rounds, 1]), span);
     builder.limit = Some(sum(out, begun, &[0, 1], 1.0, span));
-    for at in 0..carried {
-        let table = with_axis(out, at, given[at]);
+    for (at, &table) in given.iter().enumerate().take(carried) {
+        let table = with_axis(out, at, table);
         let mut dims: SmallVec<[usize; 4]> = SmallVec::from_slice(&out.dims(table)[1..]);
         dims[0] *= trees;
         builder.state.push(out.reshape(table, &dims, span));
