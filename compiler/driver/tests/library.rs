@@ -21,7 +21,7 @@ const MODULES: [(&str, &str); 8] = [
 ];
 
 /// Functions without derivatives, or whose derivatives others show, and why.
-const NONE: [(&str, &str); 27] = [
+const NONE: [(&str, &str); 28] = [
     ("autoencoders.stack", "trains"),
     ("autoencoders.classify", "trains"),
     ("autoencoders.traverse", "is the decoder on given codes"),
@@ -47,6 +47,10 @@ const NONE: [(&str, &str); 27] = [
     ("nn.glorot_normal", "is a distribution for weights"),
     ("nn.he", "is a distribution for weights"),
     ("nn.orthogonal", "draws weights"),
+    (
+        "nn.BatchNorm",
+        "has its statistics from a training: `running.ae` compares its step with the formula's",
+    ),
     ("nn.Stacked", "is a list of cells, each tested"),
     ("nn.hidden", "gives bools"),
     ("nn.positions", "takes ints"),
