@@ -304,6 +304,7 @@ impl Elaborator {
                 "in a function that is differentiated for each example",
                 BEFORE,
             ),
+            Some(FrameKind::Block { .. }) => ("in a block that is computed again (`remat`)", BEFORE),
             Some(FrameKind::Statement { .. } | FrameKind::Step { .. }) | None => {
                 ("outside of the loss", BEFORE)
             }
