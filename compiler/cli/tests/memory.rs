@@ -103,7 +103,7 @@ fn blocks_that_are_computed_again_keep_what_they_give() {
         ("again.ae", "remat(four)", (3.0 + 2.0 * 4.0 + 1.0) * value),
     ] {
         let folder = Folder::new(name);
-        folder.write(name, &BLOCKS.replace("FOUR", four));
+        folder.write(name, BLOCKS.replace("FOUR", four));
         let plan = folder.aec(&["show", "plan", name]).well().out;
         let (_, whole) = arena(&plan);
         let ratio = whole / by_hand;

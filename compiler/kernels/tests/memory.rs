@@ -11,7 +11,7 @@ use common::{parse, planned};
 fn kept(text: &str) -> Vec<String> {
     let plan = planned(&parse(text), true);
     let mut kept: Vec<String> = (plan.buffers.values())
-        .filter(|buffer| matches!(buffer.place, Place::Arena(_)) && buffer.ty.len() > 0)
+        .filter(|buffer| matches!(buffer.place, Place::Arena(_)) && !buffer.ty.is_empty())
         .map(|buffer| buffer.ty.to_string())
         .collect();
     kept.sort();

@@ -299,12 +299,13 @@ impl Elaborator {
                 "in a loop",
                 "compute it before the loop, in the member itself; `nn.LayerNorm` wants no batch",
             ),
-            Some(FrameKind::Block { .. }) => ("in a block of `remat`", BEFORE),
             Some(FrameKind::Derivative { .. }) => (
                 "in a function that is differentiated for each example",
                 BEFORE,
             ),
-            Some(FrameKind::Block { .. }) => ("in a block that is computed again (`remat`)", BEFORE),
+            Some(FrameKind::Block { .. }) => {
+                ("in a block that is computed again (`remat`)", BEFORE)
+            }
             Some(FrameKind::Statement { .. } | FrameKind::Step { .. }) | None => {
                 ("outside of the loss", BEFORE)
             }
