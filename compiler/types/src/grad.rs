@@ -106,7 +106,7 @@ impl Elaborator {
                 "a derivative wants the place where it is taken",
             );
         };
-        if matches!(first, Value::Unknown) {
+        if crate::train::holds_unknown(first) {
             return Ok(Value::Unknown);
         }
         let converted;

@@ -378,11 +378,12 @@ pub(crate) fn holds_unknown(data: &Value) -> bool {
         Value::Unknown => true,
         Value::Tuple(parts) | Value::List(parts) => parts.iter().any(holds_unknown),
         Value::Record(fields) => fields.iter().any(|(_, value)| holds_unknown(value)),
+        // Layers whose number is not known while a script is checked.
+        Value::Model(model) => model.params.iter().any(|(_, value)| holds_unknown(value)),
         _ => false,
     }
 }
 
-/// The arguments of `loss` that data stands for.
 /// Examples with more axes than the loss declares for one.
 fn too_many_axes(example: &TensorType, takes: &[usize], span: Span) -> Diagnostic {
     let shown: Vec<String> = takes.iter().map(usize::to_string).collect();
@@ -396,6 +397,7 @@ fn too_many_axes(example: &TensorType, takes: &[usize], span: Span) -> Diagnosti
     }
 }
 
+/// The arguments of `loss` that data stands for.
 pub(crate) fn data_args(data: &Value) -> Vec<(Value, bool)> {
     match data {
         Value::Tuple(parts) => parts.iter().map(|part| (part.clone(), true)).collect(),
