@@ -358,7 +358,7 @@ const LONG: &str = "use optim\nmodel M(D) {\n  param w: [D] = 1\n  loss(x: [D]) 
 fn start(folder: &Folder, script: &str) -> (Child, BufReader<std::process::ChildStdout>) {
     folder.write("script.ae", script);
     let mut child = folder
-        .command(&["run", "script.ae"])
+        .command_to_interrupt(&["run", "script.ae"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -54,7 +54,21 @@ impl Folder {
 
     /// `aec` with these arguments, in this folder.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_aec"));
+        self.prepared(Command::new(env!("CARGO_BIN_EXE_aec")), args)
+    }
+
+    /// The same, but Ctrl-C reaches it: what a shell starts in the background ignores the signal,
+    /// with all that it starts in turn, and `aec` respects that.
+    pub fn command_to_interrupt(&self, args: &[&str]) -> Command {
+        if !cfg!(target_os = "linux") {
+            return self.command(args);
+        }
+        let mut command = Command::new("env");
+        command.args(["--default-signal=INT", env!("CARGO_BIN_EXE_aec")]);
+        self.prepared(command, args)
+    }
+
+    fn prepared(&self, mut command: Command, args: &[&str]) -> Command {
         command
             .args(args)
             .current_dir(&self.0)
