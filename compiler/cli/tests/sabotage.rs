@@ -262,7 +262,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ),
     ("B6_map", "epochs    = 300", "epochs    = 0"),
     ("C5_stacked", "epochs = 120", "epochs = 0"),
-    ("C5_mnist", "= (6, 15)", "= (0, 0)"),
+    ("C5_mnist", "= (6, 20)", "= (0, 0)"),
     ("C6_reference", "epochs    = 36", "epochs    = 0"),
     ("D2_least_squares", "epochs    = 100", "epochs    = 0"),
     (
