@@ -240,10 +240,7 @@ fn run_levels(
     let ints = |regions: &Regions, b: &BufferRef| -> Vec<i64> {
         let (elem, at) = place(b);
         (0..plan.buffers[*b].ty.len())
-            .map(|i| match regions.get(at, elem, i as i64) {
-                Scalar::I64(x) => x,
-                other => panic!("no place: {other:?}"),
-            })
+            .map(|i| int(regions.get(at, elem, i as i64)))
             .collect()
     };
     let [left, right, count] = [0, 1, 2].map(|nth| ints(regions, &call.trees[nth]));
@@ -265,6 +262,16 @@ fn run_levels(
     }
 }
 
+/// An entry of a buffer of ints.
+fn int(entry: Scalar) -> i64 {
+    match entry {
+        Scalar::I64(x) => x,
+        Scalar::F32(_) | Scalar::F64(_) | Scalar::Bool(_) | Scalar::I32(_) => {
+            panic!("the plan reads {entry:?} as an int")
+        }
+    }
+}
+
 fn run_loop(
     plan: &Plan,
     looped: &LoopStep,
@@ -273,10 +280,10 @@ fn run_loop(
 ) -> Result<(), Stopped> {
     let limit = match looped.limit {
         None => looped.count,
-        Some(limit) => match regions.get(spot(plan, rounds, limit), Elem::I64, 0) {
-            Scalar::I64(limit) => limit.clamp(0, looped.count as i64) as usize,
-            other => panic!("no limit: {other:?}"),
-        },
+        Some(limit) => {
+            let limit = int(regions.get(spot(plan, rounds, limit), Elem::I64, 0));
+            limit.clamp(0, looped.count as i64) as usize
+        }
     };
     for &stack in &looped.yields {
         let ty = &plan.buffers[stack].ty;
@@ -481,10 +488,10 @@ fn run_gemm(
     };
     let terms = match &gemm.limit {
         None => gemm.k,
-        Some((limit, each)) => match regions.get(place(limit).1, Elem::I64, 0) {
-            Scalar::I64(limit) => gemm.k.min(limit.max(0) as usize * each),
-            other => panic!("no limit: {other:?}"),
-        },
+        Some((limit, each)) => {
+            let limit = int(regions.get(place(limit).1, Elem::I64, 0));
+            gemm.k.min(limit.max(0) as usize * each)
+        }
     };
     for batch in 0..gemm.batch {
         let element = |regions: &Regions, i: usize, j: usize| {

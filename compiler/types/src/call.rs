@@ -85,20 +85,8 @@ impl Elaborator {
             | Value::Distribution(_)
             | Value::Ragged(_)
             | Value::Tree(_)
-            | Value::Vocab(_) => wanted(span, "a function", callee).map_err(|error| {
-                let text = self.text(span);
-                match (callee.tensor(), text.split_once('(')) {
-                    (Some(_), Some((number, _))) if !number.is_empty() => {
-                        let at = Span {
-                            start: span.start + number.len() as u32,
-                            end: span.start + number.len() as u32,
-                            ..span
-                        };
-                        Box::new(error.help_edit("a product is written with `*`", at, " * "))
-                    }
-                    _ => error,
-                }
-            }),
+            | Value::Vocab(_) => wanted(span, "a function", callee)
+                .map_err(|error| Box::new(self.repair_factor(*error, callee, span))),
         }
     }
 

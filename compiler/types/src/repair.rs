@@ -61,7 +61,8 @@ impl Elaborator {
                     && !call[at + fixed.len()..].starts_with(part_of_word)
             })
             .collect();
-        let ([at], true) = (places.as_slice(), call.ends_with(')')) else {
+        let whole = call.ends_with(')') && self.in_one_line(origin.span);
+        let ([at], true) = (places.as_slice(), whole) else {
             return diagnostic;
         };
         let new = format!("{}{came}{}", &call[..*at], &call[at + fixed.len()..]);
@@ -135,6 +136,58 @@ impl Elaborator {
             "loss" => diagnostic,
             _ => diagnostic.help(format!("it is called as `{call}`")),
         }
+    }
+
+    /// A number in front of parentheses, `2(a + b)`: a product is meant.
+    pub(crate) fn repair_factor(
+        &self,
+        diagnostic: Diagnostic,
+        callee: &Value,
+        call: Span,
+    ) -> Diagnostic {
+        let text = self.text(call);
+        let Some((factor, rest)) = text.split_once('(') else {
+            return diagnostic;
+        };
+        let plain = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
+        // The first parenthesis is the call's own if it is closed by the last.
+        let mut depth = 1;
+        let closed = rest.find(|c: char| {
+            depth += i32::from(c == '(') - i32::from(c == ')');
+            depth == 0
+        });
+        let own = closed.is_some_and(|at| at + 1 == rest.len());
+        if callee.tensor().is_none() || factor.is_empty() || !factor.chars().all(plain) || !own {
+            return diagnostic;
+        }
+        let at = call.start + factor.len() as u32;
+        let between = Span {
+            start: at,
+            end: at,
+            ..call
+        };
+        diagnostic.help_edit("a product is written with `*`", between, " * ")
+    }
+
+    /// `assert (c, "text")`, a tuple.
+    pub(crate) fn repair_assert(&self, diagnostic: Diagnostic, tuple: Span) -> Diagnostic {
+        let text = self.text(tuple);
+        let bare = text
+            .strip_prefix('(')
+            .and_then(|text| text.strip_suffix(')'));
+        match bare {
+            Some(bare) if self.in_one_line(tuple) => {
+                let help = format!("`assert` takes no parentheses: `assert {bare}`");
+                diagnostic.help_edit(help, tuple, format!(" {bare}"))
+            }
+            _ => diagnostic.help("`assert` takes no parentheses"),
+        }
+    }
+
+    /// Whether the text of a span can be written anew from [`Elaborator::text`]: what stands in
+    /// several lines may need its line ends, and a string its blanks.
+    pub(crate) fn in_one_line(&self, span: Span) -> bool {
+        self.sources().borrow().text(span) == self.text(span)
     }
 
     /// The line of a span up to where it begins.

@@ -476,15 +476,7 @@ impl Elaborator {
         if !matches!(&value, Value::Tensor(tensor) if tensor.ty.elem == aec_runtime::Elem::Bool) {
             return wanted(condition.span, "a condition (a bool)", &value).map_err(|error| {
                 match &condition.kind {
-                    ExprKind::Tuple(_) => {
-                        let text = self.text(condition.span);
-                        let bare = text
-                            .trim_start_matches('(')
-                            .trim_end_matches(')')
-                            .to_string();
-                        let help = format!("`assert` takes no parentheses: `assert {bare}`");
-                        Box::new(error.help_edit(help, condition.span, format!(" {bare}")))
-                    }
+                    ExprKind::Tuple(_) => Box::new(self.repair_assert(*error, condition.span)),
                     _ => error,
                 }
             });

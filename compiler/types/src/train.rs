@@ -333,7 +333,7 @@ impl Elaborator {
                     "`sum` or `mean` makes one number; losses of the library do that already";
                 let summed = format!("sum({})", self.text(span));
                 Err(Box::new(match other {
-                    Value::Tensor(tensor) if !tensor.is_scalar() => {
+                    Value::Tensor(tensor) if !tensor.is_scalar() && self.in_one_line(span) => {
                         error.help_edit(help, span, summed)
                     }
                     _ => error.help(help),
