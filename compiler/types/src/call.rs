@@ -61,7 +61,7 @@ impl Elaborator {
             Value::Fn(closure) => self.call_closure(&closure.clone(), args, span),
             Value::Builtin(id) => crate::builtins::call(self, *id, args, span),
             Value::Template(template) => self.instantiate(&template.clone(), args, span),
-            Value::Model(_) => match self.member_value(callee, "apply") {
+            Value::Model(_) => match self.member_value(callee, "apply")? {
                 Some(apply) => self.call_value(&apply, args, span),
                 None => fail(
                     "E0402",
@@ -697,7 +697,7 @@ impl Elaborator {
 
     /// A member of a model as a function value, or one of its params or sizes.
     pub fn member(&mut self, model: &Value, name: &str) -> Option<Value> {
-        self.member_value(model, name)
+        self.member_value(model, name).ok().flatten()
     }
 }
 

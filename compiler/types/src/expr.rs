@@ -320,7 +320,7 @@ impl Elaborator {
                     .map(|(name, _)| name.clone())
                     .collect();
                 names.extend(crate::model::member_names(model));
-                (self.member_value(value, &name.name), names)
+                (self.member_value(value, &name.name)?, names)
             }
             Value::Distribution(distribution) => {
                 let params = crate::random::param_names(distribution.family);

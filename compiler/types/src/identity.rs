@@ -100,7 +100,7 @@ impl Elaborator {
     }
 
     fn value_of_member(&mut self, model: &Value, name: &str, arg: &Value) -> Option<Value> {
-        let function = self.member_value(model, name)?;
+        let function = self.member_value(model, name).ok()??;
         self.apply(&function, std::slice::from_ref(arg), Span::NONE)
             .ok()
     }

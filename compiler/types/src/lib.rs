@@ -14,6 +14,7 @@ mod call;
 mod check;
 mod choice;
 mod declared;
+mod equations;
 mod error;
 mod expr;
 mod fold;
@@ -121,7 +122,7 @@ pub struct Elaborator {
     pub(crate) round: i64,
     /// Found while checking.
     pub(crate) found: Vec<Diagnostic>,
-    /// Depth of constructs in which nothing may have an effect, while checking.
+    /// Depth of constructs in which nothing may have an effect.
     pub(crate) pure_depth: u32,
     /// The module of each function and model of the library, read when a name is missed.
     library_names: OnceCell<HashMap<Name, String>>,

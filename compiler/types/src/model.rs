@@ -446,14 +446,20 @@ impl Elaborator {
         for (name, value) in model.statics.iter().chain(&model.params) {
             scope.define(name.clone(), value.clone());
         }
+        let complete = model.params.len() == declared_params(&model.template.def);
         for item in &model.template.def.items {
             if let ModelItem::Let {
                 pattern, ty, value, ..
             } = item
             {
-                // A `let` may use a param that is still being made; it is bound once it can be.
-                let Ok(evaluated) = self.eval(value, &scope) else {
-                    continue;
+                self.pure_depth += 1;
+                let evaluated = self.eval(value, &scope);
+                self.pure_depth -= 1;
+                let evaluated = match evaluated {
+                    Ok(evaluated) => evaluated,
+                    // It may use a param that is still being made, and is bound once it can be.
+                    Err(diagnostic) if !complete && diagnostic.code != "E0404" => continue,
+                    Err(diagnostic) => return Err(diagnostic),
                 };
                 let evaluated = match ty {
                     Some(ty) => self.match_let(ty, &evaluated, value.span, &scope)?,
@@ -465,10 +471,11 @@ impl Elaborator {
         Ok(scope)
     }
 
-    /// A param, size or member of a model.
-    pub(crate) fn member_value(&mut self, value: &Value, name: &str) -> Option<Value> {
+    /// A param, size or member of a model, if it has one of this name; what is wrong with a `let`
+    /// of the model is found here, too.
+    pub(crate) fn member_value(&mut self, value: &Value, name: &str) -> Result<Option<Value>> {
         let Value::Model(model) = value else {
-            return None;
+            return Ok(None);
         };
         if let Some((_, found)) = model
             .params
@@ -479,21 +486,32 @@ impl Elaborator {
             if model.frozen
                 && let Value::Model(inner) = found
             {
-                return Some(Value::Model(Rc::new(Model {
+                return Ok(Some(Value::Model(Rc::new(Model {
                     frozen: true,
                     ..(**inner).clone()
-                })));
+                }))));
             }
-            return Some(found.clone());
+            return Ok(Some(found.clone()));
         }
-        let def = member(model, name)?;
-        let scope = self.model_scope(model).ok()?;
-        Some(Value::Fn(Rc::new(Closure {
+        let Some(def) = member(model, name) else {
+            return Ok(None);
+        };
+        let scope = self.model_scope(model)?;
+        Ok(Some(Value::Fn(Rc::new(Closure {
             name: def.name.name.clone(),
             span: def.span,
             code: Code::Named(def, scope),
-        })))
+        }))))
     }
+}
+
+/// How many params a model declares.
+fn declared_params(def: &ModelDef) -> usize {
+    let names = def.items.iter().map(|item| match item {
+        ModelItem::Param { names, .. } => names.len(),
+        ModelItem::Fn(_) | ModelItem::Let { .. } | ModelItem::Error(_) => 0,
+    });
+    names.sum()
 }
 
 /// Names of a model's member functions.

@@ -546,12 +546,16 @@ impl Elaborator {
     }
 
     fn assign(&mut self, pattern: &Pattern, value: Value, span: Span, scope: &Scope) -> Result<()> {
-        let prelude = self.prelude.clone();
+        let (prelude, checking) = (self.prelude.clone(), self.checking());
         self.match_pattern(pattern, value, span, &mut |name, value, at| {
-            if scope.lookup_below(&name, &prelude).is_some() && scope.assign(&name, value) {
+            if scope.lookup_below(&name, &prelude).is_some() && scope.assign(&name, value.clone()) {
                 return Ok(());
             }
             let names = scope.names();
+            if checking {
+                // Said once: its uses are no slips of their own.
+                scope.define(name.clone(), value);
+            }
             let mut diagnostic = Diagnostic::error(
                 "E0201",
                 at,

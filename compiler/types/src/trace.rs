@@ -184,14 +184,12 @@ impl Elaborator {
 
     /// Whether effects may happen: nothing but statements is being traced.
     pub(crate) fn effects_allowed(&self) -> bool {
-        match self.phase {
-            crate::Phase::Check => self.pure_depth == 0,
-            crate::Phase::Run => match self.frames.as_slice() {
-                [] => true,
-                [frame] => matches!(frame.kind, FrameKind::Statement { .. }),
-                _ => false,
-            },
-        }
+        let traced = match self.frames.as_slice() {
+            [] => false,
+            [frame] => !matches!(frame.kind, FrameKind::Statement { .. }),
+            _ => true,
+        };
+        self.pure_depth == 0 && (self.checking() || !traced)
     }
 
     /// Adds a param of the innermost frame, as a traced tensor.

@@ -2,6 +2,7 @@
 //! `step.rs`.
 
 use crate::call::Args;
+use crate::declared::Declared;
 use crate::error::{fail, wanted};
 use crate::leaves::{leaves, map_tensors, with_leaves};
 use crate::scope::Scope;
@@ -82,11 +83,11 @@ impl Elaborator {
         scope: &Scope,
     ) -> Result<Value> {
         if !self.effects_allowed() {
-            return fail(
-                "E0410",
-                span,
-                "`train` belongs to scripts, not to code that is compiled",
-            );
+            let message = "`train` belongs to scripts, not to code that is compiled";
+            let help = "train in the script; what it gives can be a model's argument, or the start of a `param`";
+            return Err(Box::new(
+                Diagnostic::error("E0410", span, message).help(help),
+            ));
         }
         let mut given: Vec<(Name, Span, Value)> = Vec::new();
         for (name, expr) in settings {
@@ -226,6 +227,15 @@ impl Elaborator {
                 (Some((shape, _)), Some(x), Err(_)) if x.ty.rank() > shape.len() => {
                     Err(Box::new(too_many_axes(&x.ty, shape, span)))
                 }
+                (_, Some(x), Err(error))
+                    if error.code == "E0302" && error.labels[0].span == span =>
+                {
+                    let declared = elaborator.loss_axes(model, &set.member);
+                    Err(match declared.filter(|(_, rank)| *rank > x.ty.rank()) {
+                        Some((ty, rank)) => Box::new(too_few_axes(&x.ty, rank, span, ty)),
+                        None => error,
+                    })
+                }
                 (_, _, Err(error)) if error.code == "E0401" && error.labels[0].span == span => {
                     Err(Box::new(error.help(
                         "data for several parameters is a tuple, a part for each: `on (x, y)`",
@@ -237,8 +247,21 @@ impl Elaborator {
         Ok(())
     }
 
+    /// Where a loss declares its first parameter, and with how many axes.
+    fn loss_axes(&self, model: &Value, member: &str) -> Option<(Span, usize)> {
+        let Value::Model(model) = model else {
+            return None;
+        };
+        let def = crate::scope::member(model, member)?;
+        let ty = def.params.first()?.ty.as_ref()?;
+        match self.declared(ty).ok()? {
+            Declared::Tensor { shape, .. } => Some((ty.span, shape.len())),
+            _ => None,
+        }
+    }
+
     pub(crate) fn loss_of(&mut self, model: &Value, member: &Name, span: Span) -> Result<Value> {
-        match self.member_value(model, member) {
+        match self.member_value(model, member)? {
             Some(loss) => Ok(loss),
             None if &**member != "loss" => Err(Box::new(
                 Diagnostic::error(
@@ -394,6 +417,21 @@ fn too_many_axes(example: &TensorType, takes: &[usize], span: Span) -> Diagnosti
     match takes {
         [n] if entries == Some(*n) => error.help("`map(flatten, …)` makes one row of each example"),
         _ => error.note("the model sees one example at a time, without the axis of examples"),
+    }
+}
+
+/// Examples with fewer axes than the loss declares for one; `ty` is where it does.
+fn too_few_axes(example: &TensorType, takes: usize, span: Span, ty: Span) -> Diagnostic {
+    let error = Diagnostic::error("E0503", span, "an example has fewer axes than `loss` takes")
+        .here(match example.rank() {
+            0 => "an example is one number".to_string(),
+            _ => format!("an example is {example}"),
+        })
+        .label(ty, format!("{} declared here", crate::typing::axes(takes)))
+        .note("the first axis of the data counts the examples; the model sees one at a time");
+    match example.rank() {
+        0 => error.help("a data set of one example has it in brackets: `[x]`"),
+        _ => error.help("declare `loss` for one example, without the axis of examples"),
     }
 }
 

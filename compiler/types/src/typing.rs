@@ -1,23 +1,16 @@
-//! Values against declared types: size binders and their equations, conversions, results.
+//! Values against declared types: conversions, parts of tuples and records, results. The sizes in
+//! them are equations (`equations.rs`).
 
-use crate::declared::{Declared, Kind, ShapeItem, UNKNOWN};
-use crate::error::{fail, show_dim, show_type, wanted, with_origin};
+use crate::declared::{Declared, Kind, ShapeItem};
+use crate::equations::Equations;
+use crate::error::{fail, show_type, wanted, with_origin};
 use crate::scope::Scope;
-use crate::size::Size;
 use crate::value::{Dim, Maybe, Repr, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
 use aec_runtime::{Elem, Tensor as HostTensor};
 use aec_syntax::ast::{Name, Param, TypeArg, TypeExpr, TypeKind};
 use aec_syntax::{Diagnostic, Span};
 use std::rc::Rc;
-
-/// An equation between a declared size and an actual one.
-struct Equation<'a> {
-    declared: &'a TypeExpr,
-    actual: Dim,
-    argument: Span,
-    whole: TensorType,
-}
 
 impl Elaborator {
     /// Matches arguments with their declared types: binds size names in `scope` and gives the
@@ -36,7 +29,7 @@ impl Elaborator {
                 scope.define(name.name.clone(), value.clone());
             }
         }
-        let mut equations = Vec::new();
+        let mut equations = Equations::default();
         let mut out = Vec::with_capacity(args.len());
         for (param, (value, span)) in params.iter().zip(args) {
             out.push(match &param.ty {
@@ -73,7 +66,7 @@ impl Elaborator {
     ) -> Result<Value> {
         let inner = self.annotation_scope(ty, scope);
         let before = inner.own_names();
-        let mut equations = Vec::new();
+        let mut equations = Equations::default();
         // Of data that is not read yet, the annotation is what is known (S4).
         let value = if self.checking() && matches!(value, Value::Unknown) {
             self.abstract_value(ty, &inner)?
@@ -113,7 +106,7 @@ impl Elaborator {
         value: &Value,
         span: Span,
         scope: &Scope,
-        equations: &mut Vec<Equation<'a>>,
+        equations: &mut Equations<'a>,
     ) -> Result<Value> {
         if matches!(value, Value::Unknown) {
             return Ok(Value::Unknown);
@@ -243,7 +236,7 @@ impl Elaborator {
                 let mut out = Vec::new();
                 for value in values.iter() {
                     let inner = scope.child();
-                    let mut equations = Vec::new();
+                    let mut equations = Equations::default();
                     let empty = match value {
                         Value::List(items) if items.is_empty() => self.nothing_of(item, &inner)?,
                         _ => None,
@@ -417,195 +410,6 @@ impl Elaborator {
             }
         };
         Err(Box::new(diagnostic))
-    }
-
-    fn match_shape<'a>(
-        &mut self,
-        shape: &[ShapeItem<'a>],
-        actual: &TensorType,
-        ty: &TypeExpr,
-        span: Span,
-        scope: &Scope,
-        equations: &mut Vec<Equation<'a>>,
-    ) -> Result<()> {
-        let rest = shape
-            .iter()
-            .position(|item| matches!(item, ShapeItem::Rest(_)));
-        let fits = match rest {
-            Some(_) => actual.rank() + 1 >= shape.len(),
-            None => actual.rank() == shape.len(),
-        };
-        if !fits {
-            let mut diagnostic = Diagnostic::error(
-                "E0302",
-                span,
-                format!(
-                    "`{}` has {} here, but `{}` is declared",
-                    self.text(span),
-                    axes(actual.rank()),
-                    self.text(ty.span)
-                ),
-            )
-            .here(show_type(actual))
-            .label(ty.span, format!("{} declared here", axes(shape.len())));
-            if actual.rank() < shape.len() {
-                diagnostic = diagnostic.help(
-                    "a call may have more axes than declared (it is mapped over them), not fewer",
-                );
-            }
-            return Err(Box::new(diagnostic));
-        }
-        let before = rest.unwrap_or(shape.len());
-        let after = shape.len() - before - usize::from(rest.is_some());
-        let middle = actual.shape.len() - after;
-        let fixed = actual.shape[..before].iter().chain(&actual.shape[middle..]);
-        let sizes = shape.iter().filter_map(|item| match item {
-            ShapeItem::Size(size) => Some(*size),
-            ShapeItem::Rest(_) => None,
-        });
-        for (declared, dim) in sizes.zip(fixed) {
-            equations.push(Equation {
-                declared,
-                actual: dim.clone(),
-                argument: span,
-                whole: actual.clone(),
-            });
-        }
-        if let Some(ShapeItem::Rest(name)) = rest.map(|at| &shape[at])
-            && &*name.name != "_"
-        {
-            let sizes = &actual.shape[before..middle];
-            let key = format!("..{}", name.name);
-            if let Some((Value::List(known), _)) = scope.lookup_local(&key) {
-                let same = known.len() == sizes.len()
-                    && known
-                        .iter()
-                        .zip(sizes)
-                        .all(|(value, dim)| value.as_size().as_ref() == Some(&dim.size));
-                if !same {
-                    let shown: Vec<String> = known
-                        .iter()
-                        .filter_map(Value::as_size)
-                        .map(|size| size.to_string())
-                        .collect();
-                    let diagnostic = Diagnostic::error(
-                        "E0301",
-                        span,
-                        format!(
-                            "sizes do not match: `{}` wants the same shape for all of its `[..{}]`",
-                            self.text(ty.span),
-                            name.name
-                        ),
-                    )
-                    .here(show_type(actual))
-                    .note(format!(
-                        "an earlier argument has shape [{}]",
-                        shown.join(", ")
-                    ));
-                    return Err(Box::new(diagnostic));
-                }
-            } else {
-                let list = sizes
-                    .iter()
-                    .map(|dim| Value::size(dim.size.clone()))
-                    .collect();
-                scope.define(key.into(), Value::List(Rc::new(list)));
-            }
-        }
-        Ok(())
-    }
-
-    /// Solves equations in any order: a name is bound where it stands alone or linearly (S2).
-    fn solve(&mut self, equations: Vec<Equation<'_>>, scope: &Scope) -> Result<()> {
-        let mut pending = equations;
-        loop {
-            let mut rest = Vec::new();
-            let before = pending.len();
-            for equation in pending {
-                let mut unknown = Vec::new();
-                let declared = self.size_of(equation.declared, scope, &mut unknown)?;
-                unknown.dedup_by(|a, b| a.name == b.name);
-                match unknown.as_slice() {
-                    [] if declared.mentions(UNKNOWN) => {}
-                    [] => {
-                        if declared != equation.actual.size {
-                            return Err(Box::new(self.mismatch(&equation, declared, scope)));
-                        }
-                    }
-                    [name] => match declared.linear_in(UNKNOWN) {
-                        Some((a, b)) => {
-                            let value = equation.actual.size.minus(&Size::constant(b));
-                            let Some(value) = value.divide_exactly(a) else {
-                                let diagnostic = Diagnostic::error(
-                                    "E0307",
-                                    equation.argument,
-                                    format!(
-                                        "`{}` cannot be {}: no whole `{}` fits",
-                                        self.text(equation.declared.span),
-                                        equation.actual.size,
-                                        name.name
-                                    ),
-                                )
-                                .label(equation.declared.span, "declared here");
-                                return Err(Box::new(with_origin(diagnostic, &equation.actual)));
-                            };
-                            scope.define(name.name.clone(), Value::size(value));
-                        }
-                        None => rest.push(equation),
-                    },
-                    _ => rest.push(equation),
-                }
-            }
-            if rest.is_empty() {
-                return Ok(());
-            }
-            if rest.len() == before {
-                let equation = &rest[0];
-                return fail(
-                    "E0308",
-                    equation.declared.span,
-                    format!(
-                        "`{}` does not tell its names: each must stand alone somewhere in the parameters",
-                        self.text(equation.declared.span)
-                    ),
-                );
-            }
-            pending = rest;
-        }
-    }
-
-    fn mismatch(&self, equation: &Equation<'_>, declared: Size, scope: &Scope) -> Diagnostic {
-        if declared.varies() && equation.actual.size.varies() {
-            let (argument, size) = (self.text(equation.argument), &equation.actual.size);
-            let name = self.text(equation.declared.span);
-            let message = format!("the sequences of `{argument}` are not as long as `{name}` says");
-            let diagnostic = Diagnostic::error("E0301", equation.argument, message)
-                .here("these lengths differ from those before")
-                .label(equation.declared.span, "declared here");
-            return self.explain_varying(diagnostic, &declared, size);
-        }
-        let want = self.dim_named(equation.declared, declared, scope);
-        let diagnostic = Diagnostic::error(
-            "E0301",
-            equation.argument,
-            format!(
-                "sizes do not match: `{}` is {} where {} is wanted",
-                self.text(equation.argument),
-                show_type(&equation.whole),
-                show_dim(&want)
-            ),
-        )
-        .here(format!(
-            "{} against {}",
-            show_dim(&equation.actual),
-            show_dim(&want)
-        ))
-        .label(equation.declared.span, "declared here");
-        let diagnostic = with_origin(with_origin(diagnostic, &equation.actual), &want);
-        if equation.actual.size.varies() {
-            return self.explain_varying(diagnostic, &want.size, &equation.actual.size);
-        }
-        self.repair_fixed_size(diagnostic, &want, &equation.actual)
     }
 
     /// Checks a value against the declared result type; its names must be known.
