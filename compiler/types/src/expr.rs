@@ -358,7 +358,13 @@ impl Elaborator {
             name.span,
             format!("{} has no `{}`", value.describe(), name.name),
         );
-        if let Some(near) =
+        let elsewhere = match value {
+            Value::Module(_) => self.elsewhere(&name.name),
+            _ => None,
+        };
+        if let Some(elsewhere) = elsewhere {
+            diagnostic = diagnostic.help(elsewhere);
+        } else if let Some(near) =
             aec_syntax::suggest::nearest(&name.name, names.iter().map(|name| &**name))
         {
             diagnostic = diagnostic.help_edit(format!("did you mean `{near}`?"), name.span, near);
@@ -366,7 +372,7 @@ impl Elaborator {
             && names.iter().any(|name| **name == *ours)
         {
             diagnostic = diagnostic.help_edit(format!("write `{ours}`"), name.span, ours);
-        } else if !names.is_empty() && names.len() <= 24 {
+        } else if !names.is_empty() && names.len() <= 60 {
             let list: Vec<&str> = names.iter().map(|name| &**name).collect();
             diagnostic = diagnostic.note(format!("it has {}", list.join(", ")));
         }

@@ -70,7 +70,8 @@ pub(crate) fn fold(
     elem: Elem,
     shape: &[Dim],
 ) -> Option<Tensor> {
-    let n = a.len().max(b.len());
+    // One of them may be a scalar beside a tensor without entries.
+    let n = if a.rank() == 0 { b.len() } else { a.len() };
     if n > 256 {
         return None;
     }

@@ -102,6 +102,15 @@ impl Elaborator {
         error
     }
 
+    /// Where a name is that a module lacks.
+    pub(crate) fn elsewhere(&self, name: &str) -> Option<String> {
+        if self.prelude.here(name).is_some() {
+            return Some(format!("`{name}` is in scope without a prefix"));
+        }
+        let module = self.library_module_with(name)?;
+        Some(format!("the module `{module}` has it: `{module}.{name}`"))
+    }
+
     /// The module of the library that defines a name and is not in scope.
     fn library_module_with(&self, name: &str) -> Option<&str> {
         let names = self.library_names.get_or_init(|| {
