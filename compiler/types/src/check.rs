@@ -1,9 +1,9 @@
 //! Checking a script without running it: definitions for all sizes, statements in order.
 
 use crate::builtins::TRAINING;
-use crate::model::{checkable, is_size};
 use crate::once::defined_twice;
 use crate::scope::Scope;
+use crate::statics::{checkable, is_size};
 use crate::value::{Average, Code, Model, ModelTemplate, Repr, Tensor, TensorType, Value};
 use crate::{Activation, Elaborator, Phase, Result};
 use aec_runtime::Elem;
@@ -180,7 +180,7 @@ impl Elaborator {
 
     fn check_model(&mut self, template: &Rc<ModelTemplate>) {
         let def = &template.def;
-        if !checkable(def) {
+        if !checkable(template) {
             return;
         }
         let mut statics = Vec::new();
@@ -190,7 +190,9 @@ impl Elaborator {
                 continue;
             };
             let value = match &param.ty {
-                None if is_size(def, &name.name) => Ok(Value::size(self.fresh_size(&name.name))),
+                None if is_size(template, &name.name) => {
+                    Ok(Value::size(self.fresh_size(&name.name)))
+                }
                 None => Ok(Value::Unknown),
                 Some(ty) => self.abstract_value(ty, &outer).map(|value| match &value {
                     Value::Tensor(tensor) if tensor.is_scalar() && tensor.ty.elem.is_int() => {

@@ -40,6 +40,7 @@ mod sequence;
 mod signatures;
 pub mod size;
 mod slips;
+mod statics;
 mod step;
 mod stmt;
 pub mod tokens;

@@ -5,10 +5,11 @@ use crate::declared::Declared;
 use crate::error::{fail, wanted};
 use crate::scope::{Scope, member};
 use crate::sequence::Walk;
+use crate::statics::is_size;
 use crate::value::{Average, Closure, Code, Model, ModelTemplate, Repr, Tensor, TensorType, Value};
 use crate::{Activation, Elaborator, Result};
 use aec_syntax::ast::{
-    Arg, Expr, Ident, Init, ModelDef, ModelItem, Name, Param, Pattern, TypeArg, TypeExpr, TypeKind,
+    Arg, Expr, Ident, Init, ModelDef, ModelItem, Name, Pattern, TypeArg, TypeExpr, TypeKind,
 };
 use aec_syntax::{Diagnostic, Span};
 use std::collections::HashMap;
@@ -60,11 +61,11 @@ impl Elaborator {
                     self.match_let(ty, &value, at, &inner)?
                 }
                 // A size that is read from a file is some size while the script is checked.
-                None if matches!(value, Value::Unknown) && is_size(def, &name.name) => {
+                None if matches!(value, Value::Unknown) && is_size(template, &name.name) => {
                     Value::size(self.fresh_size(&name.name))
                 }
                 None => {
-                    if is_size(def, &name.name)
+                    if is_size(template, &name.name)
                         && value.as_size().is_none()
                         && !matches!(value, Value::Unknown)
                     {
@@ -96,7 +97,7 @@ impl Elaborator {
                 .as_size()
                 .and_then(|size| size.as_constant())
                 .is_some_and(|size| size < 0)
-                && is_size(def, &name.name)
+                && is_size(template, &name.name)
             {
                 return fail(
                     "E0307",
@@ -526,57 +527,4 @@ pub(crate) fn member_names(model: &Model) -> Vec<Name> {
             ModelItem::Param { .. } | ModelItem::Let { .. } | ModelItem::Error(_) => None,
         })
         .collect()
-}
-
-/// Whether an untyped parameter of a model is a size: it occurs in a shape (S3).
-pub(crate) fn is_size(def: &ModelDef, name: &str) -> bool {
-    let in_params = |params: &[Param]| {
-        params
-            .iter()
-            .filter_map(|param| param.ty.as_ref())
-            .any(|ty| in_type(ty, name, false))
-    };
-    def.items.iter().any(|item| match item {
-        ModelItem::Param { ty, .. } => ty.as_ref().is_some_and(|ty| in_type(ty, name, false)),
-        ModelItem::Let { ty, .. } => ty.as_ref().is_some_and(|ty| in_type(ty, name, false)),
-        ModelItem::Fn(f) => {
-            in_params(&f.params) || f.result.as_ref().is_some_and(|ty| in_type(ty, name, false))
-        }
-        ModelItem::Error(_) => false,
-    }) || in_params(&def.params)
-}
-
-pub(crate) fn in_type(ty: &TypeExpr, name: &str, shape: bool) -> bool {
-    let in_args = |args: &[TypeArg], shape: bool| {
-        args.iter().any(|arg| match arg {
-            TypeArg::Type(ty) | TypeArg::Named(_, ty) => in_type(ty, name, shape),
-            TypeArg::Rest(_) => false,
-        })
-    };
-    match &ty.kind {
-        TypeKind::Path(path) => shape && path.len() == 1 && &*path[0].name == name,
-        TypeKind::Shape(args) => in_args(args, true),
-        // What lists and trees hold are types, not sizes.
-        TypeKind::Index { path, args } => in_args(args, !matches!(&*path[0].name, "list" | "tree")),
-        TypeKind::Group(args) => in_args(args, shape),
-        TypeKind::Maybe(inner) => in_type(inner, name, shape),
-        TypeKind::Binary { left, right, .. } => {
-            in_type(left, name, shape) || in_type(right, name, shape)
-        }
-        TypeKind::Arrow(a, b) => in_type(a, name, shape) || in_type(b, name, shape),
-        TypeKind::Comprehension { element, .. } => in_type(element, name, shape),
-        TypeKind::Int(_) | TypeKind::Call { .. } | TypeKind::Error => false,
-    }
-}
-
-/// Whether a model definition can be checked by itself: every parameter is a size or typed with
-/// something that is known without a use.
-pub(crate) fn checkable(def: &ModelDef) -> bool {
-    def.params.iter().all(|param| match (&param.pattern, &param.ty) {
-        (Pattern::Name(name), None) => is_size(def, &name.name),
-        (_, Some(ty)) => !matches!(&ty.kind, TypeKind::Path(path) if matches!(&*path[0].name, "model" | "list"))
-            && !matches!(&ty.kind, TypeKind::Index { path, .. } if &*path[0].name == "list")
-            && !matches!(ty.kind, TypeKind::Arrow(..)),
-        (_, None) => false,
-    })
 }

@@ -2,7 +2,7 @@
 //! `x: [D]`. A capital letter alone is a type (of any elements), so no other check would see it.
 
 use crate::Elaborator;
-use crate::model::in_type;
+use crate::statics::in_type;
 use aec_syntax::ast::{
     FnDef, Item, ItemKind, ModelDef, ModelItem, Name, Pattern, Script, Stmt, StmtKind, TypeArg,
     TypeExpr, TypeKind,

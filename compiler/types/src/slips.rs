@@ -4,7 +4,7 @@
 use aec_syntax::{Diagnostic, Span};
 
 /// A name of another language: what is written here, and what replaces it where that is all.
-const NAMES: [(&str, &str, Option<&str>); 26] = [
+const NAMES: [(&str, &str, Option<&str>); 27] = [
     ("True", "write `true`", Some("true")),
     ("False", "write `false`", Some("false")),
     (
@@ -34,7 +34,12 @@ const NAMES: [(&str, &str, Option<&str>); 26] = [
     ("arange", "the ints from 0 to n - 1 are `0..n`", None),
     (
         "enumerate",
-        "`for (i, x) in zip …` has no counterpart: walk `0..len(xs)`",
+        "walk the places, `for i in 0..len(xs)`, and take `xs[i]`",
+        None,
+    ),
+    (
+        "zip",
+        "`map(fn a, b -> …, xs, ys)` takes entries together; in a script, `for i in 0..len(xs)`",
         None,
     ),
     ("randn", "draw with `let x: [n] ~ normal(0, 1)`", None),
@@ -226,18 +231,37 @@ pub(crate) fn member(
     if !names.contains(&name) {
         return diagnostic;
     }
-    let help = format!("functions stand before their arguments: `{name}({base})`");
-    if !called {
-        return diagnostic.help_edit(help, whole, format!("{name}({base})"));
-    }
-    match rest.strip_prefix("()") {
-        Some(_) => {
-            let whole = Span {
-                end: whole.end + 2,
-                ..whole
-            };
-            diagnostic.help_edit(help, whole, format!("{name}({base})"))
+    let arguments = if called {
+        parenthesized(rest)
+    } else {
+        Some("")
+    };
+    let Some(arguments) = arguments else {
+        return diagnostic.help("functions stand before their arguments");
+    };
+    let call = match (name, arguments) {
+        (_, "") => format!("{name}({base})"),
+        // Shapes are lists of sizes.
+        ("reshape" | "broadcast", sizes) if !sizes.starts_with(['[', '(']) => {
+            format!("{name}({base}, [{sizes}])")
         }
-        None => diagnostic.help(help),
-    }
+        _ => format!("{name}({base}, {arguments})"),
+    };
+    let taken = if called { arguments.len() + 2 } else { 0 };
+    let whole = Span {
+        end: whole.end + taken as u32,
+        ..whole
+    };
+    let help = format!("functions stand before their arguments: `{call}`");
+    diagnostic.help_edit(help, whole, call)
+}
+
+/// What stands in the parentheses that a text begins with, if they are closed in it.
+fn parenthesized(text: &str) -> Option<&str> {
+    let mut depth = 0;
+    let end = text.find(|c: char| {
+        depth += i32::from(c == '(') - i32::from(c == ')');
+        depth == 0
+    })?;
+    text.get(1..end)
 }
