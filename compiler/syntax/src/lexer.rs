@@ -289,6 +289,10 @@ fn foreign(
         ":=" => (Token::Eq, "="),
         "===" => (Token::EqEq, "=="),
         "!==" | "<>" => (Token::Ne, "!="),
+        // Nothing stands for these; the parser goes on as behind any operator.
+        "%" => (Token::SlashSlash, ""),
+        "&" => (Token::And, ""),
+        "|" => (Token::Or, ""),
         _ => (Token::Bad, ""),
     };
     let span = Span::new(file, range.start, range.end);

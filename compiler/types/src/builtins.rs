@@ -117,7 +117,7 @@ pub(crate) fn call(
             let args = if row.name == "with" {
                 args
             } else {
-                ordered(elaborator, row, args, span)?
+                ordered(row, args, span)?
             };
             run(elaborator, &args, span)
         }
@@ -125,7 +125,7 @@ pub(crate) fn call(
         Action::Effect(checked) => effect(elaborator, row, checked, args, span),
         Action::Distribution(family) => distribution(elaborator, row, family, args, span),
         Action::Extreme(reduction, binary) => {
-            let args = ordered_up_to(elaborator, row, args, span, 1)?;
+            let args = ordered_up_to(row, args, span, 1)?;
             if unknown(&args) {
                 return Ok(Value::Unknown);
             }
@@ -168,7 +168,7 @@ pub(crate) fn call(
             }
         }
         Action::Binary(op) => {
-            let args = ordered(elaborator, row, args, span)?;
+            let args = ordered(row, args, span)?;
             let [(a, a_span), (b, b_span)] = args.positional.as_slice() else {
                 return fail("E0401", span, format!("`{}` takes two arguments", row.name));
             };
@@ -191,7 +191,7 @@ pub(crate) fn call(
                 .iter()
                 .position(|(name, _)| &*name.name == "wrt")
                 .map(|at| args.named.remove(at));
-            let args = ordered(elaborator, row, args, span)?;
+            let args = ordered(row, args, span)?;
             elaborator.derivative_of(kind, &args.positional[0].0, wrt, span)
         }
         Action::Unary(_)
@@ -200,7 +200,7 @@ pub(crate) fn call(
         | Action::Place(_)
         | Action::Convert(_)
         | Action::Fill(_) => {
-            let args = ordered(elaborator, row, args, span)?;
+            let args = ordered(row, args, span)?;
             if unknown(&args) {
                 return Ok(Value::Unknown);
             }
@@ -388,31 +388,33 @@ fn numbers(value: &Value, span: Span) -> Result<Tensor> {
     Ok(tensor)
 }
 
-/// Arguments in the order of the row's parameters, all given.
-fn ordered(elaborator: &mut Elaborator, row: &Row, args: Args, span: Span) -> Result<Args> {
-    let optional = usize::from(row.name == "pad");
-    ordered_up_to(elaborator, row, args, span, optional)
+/// A call with more arguments than the row has parameters.
+fn too_many(row: &Row, given: usize, span: Span) -> Diagnostic {
+    let wants = crate::call::count(row.params.len(), "argument");
+    let message = format!("`{}` takes {wants}, but {given} are given", row.name);
+    Diagnostic::error("E0401", span, message).help(called_as(row))
 }
 
-fn ordered_up_to(
-    elaborator: &mut Elaborator,
-    row: &Row,
-    args: Args,
-    span: Span,
-    optional: usize,
-) -> Result<Args> {
+/// A call that leaves out what the row's parameter at a place stands for.
+fn too_few(row: &Row, at: usize, span: Span) -> Diagnostic {
+    let message = format!("`{}` wants a value for `{}`", row.name, row.params[at]);
+    Diagnostic::error("E0401", span, message).help(called_as(row))
+}
+
+fn called_as(row: &Row) -> String {
+    format!("it is called as `{}({})`", row.name, row.params.join(", "))
+}
+
+/// Arguments in the order of the row's parameters, all given.
+fn ordered(row: &Row, args: Args, span: Span) -> Result<Args> {
+    let optional = usize::from(row.name == "pad");
+    ordered_up_to(row, args, span, optional)
+}
+
+fn ordered_up_to(row: &Row, args: Args, span: Span, optional: usize) -> Result<Args> {
     let mut slots: Vec<Option<(Value, Span)>> = args.positional.into_iter().map(Some).collect();
     if slots.len() > row.params.len() {
-        let wants = crate::call::count(row.params.len(), "argument");
-        return fail(
-            "E0401",
-            span,
-            format!(
-                "`{}` takes {wants}, but {} are given",
-                row.name,
-                slots.len()
-            ),
-        );
+        return Err(Box::new(too_many(row, slots.len(), span)));
     }
     slots.resize_with(row.params.len(), || None);
     for (name, value) in args.named {
@@ -441,14 +443,7 @@ fn ordered_up_to(
         .take(row.params.len() - optional)
         .position(Option::is_none);
     if let Some(at) = missing {
-        let _ = elaborator;
-        let error = Diagnostic::error(
-            "E0401",
-            span,
-            format!("`{}` wants a value for `{}`", row.name, row.params[at]),
-        );
-        let call = format!("{}({})", row.name, row.params.join(", "));
-        return Err(Box::new(error.help(format!("it is called as `{call}`"))));
+        return Err(Box::new(too_few(row, at, span)));
     }
     Ok(Args {
         positional: slots.into_iter().flatten().collect(),

@@ -362,16 +362,16 @@ impl Elaborator {
             Value::Module(_) => self.elsewhere(&name.name),
             _ => None,
         };
-        if let Some(elsewhere) = elsewhere {
+        if let Some(ours) = crate::slips::of_module(&name.name)
+            && names.iter().any(|name| **name == *ours)
+        {
+            diagnostic = diagnostic.help_edit(format!("write `{ours}`"), name.span, ours);
+        } else if let Some(elsewhere) = elsewhere {
             diagnostic = diagnostic.help(elsewhere);
         } else if let Some(near) =
             aec_syntax::suggest::nearest(&name.name, names.iter().map(|name| &**name))
         {
             diagnostic = diagnostic.help_edit(format!("did you mean `{near}`?"), name.span, near);
-        } else if let Some(ours) = crate::slips::of_module(&name.name)
-            && names.iter().any(|name| **name == *ours)
-        {
-            diagnostic = diagnostic.help_edit(format!("write `{ours}`"), name.span, ours);
         } else if !names.is_empty() && names.len() <= 60 {
             let list: Vec<&str> = names.iter().map(|name| &**name).collect();
             diagnostic = diagnostic.note(format!("it has {}", list.join(", ")));

@@ -4,7 +4,7 @@
 use aec_syntax::{Diagnostic, Span};
 
 /// A name of another language: what is written here, and what replaces it where that is all.
-const NAMES: [(&str, &str, Option<&str>); 27] = [
+const NAMES: [(&str, &str, Option<&str>); 28] = [
     ("True", "write `true`", Some("true")),
     ("False", "write `false`", Some("false")),
     (
@@ -20,6 +20,11 @@ const NAMES: [(&str, &str, Option<&str>); 27] = [
     (
         "nil",
         "there is no empty value; `?` is an entry that nobody saw",
+        None,
+    ),
+    (
+        "where",
+        "a choice entry by entry is `select(c, a, b)`",
         None,
     ),
     ("pow", "a power is `x ^ 2`", None),
@@ -122,7 +127,8 @@ const TYPES: [(&str, &str); 12] = [
 ];
 
 /// Models and functions of the library's modules by their names elsewhere.
-const OF_MODULES: [(&str, &str); 17] = [
+const OF_MODULES: [(&str, &str); 18] = [
+    ("inv", "inverse"),
     ("Dense", "Linear"),
     ("Sequential", "Mlp"),
     ("MLP", "Mlp"),

@@ -606,20 +606,7 @@ impl Elaborator {
                     Value::Maybe(maybe) if maybe.observed.ty.rank() == 1 => {
                         crate::rows::split_rows(&value)
                     }
-                    other => {
-                        return Err(Box::new(
-                            Diagnostic::error(
-                                "E0310",
-                                *at,
-                                format!(
-                                    "a tuple of {} is wanted here, but the value is {}",
-                                    parts.len(),
-                                    other.describe()
-                                ),
-                            )
-                            .label(span, "this value"),
-                        ));
-                    }
+                    other => return Err(Box::new(no_tuple(parts, *at, other, span))),
                 };
                 if values.len() != parts.len() {
                     return Err(Box::new(
@@ -785,5 +772,32 @@ fn as_input(value: Value) -> Value {
             crate::train::concrete_leaves(&value)
         }
         other => other,
+    }
+}
+
+/// A value that is taken apart as a tuple, but is none.
+fn no_tuple(parts: &[Pattern], at: Span, value: &Value, span: Span) -> Diagnostic {
+    let message = format!(
+        "a tuple of {} is wanted here, but the value is {}",
+        parts.len(),
+        value.describe()
+    );
+    let error = Diagnostic::error("E0310", at, message).label(span, "this value");
+    let Value::Record(fields) = value else {
+        return error;
+    };
+    let names = parts.iter().map(|part| match part {
+        Pattern::Name(name) => Some(&name.name),
+        _ => None,
+    });
+    let pairs: Option<Vec<String>> = (fields.iter().zip(names))
+        .map(|((field, _), name)| Some(format!("{field} = {}", name?)))
+        .collect();
+    match pairs {
+        Some(pairs) if parts.len() == fields.len() => {
+            let pattern = format!("({})", pairs.join(", "));
+            error.help_edit(format!("a record has names: `{pattern}`"), at, pattern)
+        }
+        _ => error.help("the fields of a record are taken by their names, `r.name`"),
     }
 }

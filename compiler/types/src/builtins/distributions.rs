@@ -37,7 +37,7 @@ pub(super) fn distribution(
         })));
     }
     let optional = usize::from(family == Family::Categorical);
-    let args = ordered_up_to(elaborator, row, args, span, optional)?;
+    let args = ordered_up_to(row, args, span, optional)?;
     let mut params = Vec::new();
     for (value, at) in args.positional {
         let value = match (&value, family) {

@@ -69,16 +69,8 @@ pub(super) fn effect(
         return Err(Box::new(diagnostic));
     }
     if args.positional.len() > row.params.len() {
-        let wants = crate::call::count(row.params.len(), "argument");
-        return fail(
-            "E0401",
-            span,
-            format!(
-                "`{}` takes {wants}, but {} are given",
-                row.name,
-                args.positional.len()
-            ),
-        );
+        let given = args.positional.len();
+        return Err(Box::new(super::too_many(row, given, span)));
     }
     let optional = match row.name {
         "eval" => 2,
@@ -87,11 +79,7 @@ pub(super) fn effect(
     };
     let given = args.positional.len() + args.named.len();
     if given + optional < row.params.len() {
-        return fail(
-            "E0401",
-            span,
-            format!("`{}` wants a value for `{}`", row.name, row.params[given]),
-        );
+        return Err(Box::new(super::too_few(row, given, span)));
     }
     if elaborator.checking() {
         return Ok(match checked {

@@ -86,7 +86,7 @@ pub(super) fn lifted(
         Treatment::Moves => moved(elaborator, id, args, span).map(Some),
         Treatment::Reduces | Treatment::Runs => {
             let optional = usize::from(matches!(row.action, Action::Extreme(..)));
-            let args = ordered_up_to(elaborator, row, args.clone(), span, optional)?;
+            let args = ordered_up_to(row, args.clone(), span, optional)?;
             let (x, at) = args.positional[0].clone();
             let x = elaborator.stack(&x, at)?;
             let rest = Args {
@@ -109,9 +109,9 @@ pub(super) fn lifted(
 fn entrywise(elaborator: &mut Elaborator, id: BuiltinId, args: &Args, span: Span) -> Result<Value> {
     let row = &TABLE[id.0];
     let args = if matches!(row.action, Action::Extreme(..)) {
-        ordered_up_to(elaborator, row, args.clone(), span, 1)?
+        ordered_up_to(row, args.clone(), span, 1)?
     } else {
-        ordered(elaborator, row, args.clone(), span)?
+        ordered(row, args.clone(), span)?
     };
     let mut values = Vec::new();
     for (value, at) in &args.positional {
@@ -155,7 +155,7 @@ fn moved(elaborator: &mut Elaborator, id: BuiltinId, args: &Args, span: Span) ->
     let args = if row.params.is_empty() {
         args.clone()
     } else {
-        ordered(elaborator, row, args.clone(), span)?
+        ordered(row, args.clone(), span)?
     };
     // What holds entries: everything that `concat` joins, x and the border of `pad`, else x.
     let data = |at: usize| match row.name {

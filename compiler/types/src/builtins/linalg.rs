@@ -20,7 +20,7 @@ pub(super) fn matrix(
     args: Args,
     span: Span,
 ) -> Result<Value> {
-    let args = super::ordered(elaborator, row, args, span)?;
+    let args = super::ordered(row, args, span)?;
     let mut operands: Vec<(Tensor, Span)> = Vec::new();
     for (value, at) in &args.positional {
         if matches!(value, Value::Unknown) {
