@@ -4,10 +4,9 @@
 use crate::function::{Function, Guard, Type, Value};
 use crate::lexer::{Placed, Token, tokens};
 use crate::op::{
-    Binary, Comparison, Contract, Distribution, Factor, Fault, Label, Labels, Literal, Loop, Mode,
-    Op, Reduction, Unary,
+    Binary, Comparison, Contract, Distribution, Factor, Fault, Label, Labels, Literal, Op,
+    Reduction, Unary,
 };
-use crate::print::elem_named;
 use aec_runtime::linalg::{MatrixOp, System};
 use aec_runtime::{Data, Elem, Tensor};
 use aec_syntax::Span;
@@ -52,6 +51,9 @@ pub fn parse(text: &str) -> Result<Vec<Function>, ParseError> {
     Ok(functions)
 }
 
+mod regions;
+mod words;
+
 struct Parser {
     tokens: Vec<Placed>,
     at: usize,
@@ -64,208 +66,6 @@ type Operands = SmallVec<[Value; 4]>;
 type Parsed<T> = Result<T, ParseError>;
 
 impl Parser {
-    fn peek(&self) -> &Token {
-        &self.tokens[self.at].token
-    }
-
-    fn next(&mut self) -> Token {
-        let token = self.tokens[self.at].token.clone();
-        if self.at + 1 < self.tokens.len() {
-            self.at += 1;
-        }
-        token
-    }
-
-    fn fail<T>(&self, at: usize, message: impl Into<String>) -> Parsed<T> {
-        let placed = &self.tokens[at];
-        Err(ParseError {
-            line: placed.line,
-            column: placed.column,
-            message: message.into(),
-        })
-    }
-
-    fn expected<T>(&self, what: &str) -> Parsed<T> {
-        let found = self.peek().describe();
-        self.fail(self.at, format!("expected {what}, found {found}"))
-    }
-
-    fn is_mark(&self, mark: &str) -> bool {
-        matches!(self.peek(), Token::Mark(found) if *found == mark)
-    }
-
-    fn eat(&mut self, mark: &str) -> bool {
-        let found = self.is_mark(mark);
-        if found {
-            self.next();
-        }
-        found
-    }
-
-    fn mark(&mut self, mark: &str) -> Parsed<()> {
-        if self.eat(mark) {
-            Ok(())
-        } else {
-            self.expected(&format!("`{mark}`"))
-        }
-    }
-
-    fn is_word(&self, word: &str) -> bool {
-        matches!(self.peek(), Token::Word(found) if found == word)
-    }
-
-    fn eat_word(&mut self, word: &str) -> bool {
-        let found = self.is_word(word);
-        if found {
-            self.next();
-        }
-        found
-    }
-
-    fn word(&mut self, word: &str) -> Parsed<()> {
-        if self.eat_word(word) {
-            Ok(())
-        } else {
-            self.expected(&format!("`{word}`"))
-        }
-    }
-
-    fn name(&mut self, what: &str) -> Parsed<String> {
-        match self.peek().clone() {
-            Token::Word(word) => {
-                self.next();
-                Ok(word)
-            }
-            _ => self.expected(what),
-        }
-    }
-
-    fn unsigned(&mut self) -> Parsed<u64> {
-        if let Token::Number(text) = self.peek() {
-            let parsed = match text.strip_prefix("0x") {
-                Some(digits) => u64::from_str_radix(digits, 16),
-                None => text.parse(),
-            };
-            if let Ok(number) = parsed {
-                self.next();
-                return Ok(number);
-            }
-        }
-        self.expected("a number without sign")
-    }
-
-    fn size(&mut self) -> Parsed<usize> {
-        let at = self.at;
-        let number = self.unsigned()?;
-        match usize::try_from(number) {
-            // Products of sizes must not overflow; nothing real comes near.
-            Ok(size) if size <= 1 << 40 => Ok(size),
-            _ => self.fail(at, format!("{number} is too large for a size")),
-        }
-    }
-
-    /// `[item, item]`
-    fn list<T>(&mut self, mut item: impl FnMut(&mut Self) -> Parsed<T>) -> Parsed<Vec<T>> {
-        self.mark("[")?;
-        let mut items = Vec::new();
-        while !self.is_mark("]") {
-            items.push(item(self)?);
-            if !self.eat(",") {
-                break;
-            }
-        }
-        self.mark("]")?;
-        Ok(items)
-    }
-
-    fn sizes(&mut self) -> Parsed<Vec<usize>> {
-        self.list(Parser::size)
-    }
-
-    /// `a:b` or `a:b:c`; the third is `otherwise` when left out.
-    fn range(&mut self, otherwise: usize) -> Parsed<(usize, usize, usize)> {
-        let first = self.size()?;
-        self.mark(":")?;
-        let second = self.size()?;
-        let third = if self.eat(":") {
-            self.size()?
-        } else {
-            otherwise
-        };
-        Ok((first, second, third))
-    }
-
-    fn elem(&mut self) -> Parsed<Elem> {
-        let at = self.at;
-        let name = self.name("an element type")?;
-        match elem_named(&name) {
-            Some(elem) => Ok(elem),
-            None => self.fail(at, format!("`{name}` is no element type")),
-        }
-    }
-
-    fn ty(&mut self) -> Parsed<Type> {
-        let at = self.at;
-        let elem = self.elem()?;
-        let dims = if self.is_mark("[") {
-            self.sizes()?
-        } else {
-            Vec::new()
-        };
-        let size = dims
-            .iter()
-            .try_fold(1usize, |size, &dim| size.checked_mul(dim.max(1)));
-        if size.is_none_or(|size| size > 1 << 40) {
-            return self.fail(at, "the type has too many elements");
-        }
-        Ok(Type::new(elem, &dims))
-    }
-
-    fn number(&mut self) -> Parsed<u32> {
-        match *self.peek() {
-            Token::Value(number) => {
-                self.next();
-                Ok(number)
-            }
-            _ => self.expected("a value"),
-        }
-    }
-
-    fn value(&mut self, scope: &Scope) -> Parsed<Value> {
-        let at = self.at;
-        let number = self.number()?;
-        match scope.get(&number) {
-            Some(&value) => Ok(value),
-            None => self.fail(at, format!("%{number} is not defined before this")),
-        }
-    }
-
-    /// Whether a value is next and `:` follows: the start of the next instruction.
-    fn defines(&self) -> bool {
-        matches!(
-            self.tokens.get(self.at + 1).map(|placed| &placed.token),
-            Some(Token::Mark(":"))
-        )
-    }
-
-    fn values(&mut self, scope: &Scope) -> Parsed<Operands> {
-        let mut values = Operands::new();
-        while matches!(self.peek(), Token::Value(_)) && !self.defines() {
-            values.push(self.value(scope)?);
-            if !self.eat(",") {
-                break;
-            }
-        }
-        Ok(values)
-    }
-
-    fn define(&mut self, at: usize, scope: &mut Scope, number: u32, value: Value) -> Parsed<()> {
-        match scope.insert(number, value) {
-            None => Ok(()),
-            Some(_) => self.fail(at, format!("%{number} is defined twice")),
-        }
-    }
-
     fn function(&mut self) -> Parsed<Function> {
         if self.depth == MAX_DEPTH {
             return self.fail(self.at, "regions are nested too deeply");
@@ -489,73 +289,6 @@ impl Parser {
         }
     }
 
-    fn boolean(&mut self) -> Parsed<bool> {
-        if self.eat_word("true") {
-            Ok(true)
-        } else if self.eat_word("false") {
-            Ok(false)
-        } else {
-            self.expected("`true` or `false`")
-        }
-    }
-
-    fn signed(&mut self) -> Parsed<i64> {
-        if let Token::Number(text) = self.peek()
-            && let Ok(number) = text.parse()
-        {
-            self.next();
-            return Ok(number);
-        }
-        self.expected("an int")
-    }
-
-    /// The bits after `nan:`, if there are any.
-    fn nan_bits(&mut self) -> Parsed<Option<u64>> {
-        if self.eat(":") {
-            Ok(Some(self.unsigned()?))
-        } else {
-            Ok(None)
-        }
-    }
-
-    fn float(&mut self) -> Parsed<f64> {
-        if self.eat_word("nan") {
-            return Ok(self.nan_bits()?.map_or(f64::NAN, f64::from_bits));
-        }
-        let text = self.float_text()?;
-        match text.parse() {
-            Ok(number) => Ok(number),
-            Err(_) => self.expected("a float"),
-        }
-    }
-
-    fn float32(&mut self) -> Parsed<f32> {
-        if self.eat_word("nan") {
-            let bits = self.nan_bits()?;
-            return Ok(bits.map_or(f32::NAN, |bits| f32::from_bits(bits as u32)));
-        }
-        let text = self.float_text()?;
-        match text.parse() {
-            Ok(number) => Ok(number),
-            Err(_) => self.expected("a float"),
-        }
-    }
-
-    fn float_text(&mut self) -> Parsed<String> {
-        let negative = self.eat("-");
-        match self.peek().clone() {
-            Token::Number(text) if text.parse::<f64>().is_ok() && !negative => {
-                self.next();
-                Ok(text)
-            }
-            Token::Word(word) if word == "inf" => {
-                self.next();
-                Ok(if negative { "-inf" } else { "inf" }.to_string())
-            }
-            _ => self.expected("a float"),
-        }
-    }
-
     fn dense(&mut self, types: &[Type]) -> Parsed<Op> {
         let at = self.at;
         let ty = self.only(types)?;
@@ -607,92 +340,6 @@ impl Parser {
             batch,
             radices,
         })
-    }
-
-    /// `(%0 mark, %1; %2`: the operands, the marks of those before `;`.
-    fn marked(&mut self, scope: &Scope, mark: &str) -> Parsed<(Operands, Vec<bool>)> {
-        self.mark("(")?;
-        let mut operands = Operands::new();
-        let mut marks = Vec::new();
-        while matches!(self.peek(), Token::Value(_)) {
-            operands.push(self.value(scope)?);
-            marks.push(self.eat_word(mark));
-            if !self.eat(",") {
-                break;
-            }
-        }
-        if self.eat(";") {
-            operands.extend(self.values(scope)?);
-        }
-        self.mark(")")?;
-        Ok((operands, marks))
-    }
-
-    fn region(&mut self) -> Parsed<Box<Function>> {
-        self.mark("{")?;
-        let body = self.function()?;
-        self.mark("}")?;
-        Ok(Box::new(body))
-    }
-
-    fn map(&mut self, scope: &Scope) -> Parsed<(Op, Operands)> {
-        let size = self.size()?;
-        let is_batch = self.eat_word("batch");
-        let (operands, mapped) = self.marked(scope, "mapped")?;
-        let body = self.region()?;
-        let op = Op::Map {
-            size,
-            mapped,
-            is_batch,
-            body,
-        };
-        Ok((op, operands))
-    }
-
-    /// `10 reverse exit recomputed nodes (state; sequences; constants; limit) { body }`
-    fn looped(&mut self, scope: &Scope) -> Parsed<(Op, Operands)> {
-        let count = self.size()?;
-        let reverse = self.eat_word("reverse");
-        let exit = self.eat_word("exit");
-        let recomputed = self.eat_word("recomputed");
-        let nodes = self.eat_word("nodes");
-        self.mark("(")?;
-        let mut operands = self.values(scope)?;
-        let carried = operands.len();
-        self.mark(";")?;
-        operands.extend(self.values(scope)?);
-        let sliced = operands.len() - carried;
-        self.mark(";")?;
-        operands.extend(self.values(scope)?);
-        let limited = self.eat(";");
-        if limited {
-            operands.push(self.value(scope)?);
-        }
-        self.mark(")")?;
-        let body = self.region()?;
-        let op = Op::Loop(Loop {
-            count,
-            carried,
-            sliced,
-            reverse,
-            exit,
-            recomputed,
-            limited,
-            nodes,
-            body,
-        });
-        Ok((op, operands))
-    }
-
-    fn derivative(&mut self, scope: &Scope) -> Parsed<(Op, Operands)> {
-        let at = self.at;
-        let name = self.name("`vjp`, `jvp` or `jacobian`")?;
-        let Some(mode) = Mode::ALL.into_iter().find(|mode| mode.name() == name) else {
-            return self.fail(at, format!("`{name}` is no mode of differentiation"));
-        };
-        let (operands, active) = self.marked(scope, "active")?;
-        let body = self.region()?;
-        Ok((Op::Derivative { mode, active, body }, operands))
     }
 
     fn label(&mut self) -> Parsed<Label> {
