@@ -23,18 +23,20 @@ pub fn of_item(item: &Item) -> Vec<Free> {
     walk(item, Span::NONE).free
 }
 
+/// The free names of a function, its own among them.
+pub fn of_function(def: &FnDef) -> Vec<Free> {
+    let mut walk = Walk::looking_at(Span::NONE);
+    walk.function(def);
+    walk.free
+}
+
 /// The names that the item itself makes visible where it mentions the name at `span`.
 pub fn visible_at(item: &Item, span: Span) -> Vec<Name> {
     walk(item, span).visible
 }
 
 fn walk(item: &Item, look_at: Span) -> Walk {
-    let mut walk = Walk {
-        scopes: Vec::new(),
-        free: Vec::new(),
-        look_at,
-        visible: Vec::new(),
-    };
+    let mut walk = Walk::looking_at(look_at);
     walk.scoped(|walk| match &item.kind {
         ItemKind::Use { .. } | ItemKind::Precision(_) => {}
         ItemKind::Model(def) => walk.model(def),
@@ -52,6 +54,15 @@ struct Walk {
 }
 
 impl Walk {
+    fn looking_at(look_at: Span) -> Walk {
+        Walk {
+            scopes: Vec::new(),
+            free: Vec::new(),
+            look_at,
+            visible: Vec::new(),
+        }
+    }
+
     fn scoped(&mut self, inside: impl FnOnce(&mut Walk)) {
         self.scopes.push(HashSet::new());
         inside(self);

@@ -8,7 +8,7 @@ use crate::value::{Closure, Code, Dim, Repr, Tensor, TensorType, Value};
 use crate::{Activation, Elaborator, Result};
 use aec_ir::{Op, Type, Value as IrValue};
 use aec_runtime::Elem;
-use aec_syntax::ast::{Expr, Ident, Name, Param, Pattern, TypeExpr};
+use aec_syntax::ast::{Expr, Ident, Name, Param, Pattern, TypeArg, TypeExpr, TypeKind};
 use aec_syntax::{Diagnostic, Span};
 use std::collections::HashMap;
 use std::hash::Hasher;
@@ -121,6 +121,7 @@ impl Elaborator {
                     body: &def.body,
                     scope,
                     member: scope.is_of_model(),
+                    sizes: &def.sizes,
                 };
                 self.call_source(&call, args, span)
             }
@@ -132,6 +133,7 @@ impl Elaborator {
                     body: &lambda.body,
                     scope,
                     member: false,
+                    sizes: &[],
                 };
                 self.call_source(&call, args, span)
             }
@@ -410,6 +412,12 @@ impl Elaborator {
         let Some((frame, _)) = frame else {
             return self.call_body(callee, values, span);
         };
+        // Constants become real where one is wanted before they are taken apart (F7).
+        for (param, (value, at)) in callee.params.iter().zip(&mut values) {
+            if let Some(ty) = &param.ty {
+                *value = self.reals_where_wanted(ty, value, *at)?;
+            }
+        }
         let is_batch = callee.member;
         let dim = frame[0].clone();
         let args: Vec<(Value, bool)> = values
@@ -474,6 +482,22 @@ impl Elaborator {
         }
         let scope = callee.scope.child();
         let matched = self.match_params(callee.params, &values, &scope)?;
+        for size in callee.sizes {
+            if let TypeArg::Type(TypeExpr {
+                kind: TypeKind::Path(path),
+                span: declared,
+            }) = size
+                && scope.lookup_local(&path[0].name).is_none()
+            {
+                let (name, size) = (callee.name, &path[0].name);
+                let message = format!("`{name}` takes the size `{size}` in brackets");
+                return Err(Box::new(
+                    Diagnostic::error("E0401", span, message)
+                        .label(*declared, "declared here")
+                        .help(format!("`{name}[3](…)` is called with {size} = 3")),
+                ));
+            }
+        }
         for ((param, value), (_, span)) in callee.params.iter().zip(matched).zip(&values) {
             self.bind_pattern(&param.pattern, value, *span, &scope)?;
         }
@@ -487,6 +511,26 @@ impl Elaborator {
     /// Evaluates a function of arguments for each index of a new leading axis; the mapped
     /// arguments lose their leading axis. Every tensor of the result gets the axis in front.
     pub(crate) fn map_over(
+        &mut self,
+        dim: &Dim,
+        args: &[(Value, bool)],
+        is_batch: bool,
+        span: Span,
+        body: impl FnOnce(&mut Elaborator, &[Value]) -> Result<Value>,
+    ) -> Result<Value> {
+        // The rounds of a loop around a whole batch are the same for all of its examples.
+        let around = match is_batch {
+            true => std::mem::take(&mut self.alone),
+            false => Vec::new(),
+        };
+        let result = self.map_axis(dim, args, is_batch, span, body);
+        if is_batch {
+            self.alone = around;
+        }
+        result
+    }
+
+    fn map_axis(
         &mut self,
         dim: &Dim,
         args: &[(Value, bool)],
@@ -709,6 +753,7 @@ struct Callee<'a> {
     body: &'a Expr,
     scope: &'a Scope,
     member: bool,
+    sizes: &'a [TypeArg],
 }
 
 /// The place of a body's value: its last expression.

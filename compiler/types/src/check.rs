@@ -7,7 +7,10 @@ use crate::statics::{checkable, is_size};
 use crate::value::{Average, Code, Model, ModelTemplate, Repr, Tensor, TensorType, Value};
 use crate::{Activation, Elaborator, Phase, Result};
 use aec_runtime::Elem;
-use aec_syntax::ast::{FnDef, Item, ItemKind, ModelItem, Name, Pattern, Script, Stmt, StmtKind};
+use aec_syntax::ast::{
+    FnDef, Item, ItemKind, ModelItem, Name, Pattern, Script, Stmt, StmtKind, TypeArg, TypeExpr,
+    TypeKind,
+};
 use aec_syntax::{Diagnostic, Span};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -87,6 +90,7 @@ impl Elaborator {
             }
         }
         self.check_names(script, &scope);
+        self.check_recursion(script);
         self.below.clear();
         self.check_signatures(script);
         let mut found = std::mem::take(&mut self.found);
@@ -156,6 +160,7 @@ impl Elaborator {
 
     /// Elaborates a body for all sizes: binders are new sizes, arguments only types.
     fn check_body(&mut self, def: &Rc<FnDef>, scope: &Scope) -> Result<()> {
+        let scope = &self.with_sizes(def, scope);
         let outer = scope.child();
         let mut values = Vec::new();
         for param in &def.params {
@@ -176,6 +181,25 @@ impl Elaborator {
             span: def.span,
         }));
         self.apply(&closure, &values, def.name.span).map(|_| ())
+    }
+
+    /// A scope with the sizes that a definition takes in brackets, any ones.
+    fn with_sizes(&mut self, def: &FnDef, scope: &Scope) -> Scope {
+        if def.sizes.is_empty() {
+            return scope.clone();
+        }
+        let sized = scope.child();
+        for size in &def.sizes {
+            if let TypeArg::Type(TypeExpr {
+                kind: TypeKind::Path(path),
+                ..
+            }) = size
+            {
+                let name = &path[0].name;
+                sized.define(name.clone(), Value::size(self.fresh_size(name)));
+            }
+        }
+        sized
     }
 
     fn check_model(&mut self, template: &Rc<ModelTemplate>) {

@@ -409,7 +409,11 @@ impl Elaborator {
                     BinaryOp::Add => Some(a.plus(&b)),
                     BinaryOp::Sub => Some(a.minus(&b)),
                     BinaryOp::Mul => Some(a.times(&b)),
-                    BinaryOp::Div => b.as_constant().and_then(|b| a.divide_exactly(b)),
+                    // Of a size that is not known yet the use decides whether it divides.
+                    BinaryOp::Div => b.as_constant().and_then(|b| match a.as_constant() {
+                        Some(_) => a.divide_exactly(b),
+                        None => a.floor_div(b),
+                    }),
                     BinaryOp::FloorDiv => b.as_constant().and_then(|b| a.floor_div(b)),
                     _ => None,
                 };
@@ -438,8 +442,30 @@ impl Elaborator {
                 _ => fail("E0204", ty.span, "a size is wanted here"),
             },
             TypeKind::Error => Ok(Size::var(UNKNOWN, "_")),
-            TypeKind::Index { .. }
-            | TypeKind::Call { .. }
+            TypeKind::Index { path, args } => {
+                let not_a_size = || {
+                    let text = self.text(ty.span);
+                    fail(
+                        "E0204",
+                        ty.span,
+                        format!("a size is wanted here, not `{text}`"),
+                    )
+                };
+                let (Some((mut list, _)), [TypeArg::Type(at)]) =
+                    (scope.lookup_local(&path[0].name), args.as_slice())
+                else {
+                    return not_a_size();
+                };
+                for part in &path[1..] {
+                    list = self.plain_field(&list, part)?;
+                }
+                let at = self.size_of(at, scope, unknown)?;
+                match entry_of(&list, at.as_constant()) {
+                    Some(size) => Ok(size),
+                    None => not_a_size(),
+                }
+            }
+            TypeKind::Call { .. }
             | TypeKind::Shape(_)
             | TypeKind::Maybe(_)
             | TypeKind::Comprehension { .. }
@@ -643,6 +669,21 @@ impl Elaborator {
             }
         })
     }
+}
+
+/// The size at a place of a list of sizes; a negative place counts from the end.
+fn entry_of(list: &Value, at: Option<i64>) -> Option<Size> {
+    let items = match list {
+        Value::List(items) => items.to_vec(),
+        Value::Tensor(tensor) if tensor.ty.rank() == 1 => {
+            list.host()?;
+            crate::rows::split_rows(list)
+        }
+        _ => return None,
+    };
+    let at = at?;
+    let at = if at < 0 { at + items.len() as i64 } else { at };
+    items.get(usize::try_from(at).ok()?)?.as_size()
 }
 
 /// The element type of a name, but `real`.

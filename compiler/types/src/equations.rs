@@ -67,7 +67,12 @@ impl Elaborator {
             )
             .here(show_type(actual))
             .label(ty.span, format!("{} declared here", axes(shape.len())));
-            if actual.rank() < shape.len() {
+            let (value, sizes) = (self.text(span), self.text(ty.span));
+            if value.parse::<f64>().is_ok() && sizes.starts_with('[') && !sizes.contains("..") {
+                let fill = format!("fill({value}, {sizes})");
+                let help = format!("a tensor of one number is `{fill}`");
+                diagnostic = diagnostic.help_edit(help, span, fill);
+            } else if actual.rank() < shape.len() {
                 diagnostic = diagnostic.help(
                     "a call may have more axes than declared (it is mapped over them), not fewer",
                 );

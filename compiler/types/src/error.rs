@@ -37,6 +37,9 @@ pub(crate) fn wanted<T>(span: Span, what: &str, got: &Value) -> Result<T> {
                 "this is the definition; `{name}(…)` with its sizes is a model"
             ))
         }
+        Value::Unit => {
+            error.help("a block ends in its value: the last line is an expression, no `let`")
+        }
         _ => error,
     }))
 }

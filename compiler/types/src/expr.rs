@@ -8,7 +8,9 @@ use crate::value::{Closure, Code, Maybe, Repr, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
 use aec_ir::{Op, Unary};
 use aec_runtime::Elem;
-use aec_syntax::ast::{Arg, BinaryOp, Expr, ExprKind, Ident, Index, Lambda, StrPart};
+use aec_syntax::ast::{
+    Arg, BinaryOp, Expr, ExprKind, Ident, Index, Lambda, StrPart, TypeArg, TypeExpr, TypeKind,
+};
 use aec_syntax::parts::Part;
 use aec_syntax::{Diagnostic, Span};
 use std::rc::Rc;
@@ -282,6 +284,7 @@ impl Elaborator {
             return self.running(callee.span, &args, span, scope);
         }
         let function = self.eval(callee, scope)?;
+        self.refuse_hiding(callee, &function, scope)?;
         let mut evaluated = Args::default();
         let placed = args
             .iter()
@@ -319,8 +322,18 @@ impl Elaborator {
                     .chain(&model.statics)
                     .map(|(name, _)| name.clone())
                     .collect();
+                names.extend(crate::model::let_names(model));
                 names.extend(crate::model::member_names(model));
-                (self.member_value(value, &name.name)?, names)
+                let mut found = self.member_value(value, &name.name)?;
+                if matches!(found, Some(Value::Fn(_)))
+                    && self.effects_allowed()
+                    && Self::has_traced(value)
+                {
+                    // A member outlives the statement that made its model (M4).
+                    let made = self.materialize_one(value.clone(), name.span)?;
+                    found = self.member_value(&made, &name.name)?;
+                }
+                (found, names)
             }
             Value::Distribution(distribution) => {
                 let params = crate::random::param_names(distribution.family);
@@ -388,6 +401,10 @@ impl Elaborator {
         name: &Ident,
         scope: &Scope,
     ) -> Diagnostic {
+        let error = match self.explain_hiding(error, base, value) {
+            Ok(explained) => return explained,
+            Err(error) => error,
+        };
         match value {
             Value::Tensor(_) | Value::List(_) | Value::Str(_) => {
                 let names = scope.names();
@@ -479,6 +496,40 @@ impl Elaborator {
                 }
                 let shape = Value::List(Rc::new(sizes));
                 crate::builtins::call(self, *id, Args::of(&[shape], span), span)
+            }
+            Value::Fn(closure) if let Code::Named(def, own) = &closure.code => {
+                let sized = own.child();
+                let takes = def.sizes.iter().filter_map(|size| match size {
+                    TypeArg::Type(TypeExpr {
+                        kind: TypeKind::Path(path),
+                        ..
+                    }) => Some(&path[0].name),
+                    _ => None,
+                });
+                let takes: Vec<&Rc<str>> = takes.collect();
+                if takes.is_empty() || takes.len() != indices.len() {
+                    let count = crate::call::count(takes.len(), "size");
+                    let message = format!("`{}` takes {count} in brackets", closure.name);
+                    return Err(Box::new(
+                        Diagnostic::error("E0401", span, message)
+                            .label(def.name.span, "defined here"),
+                    ));
+                }
+                for (name, index) in takes.into_iter().zip(indices) {
+                    let Index::At(expr) = index else {
+                        return fail("E0310", span, "a size is wanted here");
+                    };
+                    let size = self.eval(expr, scope)?;
+                    if size.as_size().is_none() && !matches!(size, Value::Unknown) {
+                        return wanted(expr.span, "a size", &size);
+                    }
+                    sized.define(name.clone(), size);
+                }
+                Ok(Value::Fn(Rc::new(Closure {
+                    code: Code::Named(def.clone(), sized),
+                    name: closure.name.clone(),
+                    span: closure.span,
+                })))
             }
             _ => self.index(&value, base.span, indices, span, scope),
         }

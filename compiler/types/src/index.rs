@@ -323,7 +323,8 @@ impl Elaborator {
             && !(0..n).contains(&at)
         {
             let mut written = self.text(span);
-            if written != at.to_string() {
+            let number = |c: char| c.is_ascii_digit() || c == '-';
+            if !written.chars().all(number) {
                 written = format!("{written} = {at}");
             }
             let diagnostic = Diagnostic::error(

@@ -31,6 +31,7 @@ mod once;
 mod ops;
 mod ragged;
 mod random;
+mod recursion;
 mod remat;
 mod repair;
 mod rows;
@@ -136,6 +137,10 @@ pub struct Elaborator {
     /// Conditions under which what is being traced counts: those of the `if`s around it, which
     /// compiled code decides. Checks of the branch not taken must hold whatever the data.
     pub(crate) taken: Vec<value::Tensor>,
+    /// The loops around of which each example has its own rounds: `while`, `fold`, `unfold`.
+    pub(crate) alone: Vec<&'static str>,
+    /// Counts what has an effect: prints, assignments, trainings and the like (N4).
+    pub(crate) effects: u32,
     /// Counts, while checking, what no mere copy of an input does: draws, hiding, derivatives,
     /// sorting, iterations.
     pub(crate) unlike_copies: u32,
@@ -186,6 +191,8 @@ impl Elaborator {
             interactive: false,
             batch_depth: 0,
             taken: Vec::new(),
+            alone: Vec::new(),
+            effects: 0,
             unlike_copies: 0,
             varying: varying::Varying::default(),
             seen: Vec::new(),

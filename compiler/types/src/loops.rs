@@ -16,9 +16,9 @@ use aec_syntax::{Diagnostic, Span};
 
 /// One loop, before it is traced.
 #[derive(Clone)]
-pub(crate) struct Rounds<'a> {
+pub(crate) struct Rounds {
     /// The builtin's name, for messages.
-    pub(crate) name: &'a str,
+    pub(crate) name: &'static str,
     /// Number of rounds.
     pub(crate) count: Dim,
     /// The first state, and its place.
@@ -54,7 +54,7 @@ enum Misfit {
 
 impl Elaborator {
     /// Traces a loop. `round` is traced once, or twice if numbers of the state become real.
-    pub(crate) fn run_rounds(&mut self, rounds: &Rounds<'_>, round: Round<'_>) -> Result<Ran> {
+    pub(crate) fn run_rounds(&mut self, rounds: &Rounds, round: Round<'_>) -> Result<Ran> {
         let state = self.stack(&rounds.state.0, rounds.state.1)?;
         if let Some(part) = fixed_part(&state) {
             return Err(Box::new(
@@ -70,6 +70,18 @@ impl Elaborator {
                 .help("over a list, `reduce` and `scan` go entry by entry in the script"),
             ));
         }
+        let alone = rounds.exit || rounds.nodes.is_some();
+        if alone {
+            self.alone.push(rounds.name);
+        }
+        let ran = self.attempts(rounds, state, round);
+        if alone {
+            self.alone.pop();
+        }
+        ran
+    }
+
+    fn attempts(&mut self, rounds: &Rounds, state: Value, round: Round<'_>) -> Result<Ran> {
         let snapshot: Snapshot = self.snapshot();
         let first = self.attempt(rounds, &state, round);
         let misfit = match first {
@@ -115,7 +127,7 @@ impl Elaborator {
 
     fn attempt(
         &mut self,
-        rounds: &Rounds<'_>,
+        rounds: &Rounds,
         state: &Value,
         round: Round<'_>,
     ) -> Result<std::result::Result<Ran, Misfit>> {
@@ -142,7 +154,7 @@ impl Elaborator {
 
     fn check_round(
         &mut self,
-        rounds: &Rounds<'_>,
+        rounds: &Rounds,
         state: &Value,
         round: Round<'_>,
     ) -> Result<std::result::Result<Ran, Misfit>> {
@@ -189,7 +201,7 @@ impl Elaborator {
 
     fn trace_rounds(
         &mut self,
-        rounds: &Rounds<'_>,
+        rounds: &Rounds,
         state: &Value,
         round: Round<'_>,
     ) -> Result<std::result::Result<Ran, Misfit>> {
@@ -296,7 +308,7 @@ impl Elaborator {
     #[allow(clippy::type_complexity)]
     fn trace_round(
         &mut self,
-        rounds: &Rounds<'_>,
+        rounds: &Rounds,
         varies: bool,
         state: &Value,
         round: Round<'_>,
@@ -360,7 +372,7 @@ impl Elaborator {
     }
 
     /// A loop that may stop early has a number of rounds that is the same for all examples.
-    fn fixed_rounds(&self, rounds: &Rounds<'_>) -> Result<()> {
+    fn fixed_rounds(&self, rounds: &Rounds) -> Result<()> {
         match rounds.count.size.varies() {
             true => Err(Box::new(crate::varying::refused(
                 &rounds.count,
@@ -397,12 +409,7 @@ impl Elaborator {
     }
 
     /// An error unless the next state is of the type of the state.
-    pub(crate) fn same_state(
-        &self,
-        rounds: &Rounds<'_>,
-        state: &Value,
-        next: &Value,
-    ) -> Result<()> {
+    pub(crate) fn same_state(&self, rounds: &Rounds, state: &Value, next: &Value) -> Result<()> {
         match self.fits(rounds, state, next) {
             Ok(()) => Ok(()),
             Err(Misfit::Error(error)) => Err(error),
@@ -417,7 +424,7 @@ impl Elaborator {
     /// Whether the next state is of the type of the state.
     fn fits(
         &self,
-        rounds: &Rounds<'_>,
+        rounds: &Rounds,
         state: &Value,
         next: &Value,
     ) -> std::result::Result<(), Misfit> {

@@ -8,7 +8,7 @@
 //! What is not listed here or in `builtins/lifted.rs` refuses a `?`: forgetting a rule is an
 //! error message, never a wrong number.
 
-use crate::error::wanted;
+use crate::error::{size_mismatch, wanted};
 use crate::ops::{Operand, as_tensor};
 use crate::value::{Dim, Maybe, Ragged, Repr, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
@@ -379,6 +379,22 @@ impl Elaborator {
         span: Span,
     ) -> Result<Value> {
         let Value::Maybe(maybe) = a.0 else {
+            // Nothing is missing; what would fill it must fit all the same.
+            if let (Some(x), Some(v)) = (a.0.tensor(), plain(b.0).tensor())
+                && !v.is_scalar()
+                && (x.ty.rank() != v.ty.rank()
+                    || x.ty
+                        .shape
+                        .iter()
+                        .zip(&v.ty.shape)
+                        .any(|(x, v)| x.size != v.size))
+            {
+                let text = self.text(span);
+                let error = size_mismatch(span, &text, (x, a.1), (v, b.1), None);
+                return Err(Box::new(
+                    error.help("what fills is a scalar or has the same shape"),
+                ));
+            }
             return Ok(a.0.clone());
         };
         let words = matches!(maybe.value, Value::Token(_));

@@ -2,7 +2,7 @@
 
 use crate::call::{Args, site_hash};
 use crate::declared::Declared;
-use crate::error::{fail, wanted};
+use crate::error::{fail, show_type, wanted, with_origin};
 use crate::scope::{Scope, member};
 use crate::sequence::Walk;
 use crate::statics::is_size;
@@ -365,6 +365,64 @@ impl Elaborator {
         }
     }
 
+    /// A value that takes the place of a model's weight (`with`, P9), which keeps its shape: the
+    /// model's sizes are what they were.
+    pub(crate) fn in_place_of(&mut self, old: &Value, new: &Value, name: &Ident) -> Result<Value> {
+        match (old, new) {
+            (Value::Unknown, _) | (_, Value::Unknown) => Ok(new.clone()),
+            (Value::Tensor(old), Value::Tensor(tensor)) => {
+                let shapes = (&old.ty.shape, &tensor.ty.shape);
+                let unequal = shapes
+                    .0
+                    .iter()
+                    .zip(shapes.1)
+                    .find(|(a, b)| a.size != b.size);
+                if shapes.0.len() != shapes.1.len() || unequal.is_some() {
+                    let (was, is) = (show_type(&old.ty), show_type(&tensor.ty));
+                    let message =
+                        format!("`{}` is {was} in this model, but this is {is}", name.name);
+                    let mut error = Diagnostic::error("E0301", name.span, message);
+                    if let Some((was, is)) = unequal {
+                        error = with_origin(with_origin(error, was), is);
+                    }
+                    return Err(Box::new(match tensor.is_scalar() {
+                        true => error.help("a scalar fills the shape only in `param`; `fill(v, [n])` is a tensor of it"),
+                        false => error,
+                    }));
+                }
+                let constant = matches!(tensor.repr, Repr::Static(_) | Repr::Symbolic(_));
+                if tensor.ty.elem != old.ty.elem && !constant {
+                    let message = format!(
+                        "`{}` holds {} in this model, but this is {}",
+                        name.name,
+                        old.ty.elem.name(),
+                        tensor.ty
+                    );
+                    return fail("E0303", name.span, message);
+                }
+                let converted = self.convert(tensor, old.ty.elem, name.span)?;
+                self.as_weights(Value::Tensor(converted), name.span)
+            }
+            (Value::Model(old), Value::Model(model))
+                if Rc::ptr_eq(&old.template, &model.template) =>
+            {
+                for ((_, old), (_, new)) in old.params.iter().zip(&model.params) {
+                    self.in_place_of(old, new, name)?;
+                }
+                Ok(new.clone())
+            }
+            (Value::Model(_), Value::Model(_)) => Ok(new.clone()),
+            (Value::List(olds), Value::List(news)) if olds.len() == news.len() => {
+                for (old, new) in olds.iter().zip(news.iter()) {
+                    self.in_place_of(old, new, name)?;
+                }
+                Ok(new.clone())
+            }
+            (Value::List(_), Value::List(_) | Value::Tensor(_)) => Ok(new.clone()),
+            (old, new) => wanted(name.span, &old.describe(), new),
+        }
+    }
+
     /// A constant as weights: a tensor of its own.
     fn as_weights(&mut self, value: Value, span: Span) -> Result<Value> {
         match &value {
@@ -495,7 +553,10 @@ impl Elaborator {
             return Ok(Some(found.clone()));
         }
         let Some(def) = member(model, name) else {
-            return Ok(None);
+            return match let_names(model).iter().any(|bound| **bound == *name) {
+                true => Ok(self.model_scope(model)?.here(name)),
+                false => Ok(None),
+            };
         };
         let scope = self.model_scope(model)?;
         Ok(Some(Value::Fn(Rc::new(Closure {
@@ -513,6 +574,25 @@ fn declared_params(def: &ModelDef) -> usize {
         ModelItem::Fn(_) | ModelItem::Let { .. } | ModelItem::Error(_) => 0,
     });
     names.sum()
+}
+
+/// Names that the `let`s of a model's definition bind.
+pub(crate) fn let_names(model: &Model) -> Vec<Name> {
+    fn bound(pattern: &Pattern, names: &mut Vec<Name>) {
+        match pattern {
+            Pattern::Name(name) => names.push(name.name.clone()),
+            Pattern::Wildcard(_) => {}
+            Pattern::Tuple(parts, _) => parts.iter().for_each(|part| bound(part, names)),
+            Pattern::Record(parts, _) => parts.iter().for_each(|(_, part)| bound(part, names)),
+        }
+    }
+    let mut names = Vec::new();
+    for item in &model.template.def.items {
+        if let ModelItem::Let { pattern, .. } = item {
+            bound(pattern, &mut names);
+        }
+    }
+    names
 }
 
 /// Names of a model's member functions.

@@ -178,6 +178,33 @@ impl Elaborator {
         if a.is_scalar() {
             return Ok(b.ty.shape.clone());
         }
+        let between = Span {
+            start: spans.0.end,
+            end: spans.1.start,
+            ..span
+        };
+        let word = self.text(between);
+        let shapes = (&a.ty.shape, &b.ty.shape);
+        let unequal = shapes.0.iter().zip(shapes.1).any(|(x, y)| x.size != y.size);
+        if matches!(word.trim(), "and" | "or") && (unequal || a.ty.rank() != b.ty.rank()) {
+            let each = spans.0.to(spans.1);
+            let joined = format!(
+                "all({}) {} all({})",
+                self.text(spans.0),
+                word.trim(),
+                self.text(spans.1)
+            );
+            return Err(Box::new(
+                size_mismatch(span, &self.text(span), (a, spans.0), (b, spans.1), None).help_edit(
+                    format!(
+                        "`{}` goes entry by entry; `all(…)` makes one bool of each side",
+                        word.trim()
+                    ),
+                    each,
+                    joined,
+                ),
+            ));
+        }
         if a.ty.rank() != b.ty.rank() {
             let mut diagnostic =
                 size_mismatch(span, &self.text(span), (a, spans.0), (b, spans.1), None)
@@ -328,6 +355,8 @@ impl Elaborator {
             }
             (Value::List(_) | Value::Tensor(_), Value::List(_))
             | (Value::List(_), Value::Tensor(_))
+            | (Value::Tuple(_), Value::Tuple(_))
+            | (Value::Record(_), Value::Record(_))
                 if matches!(op, BinaryOp::Eq | BinaryOp::Ne) =>
             {
                 return self.compare_lists(op, a, b, span);
@@ -357,7 +386,16 @@ impl Elaborator {
             _ => {}
         }
         let what = format!("a tensor for `{}`", op.symbol());
-        let (x, y) = (as_tensor(a.0, a.1, &what)?, as_tensor(b.0, b.1, &what)?);
+        let operand = |(value, at): Operand<'_>| {
+            as_tensor(value, at, &what).map_err(|error| match value {
+                Value::Tuple(_) => Box::new(error.help(
+                    "a tuple is taken apart first: `t.0`, `t.1`; what is computed with as a whole is a tensor: `[1, 2]`",
+                )),
+                Value::Record(_) => Box::new(error.help("a record is taken apart first: `r.name`")),
+                _ => error,
+            })
+        };
+        let (x, y) = (operand(a)?, operand(b)?);
         let spans = (a.1, b.1);
         let tensor = match op {
             BinaryOp::MatMul => self.product(x, y, spans, span)?,
@@ -380,7 +418,7 @@ impl Elaborator {
         Ok(Value::Tensor(tensor))
     }
 
-    /// `==` and `!=` where a side is a list: one bool. Lists are equal if all their entries are;
+    /// `==` and `!=` of lists, tuples and records: one bool. They are equal if all their parts are;
     /// a list of tensors counts as the tensor it stacks to.
     fn compare_lists(
         &mut self,
@@ -392,7 +430,14 @@ impl Elaborator {
         if let (Value::Str(x), Value::Str(y)) = (a.0, b.0) {
             return Ok(Value::bool((x == y) == (op == BinaryOp::Eq)));
         }
-        let (x, y) = (self.stack(a.0, a.1)?, self.stack(b.0, b.1)?);
+        if matches!(a.0, Value::Unknown) || matches!(b.0, Value::Unknown) {
+            return Ok(Value::Unknown);
+        }
+        let plain = |value: &Value| match value {
+            Value::Token(_) => crate::tokens::as_ints(value),
+            other => other.clone(),
+        };
+        let (x, y) = (self.stack(&plain(a.0), a.1)?, self.stack(&plain(b.0), b.1)?);
         let join = if op == BinaryOp::Eq {
             BinaryOp::And
         } else {
@@ -430,13 +475,29 @@ impl Elaborator {
                 let ty = TensorType::scalar(Elem::Bool);
                 return Ok(Value::Tensor(self.emit(reduce, &[&each], ty, span)?));
             }
-            (Value::List(p), Value::List(q)) if p.len() == q.len() => (p.clone(), q.clone()),
+            (Value::List(p), Value::List(q)) | (Value::Tuple(p), Value::Tuple(q))
+                if p.len() == q.len() =>
+            {
+                (p.clone(), q.clone())
+            }
+            (Value::Record(p), Value::Record(q)) if p.len() == q.len() => {
+                let others: Option<Vec<Value>> =
+                    p.iter().map(|(name, _)| y.field(name).cloned()).collect();
+                let Some(others) = others else {
+                    return Ok(Value::bool(op == BinaryOp::Ne));
+                };
+                let own = p.iter().map(|(_, value)| value.clone());
+                (own.collect::<Vec<_>>().into(), others.into())
+            }
+            (Value::Maybe(_), _) => return wanted(a.1, "a plain value to compare", a.0),
+            (_, Value::Maybe(_)) => return wanted(b.1, "a plain value to compare", b.0),
             _ => return Ok(Value::bool(op == BinaryOp::Ne)),
         };
         let mut all = Value::bool(op == BinaryOp::Eq);
         for (p, q) in left.iter().zip(right.iter()) {
             let same = self.compare_lists(op, (p, a.1), (q, b.1), span)?;
             all = match all.as_bool() {
+                _ if matches!(same, Value::Unknown) => return Ok(Value::Unknown),
                 Some(known) if known == (join == BinaryOp::And) => same,
                 Some(_) => all,
                 None => self.binary(join, (&all, span), (&same, span), span)?,

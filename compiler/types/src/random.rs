@@ -102,6 +102,11 @@ impl Elaborator {
                     None => Value::Unknown,
                 });
             }
+            // `~ gumbel`: a family without parameters.
+            Value::Builtin(family) if family.is_distribution() => {
+                let made = self.apply(distribution, &[], span)?;
+                return self.draw(name, want, &made, span);
+            }
             // A function right of `~` makes the distribution from the shape: `~ glorot`.
             Value::Fn(_) | Value::Builtin(_) => {
                 let Some(ty) = &want else {

@@ -3,8 +3,9 @@
 
 use crate::Elaborator;
 use crate::error::show_type;
+use crate::scope::Scope;
 use crate::value::{Dim, Tensor, TensorType, Value};
-use aec_syntax::ast::{Param, Pattern, TypeExpr};
+use aec_syntax::ast::{Expr, ExprKind, Param, Pattern, TypeExpr};
 use aec_syntax::{Diagnostic, Span};
 
 impl Elaborator {
@@ -136,6 +137,62 @@ impl Elaborator {
             "loss" => diagnostic,
             _ => diagnostic.help(format!("it is called as `{call}`")),
         }
+    }
+
+    /// A call of a name that the script gave to something else than the library's function (N1).
+    pub(crate) fn refuse_hiding(
+        &self,
+        callee: &Expr,
+        value: &Value,
+        scope: &Scope,
+    ) -> crate::Result<()> {
+        let ExprKind::Name(name) = &callee.kind else {
+            return Ok(());
+        };
+        let called = matches!(
+            value,
+            Value::Fn(_)
+                | Value::Builtin(_)
+                | Value::Template(_)
+                | Value::Model(_)
+                | Value::Unknown
+        );
+        let hidden = self.prelude.lookup(name);
+        if called
+            || !matches!(hidden, Some(Value::Fn(_) | Value::Builtin(_)))
+            || scope.lookup_below(name, &self.prelude).is_none()
+        {
+            return Ok(());
+        }
+        let message = format!(
+            "`{name}` is {} here, which hides the function `{name}`",
+            value.describe()
+        );
+        Err(Box::new(
+            Diagnostic::error("E0310", callee.span, message).help("give the value another name"),
+        ))
+    }
+
+    /// A field of a value that hides a module of the same name (N1), or the error as it was.
+    pub(crate) fn explain_hiding(
+        &self,
+        error: Diagnostic,
+        base: &Expr,
+        value: &Value,
+    ) -> std::result::Result<Diagnostic, Diagnostic> {
+        let ExprKind::Name(name) = &base.kind else {
+            return Err(error);
+        };
+        let module = self.script.lookup(name);
+        if matches!(value, Value::Module(_)) || !matches!(module, Some(Value::Module(_))) {
+            return Err(error);
+        }
+        let what = value.describe();
+        Ok(error
+            .note(format!(
+                "`{name}` is {what} here, which hides the module `{name}`"
+            ))
+            .help("give the value another name"))
     }
 
     /// A number in front of parentheses, `2(a + b)`: a product is meant.

@@ -8,8 +8,8 @@ use crate::value::{Dim, Repr, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
 use aec_ir::Op;
 use aec_runtime::{Elem, Tensor as HostTensor};
-use aec_syntax::Span;
 use aec_syntax::ast::{BinaryOp, Expr, ExprKind, Pattern};
+use aec_syntax::{Diagnostic, Span};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -68,7 +68,8 @@ impl Elaborator {
         };
         let size = end.minus(&start);
         if let (Some(start), Some(end)) = (start.as_constant(), end.as_constant()) {
-            let count = end.saturating_sub(start).max(0);
+            self.counts_up(start, end, span)?;
+            let count = end.saturating_sub(start);
             let ty = TensorType {
                 elem: Elem::I64,
                 shape: vec![Dim::of(crate::size::Size::constant(count))],
@@ -86,7 +87,7 @@ impl Elaborator {
                     )
                 };
             }
-            let values: Vec<i64> = (start..end.max(start)).collect();
+            let values: Vec<i64> = (start..end).collect();
             let host = HostTensor::i64(&[values.len()], values);
             return Ok(Value::Tensor(Tensor {
                 ty,
@@ -104,6 +105,30 @@ impl Elaborator {
         Ok(Value::Tensor(Tensor {
             ty,
             repr: Repr::Unknown,
+        }))
+    }
+
+    /// A range has no negative size (S6).
+    fn counts_up(&self, start: i64, end: i64, span: Span) -> Result<()> {
+        if start <= end {
+            return Ok(());
+        }
+        let (text, shown) = (self.text(span), format!("{start}..{end}"));
+        let range = match text == shown {
+            true => shown.clone(),
+            false => format!("{text} = {shown}"),
+        };
+        let message = format!("the range {range} ends before it begins");
+        let error = Diagnostic::error("E0307", span, message);
+        let down = format!(
+            "reverse({}..{})",
+            end.saturating_add(1),
+            start.saturating_add(1)
+        );
+        let help = format!("a range counts up; `{down}` counts down from {start}");
+        Err(Box::new(match text == shown {
+            true => error.help_edit(help, span, down),
+            false => error.help(help),
         }))
     }
 
@@ -276,10 +301,11 @@ impl Elaborator {
             let b = self.eval(end, scope)?;
             let b = self.materialize_if_allowed(b, end.span)?;
             if let (Some(from), Some(to)) = (a.as_int(), b.as_int()) {
+                self.counts_up(from, to, iter.span)?;
                 if to.saturating_sub(from) > MAX_ITEMS {
                     return Ok(Walk::Ints(from, to));
                 }
-                return Ok(Walk::Items((from..to.max(from)).map(Value::int).collect()));
+                return Ok(Walk::Items((from..to).map(Value::int).collect()));
             }
             if let (Some(from), Some(to)) = (a.as_size(), b.as_size()) {
                 return Ok(Walk::Sizes(from, to));

@@ -85,10 +85,10 @@ impl Elaborator {
     fn top_statement(&mut self, stmt: &Stmt, scope: &Scope) -> Result<Value> {
         match &stmt.kind {
             StmtKind::Expr(expr) => {
+                let before = self.effects;
                 let value = self.eval(expr, scope)?;
-                let used = self.interactive || matches!(value, Value::Unit | Value::Unknown);
-                if !used && !self.has_effect(expr) {
-                    return Err(Box::new(unused(expr, &self.text(expr.span))));
+                if !self.interactive {
+                    self.refuse_unused(expr, &value, before)?;
                 }
                 self.materialize_one(value, expr.span)
             }
@@ -144,6 +144,7 @@ impl Elaborator {
                 // A later `let` shadows; closures made before keep the earlier value.
                 scope = scope.child();
             }
+            let before = self.effects;
             value = match self.statement(stmt, &scope, false) {
                 Ok(value) => value,
                 // While checking, one error does not hide the next statement's; but what calls
@@ -159,9 +160,8 @@ impl Elaborator {
             };
             if at + 1 < stmts.len()
                 && let StmtKind::Expr(expr) = &stmt.kind
-                && !matches!(value, Value::Unit | Value::Unknown)
             {
-                return Err(Box::new(unused(expr, &self.text(expr.span))));
+                self.refuse_unused(expr, &value, before)?;
             }
         }
         Ok(value)
@@ -174,7 +174,11 @@ impl Elaborator {
                     Init::Value(expr) => {
                         let value = self.eval_declared(ty.as_ref(), expr, scope)?;
                         if matches!(value, Value::Unit) {
-                            return fail("E0310", expr.span, "this gives no value");
+                            return Err(Box::new(
+                                Diagnostic::error("E0310", expr.span, "this gives no value").help(
+                                    "a block ends in its value: the last line is an expression, no `let`",
+                                ),
+                            ));
                         }
                         match ty {
                             Some(ty) => self.match_let(ty, &value, expr.span, scope)?,
@@ -221,6 +225,7 @@ impl Elaborator {
                         .help("`map`, a comprehension or `reduce` repeats inside a function"),
                     ));
                 }
+                self.effects += 1;
                 self.for_loop(pattern, iter, body, scope)?;
                 Ok(Value::Unit)
             }
@@ -235,6 +240,7 @@ impl Elaborator {
                         .help("give the value as a result, and print it in the script"),
                     ));
                 }
+                self.effects += 1;
                 let mut values = Vec::new();
                 for expr in exprs {
                     values.push(self.eval(expr, scope)?);
@@ -248,6 +254,7 @@ impl Elaborator {
                 Ok(Value::Unit)
             }
             StmtKind::Assert { condition, message } => {
+                self.effects += 1;
                 self.assert(condition, message.as_ref(), stmt.span, scope)?;
                 Ok(Value::Unit)
             }
@@ -256,6 +263,7 @@ impl Elaborator {
                 then,
                 otherwise,
             } => {
+                self.effects += 1;
                 let test = self.eval(condition, scope)?;
                 let taken = self.decide(&test, condition.span)?;
                 if taken.is_none() && !self.checking() {
@@ -276,16 +284,16 @@ impl Elaborator {
                 Ok(Value::Unit)
             }
             StmtKind::Expr(expr) => {
+                let before = self.effects;
                 let value = self.eval(expr, scope)?;
                 if script {
-                    if !matches!(value, Value::Unit | Value::Unknown) && !self.has_effect(expr) {
-                        return Err(Box::new(unused(expr, &self.text(expr.span))));
-                    }
+                    self.refuse_unused(expr, &value, before)?;
                     return self.settle(value, expr.span);
                 }
                 Ok(value)
             }
             StmtKind::Assign { target, value } => {
+                self.effects += 1;
                 let new = self.eval(value, scope)?;
                 if !self.effects_allowed() {
                     return fail(
@@ -335,8 +343,18 @@ impl Elaborator {
                     name.span,
                     format!("`{}` is defined already", name.name),
                 );
-                if let Some(Value::Fn(closure)) = scope.here(&name.name) {
-                    diagnostic = diagnostic.label(closure.span, "here");
+                match scope.here(&name.name) {
+                    Some(Value::Fn(closure)) => {
+                        diagnostic = diagnostic.label(closure.span, "here");
+                    }
+                    Some(Value::Module(module)) => {
+                        let (path, name) = (&module.path, &name.name);
+                        return Err(Box::new(diagnostic.help(format!(
+                            "it is the module that `use` brings: choose another name, or `use {path} as {}`",
+                            name.chars().next().unwrap_or('m')
+                        ))));
+                    }
+                    _ => {}
                 }
                 let word = Span {
                     start: name.span.start.saturating_sub("let ".len() as u32),
@@ -551,6 +569,16 @@ impl Elaborator {
     fn assign(&mut self, pattern: &Pattern, value: Value, span: Span, scope: &Scope) -> Result<()> {
         let (prelude, checking) = (self.prelude.clone(), self.checking());
         self.match_pattern(pattern, value, span, &mut |name, value, at| {
+            if let Some(what) = scope
+                .lookup_below(&name, &prelude)
+                .and_then(|old| defined_as(&old, &name))
+            {
+                let message =
+                    format!("`{name}` is {what}: only what a `let` binds gets a new value");
+                return Err(Box::new(
+                    Diagnostic::error("E0122", at, message).help("choose another name"),
+                ));
+            }
             if scope.lookup_below(&name, &prelude).is_some() && scope.assign(&name, value.clone()) {
                 return Ok(());
             }
@@ -633,17 +661,30 @@ impl Elaborator {
         }
     }
 
-    /// Whether an expression statement does something: a call of a script function or effect.
-    fn has_effect(&self, expr: &Expr) -> bool {
-        match &expr.kind {
-            ExprKind::Call { .. }
-            | ExprKind::Pipe { .. }
-            | ExprKind::Train { .. }
-            | ExprKind::Error => true,
-            ExprKind::If { .. } | ExprKind::Block(_) => true,
-            ExprKind::Paren(inner) => self.has_effect(inner),
-            _ => false,
+    /// The value of a pure expression statement wants a use (N4): nothing that has an effect was
+    /// met since `before` were counted. What a call does is looked at while checking, when no
+    /// condition of a script hides an effect.
+    fn refuse_unused(&self, expr: &Expr, value: &Value, before: u32) -> Result<()> {
+        fn calls(expr: &Expr) -> bool {
+            match &expr.kind {
+                ExprKind::Call { .. }
+                | ExprKind::Pipe { .. }
+                | ExprKind::Train { .. }
+                | ExprKind::If { .. }
+                | ExprKind::Block(_)
+                | ExprKind::Error => true,
+                ExprKind::Paren(inner) => calls(inner),
+                _ => false,
+            }
         }
+        let idle = match calls(expr) {
+            true => self.checking() && self.effects == before,
+            false => true,
+        };
+        if !idle || matches!(value, Value::Unit | Value::Unknown) {
+            return Ok(());
+        }
+        Err(Box::new(unused(expr, &self.text(expr.span))))
     }
 }
 
@@ -721,6 +762,18 @@ fn define_fn(def: &Rc<FnDef>, scope: &Scope) {
             span: def.span,
         })),
     );
+}
+
+/// What a definition has bound to a name, if one has.
+fn defined_as(value: &Value, name: &str) -> Option<&'static str> {
+    match value {
+        Value::Fn(closure) if matches!(closure.code, Code::Named(..)) && *closure.name == *name => {
+            Some("a function")
+        }
+        Value::Template(template) if *template.def.name.name == *name => Some("a model"),
+        Value::Module(_) => Some("a module"),
+        _ => None,
+    }
 }
 
 fn binds_again(pattern: &Pattern, scope: &Scope) -> bool {

@@ -82,6 +82,7 @@ impl Elaborator {
         span: Span,
         scope: &Scope,
     ) -> Result<Value> {
+        self.effects += 1;
         if !self.effects_allowed() {
             let message = "`train` belongs to scripts, not to code that is compiled";
             let help = "train in the script; what it gives can be a model's argument, or the start of a `param`";
@@ -359,6 +360,9 @@ impl Elaborator {
                     Value::Tensor(tensor) if !tensor.is_scalar() && self.in_one_line(span) => {
                         error.help_edit(help, span, summed)
                     }
+                    Value::Unit => error.help(
+                        "a block ends in its value: the last line is an expression, no `let`",
+                    ),
                     _ => error.help(help),
                 }))
             }

@@ -100,6 +100,51 @@ impl Elaborator {
         inner
     }
 
+    /// A value whose whole numbers, where they are constants, are reals wherever its declared type
+    /// wants them (F7).
+    pub(crate) fn reals_where_wanted(
+        &mut self,
+        ty: &TypeExpr,
+        value: &Value,
+        span: Span,
+    ) -> Result<Value> {
+        Ok(match (self.declared(ty)?, value) {
+            (
+                Declared::Tensor {
+                    elem: elem @ (Kind::Real | Kind::Fixed(_)),
+                    ..
+                },
+                Value::Tensor(tensor),
+            ) if tensor.ty.elem.is_int()
+                && matches!(tensor.repr, Repr::Static(_))
+                && elem.elem(self.float()).is_float() =>
+            {
+                let float = elem.elem(self.float());
+                Value::Tensor(self.convert(tensor, float, span)?)
+            }
+            (Declared::Tuple(types), Value::Tuple(parts)) if types.len() == parts.len() => {
+                let parts = types.iter().zip(parts.iter());
+                let parts = parts.map(|(ty, part)| self.reals_where_wanted(ty, part, span));
+                Value::tuple(parts.collect::<Result<_>>()?)
+            }
+            (Declared::Record(types), Value::Record(fields)) => {
+                let mut out = Vec::with_capacity(fields.len());
+                for (name, field) in fields.iter() {
+                    let declared = types.iter().find(|(ident, _)| ident.name == *name);
+                    out.push((
+                        name.clone(),
+                        match declared {
+                            Some((_, ty)) => self.reals_where_wanted(ty, field, span)?,
+                            None => field.clone(),
+                        },
+                    ));
+                }
+                Value::Record(Rc::new(out))
+            }
+            _ => value.clone(),
+        })
+    }
+
     fn match_type<'a>(
         &mut self,
         ty: &'a TypeExpr,
@@ -114,7 +159,10 @@ impl Elaborator {
         match self.declared(ty)? {
             Declared::Any => Ok(value.clone()),
             Declared::Tensor { elem, shape, maybe } => {
-                let what = format!("a tensor `{}`", self.text(ty.span));
+                let what = match shape.is_empty() {
+                    true => format!("`{}`", self.text(ty.span)),
+                    false => format!("a tensor `{}`", self.text(ty.span)),
+                };
                 let value = match value {
                     // A list of scalars that could not be a tensor yet may still be wanted as one.
                     Value::List(_) => self.stack(value, span)?,

@@ -70,12 +70,12 @@ fn by_library(
         return Ok(Value::Unknown);
     }
     let mut name = what.to_string();
+    let mut families = Vec::new();
     let mut all = Vec::new();
     for value in values {
         match value {
             Value::Distribution(distribution) => {
-                name.push('_');
-                name.push_str(match distribution.family {
+                families.push(match distribution.family {
                     Family::Normal => "normal",
                     Family::Uniform => "uniform",
                     Family::Bernoulli => "bernoulli",
@@ -83,6 +83,8 @@ fn by_library(
                     Family::Gumbel => "gumbel",
                     Family::Permutation => "permutation",
                 });
+                name.push('_');
+                name.push_str(families[families.len() - 1]);
                 all.extend(distribution.params.iter().cloned());
             }
             other => all.push(other.clone()),
@@ -94,7 +96,10 @@ fn by_library(
         None => fail(
             "E0406",
             span,
-            format!("`{what}` has no formula for {}", values[0].describe()),
+            match families.is_empty() {
+                true => format!("`{what}` has no formula for {}", values[0].describe()),
+                false => format!("`{what}` has no formula for {}", families.join(" and ")),
+            },
         ),
     }
 }

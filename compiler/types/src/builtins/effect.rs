@@ -81,6 +81,7 @@ pub(super) fn effect(
     if given + optional < row.params.len() {
         return Err(Box::new(super::too_few(row, given, span)));
     }
+    elaborator.effects += u32::from(matches!(checked, Checked::Unit | Checked::First));
     if elaborator.checking() {
         return Ok(match checked {
             Checked::Unit => Value::Unit,

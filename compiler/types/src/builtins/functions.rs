@@ -182,6 +182,9 @@ pub(super) fn batch_mean(elaborator: &mut Elaborator, args: &Args, span: Span) -
             .help("call the member on a batch, or through `train` or `eval`"),
         ));
     }
+    if let Some(name) = elaborator.alone.last() {
+        return Err(not_alike(&format!("in the rounds of a `{name}`"), span));
+    }
     if elaborator.checking() {
         return Ok(Value::Tensor(Tensor {
             ty: tensor.ty,
@@ -190,12 +193,25 @@ pub(super) fn batch_mean(elaborator: &mut Elaborator, args: &Args, span: Span) -
     }
     elaborator.refuse_varying(&tensor, "`batch_mean`", span)?;
     elaborator.refuse_in_rounds("`batch_mean`", span)?;
+    if !elaborator.taken.is_empty() {
+        return Err(not_alike("under a condition of each example", span));
+    }
     Ok(Value::Tensor(elaborator.emit(
         Op::BatchMean,
         &[&tensor],
         tensor.ty.clone(),
         span,
     )?))
+}
+
+/// A mean over the batch where the examples do not do the same (SEMANTICS.md B1).
+fn not_alike(place: &str, span: Span) -> Box<Diagnostic> {
+    let message = format!("`batch_mean` takes all examples of the batch, but it stands {place}");
+    Box::new(
+        Diagnostic::error("E0505", span, message)
+            .note("each example goes its own way there, so that some have nothing to give")
+            .help("compute it before, with a `let`"),
+    )
 }
 
 pub(super) fn running(_: &mut Elaborator, _: &Args, span: Span) -> Result<Value> {
@@ -356,6 +372,14 @@ pub(super) fn with(elaborator: &mut Elaborator, args: &Args, span: Span) -> Resu
     };
     let mut out = base.clone();
     for (name, value) in &args.named {
+        let value = match &out {
+            Value::Model(model) => match model.params.iter().find(|(param, _)| *param == name.name)
+            {
+                Some((_, old)) => elaborator.in_place_of(old, value, name)?,
+                None => value.clone(),
+            },
+            _ => value.clone(),
+        };
         let change = |fields: &[(Rc<str>, Value)]| -> Option<Vec<(Rc<str>, Value)>> {
             let at = fields.iter().position(|(field, _)| *field == name.name)?;
             let mut fields = fields.to_vec();

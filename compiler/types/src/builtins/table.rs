@@ -20,6 +20,11 @@ impl BuiltinId {
         TABLE[self.0].name
     }
 
+    /// Whether it makes a distribution.
+    pub(crate) fn is_distribution(self) -> bool {
+        matches!(TABLE[self.0].action, Action::Distribution(_))
+    }
+
     /// One line for `:doc`.
     pub fn doc(self) -> &'static str {
         TABLE[self.0].doc
