@@ -255,6 +255,41 @@ const EPILOGUE_ARGS: u32 = 6;
 /// ever stored as an I16.
 pub(crate) const PREFETCH: i16 = 0x5aa5;
 
+/// How `widen` is asked for the upper half of the lanes that count, moved onto the lower: by the
+/// four steps of the fixed tree. Each is a shuffle of 32-bit lanes that wide code has no other use for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fold {
+    /// Lanes 8 to 15 onto 0 to 7.
+    Half,
+    /// 4 to 7 onto 0 to 3.
+    Quarter,
+    /// 2 and 3 onto 0 and 1.
+    Pair,
+    /// 1 onto 0.
+    One,
+}
+
+/// The steps in order.
+pub(crate) const FOLDS: [Fold; 4] = [Fold::Half, Fold::Quarter, Fold::Pair, Fold::One];
+
+impl Fold {
+    /// The immediate of the shuffle that asks for it.
+    pub(crate) fn marker(self) -> u8 {
+        match self {
+            Fold::Half => 0b00_01_10_11,
+            Fold::Quarter => 0b00_11_10_01,
+            Fold::Pair => 0b01_00_11_10,
+            Fold::One => 0b10_11_00_01,
+        }
+    }
+
+    /// The same as places of bytes.
+    fn bytes(self) -> [u8; 16] {
+        let marker = self.marker();
+        std::array::from_fn(|byte| 4 * (marker >> (2 * (byte / 4)) & 3) + (byte % 4) as u8)
+    }
+}
+
 /// What `widen` must know of a wide function's frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Frame {

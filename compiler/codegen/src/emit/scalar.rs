@@ -1,6 +1,6 @@
 //! Values, and how each operation is done on scalars. `Bool` is an I8 of 0 or 1.
 
-use super::memory::scalar_type;
+use super::memory::{reg_type, scalar_type};
 use super::{Emitter, Group, Repr};
 use aec_kernels::lir::{AccOp, Comparison, LirBinary, LirUnary, Val, ValKind};
 use aec_runtime::Elem;
@@ -319,20 +319,16 @@ impl Emitter<'_, '_, '_> {
         match op {
             AccOp::Sum if elem.is_float() => self.b.ins().fadd(before, value),
             AccOp::Sum => self.b.ins().iadd(before, value),
-            AccOp::Max | AccOp::Min => {
-                let comparison = if op == AccOp::Max {
-                    Comparison::Gt
-                } else {
-                    Comparison::Lt
-                };
-                // Equal values (zeros of either sign) give the later one.
-                let mut stays = self.compare(comparison, elem, before, value);
-                if elem.is_float() {
-                    let nan = self.b.ins().fcmp(FloatCC::Unordered, before, before);
-                    stays = self.b.ins().bor(stays, nan);
-                }
-                self.b.ins().select(stays, before, value)
+            // A choice between two float registers would be a branch.
+            AccOp::Max | AccOp::Min if elem.is_float() => {
+                let ty = reg_type(elem);
+                let [before, value] =
+                    [before, value].map(|x| self.b.ins().splat(ty, x));
+                let best = self.extreme(op, elem, before, value);
+                self.b.ins().extractlane(best, 0)
             }
+            AccOp::Max => self.b.ins().smax(before, value),
+            AccOp::Min => self.b.ins().smin(before, value),
             AccOp::All => self.b.ins().band(before, value),
             AccOp::Any => self.b.ins().bor(before, value),
         }

@@ -3,7 +3,7 @@
 //! Wide code is written with 128-bit operations on addresses that step by 64 bytes; `widen`
 //! then makes every packed instruction a 512-bit one. So all that differs between lanes must be
 //! 32 bits wide and every operation on it lane-wise, with nothing taken out of a register but by
-//! whole stores.
+//! whole stores and by the tree over an accumulator's lanes.
 
 use super::walk;
 use aec_kernels::lir::{Affine, Kernel, LirBinary, Loop, Stmt, Val, ValKind, Var};

@@ -2,7 +2,8 @@
 //!
 //! Cranelift has no registers wider than 128 bits on x86-64. A wide kernel (see `emit::wide`) is
 //! written as if one of them held 16 lanes of 32 bits: only lane-wise instructions, broadcasts
-//! of scalars, whole loads and stores at addresses that step by 64 bytes. Here every packed
+//! of scalars, whole loads and stores at addresses that step by 64 bytes, and shuffles that stand for
+//! the steps of a tree over the lanes. Here every packed
 //! instruction becomes its AVX-512 form, `xmm n` becomes `zmm n`, spill slots become
 //! `zmm16..zmm31` (512-bit values never lie in 16-byte slots), and constants are broadcast from
 //! memory. What is not known here is refused, and the kernel is compiled the narrow way: a
@@ -14,7 +15,7 @@ mod tables;
 
 pub(crate) use code::disassemble;
 
-use crate::emit::{Frame, PREFETCH, mask_slot};
+use crate::emit::{FOLDS, Fold, Frame, PREFETCH, mask_slot};
 use code::{assemble, decode, tidy};
 use iced_x86::{Code, FlowControl, Instruction, Mnemonic, OpKind, Register};
 use slots::{Pool, Slot, enlarge_frame, spill, spill_slots, touches_spills};
@@ -196,6 +197,12 @@ impl Widener<'_> {
                 self.mask(compare, old);
             }
             Mnemonic::Vpblendvb | Mnemonic::Vblendvps => self.blend(old)?,
+            Mnemonic::Vpshufd
+                if old.op1_kind() == OpKind::Register
+                    && let Some(fold) = FOLDS.iter().find(|f| f.marker() == old.immediate8()) =>
+            {
+                self.fold(*fold, old);
+            }
             Mnemonic::Vpshufd if old.immediate8() == 0 && old.op1_kind() == OpKind::Register => {
                 self.broadcast(old, old.op1_register());
             }
@@ -315,6 +322,25 @@ impl Widener<'_> {
         new.set_op_mask(Register::K1);
         self.push(new, 0);
         Ok(())
+    }
+
+    /// Moves the upper half of the lanes that count onto the lower, and some other lanes about.
+    fn fold(&mut self, fold: Fold, old: &Instruction) {
+        let (to, from) = (zmm(old.op0_register()), zmm(old.op1_register()));
+        let quarters = Code::EVEX_Vshufi64x2_zmm_k1z_zmm_zmmm512b64_imm8;
+        let within = Code::EVEX_Vpshufd_zmm_k1z_zmmm512b32_imm8;
+        let (mut new, order) = match fold {
+            Fold::Half => (make3(quarters, to, from, from), 0b01_00_11_10),
+            Fold::Quarter => (make3(quarters, to, from, from), 0b10_11_00_01),
+            Fold::Pair => (make2(within, to, from), 0b01_00_11_10),
+            Fold::One => (make2(within, to, from), 0b10_11_00_01),
+        };
+        match new.op_count() {
+            4 => new.set_op3_kind(OpKind::Immediate8),
+            _ => new.set_op2_kind(OpKind::Immediate8),
+        }
+        new.set_immediate8(order);
+        self.push(new, old.ip());
     }
 
     fn broadcast(&mut self, old: &Instruction, from: Register) {
