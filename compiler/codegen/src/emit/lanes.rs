@@ -1,9 +1,7 @@
 //! Lane loops and accumulators: the vector form, the tails, the fixed tree.
 
 use super::memory::reg_type;
-use super::{
-    AccState, Emitter, FOLDS, Group, LANES, LaneLoop, Repr, mask_slot, slot_stride, walk,
-};
+use super::{AccState, Emitter, FOLDS, Group, LANES, LaneLoop, Repr, mask_slot, slot_stride, walk};
 use aec_kernels::lir::{Acc, AccOp, Bound, Kernel, Loop, Stmt, Val, ValKind};
 use aec_runtime::Elem;
 use cranelift_codegen::ir::condcodes::IntCC;

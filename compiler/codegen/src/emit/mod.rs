@@ -13,6 +13,7 @@ mod ahead;
 mod lanes;
 mod memory;
 mod scalar;
+mod steps;
 mod vector;
 mod wide;
 
@@ -159,12 +160,14 @@ pub(crate) fn emit_kernel(
         wide: target.wide,
         slot_bytes: 0,
         mask_slot: None,
+        iota_slot: None,
         masked: Vec::new(),
         tails: 0,
         row_var: None,
     };
     if emitter.wide {
         emitter.mask_slot = Some(emitter.lane_slot(Elem::I32));
+        emitter.store_iota();
     }
     emitter.body(&kernel.body);
     emitter.b.ins().return_(&[]);
@@ -240,6 +243,8 @@ pub(crate) struct Emitter<'f, 'k, 'i> {
     slot_bytes: u32,
     /// In wide code: see [`mask_slot`].
     mask_slot: Option<StackSlot>,
+    /// In wide code: see `steps`.
+    iota_slot: Option<StackSlot>,
     /// In a masked tail: the accumulators whose other lanes must not change.
     masked: Vec<Acc>,
     /// Number of masked tails.

@@ -47,7 +47,9 @@ impl Emitter<'_, '_, '_> {
                 self.operate(Operation::Binary(*op, constant), elem, &[*x, *y])
             }
             ValKind::Fma(x, y, z) => self.operate(Operation::Fma, elem, &[*x, *y, *z]),
-            ValKind::Compare(op, x, y) => self.operate(Operation::Compare(*op), elem, &[*x, *y]),
+            ValKind::Compare(op, x, y) => self
+                .compare_indices(*op, *x, *y)
+                .unwrap_or_else(|| self.operate(Operation::Compare(*op), elem, &[*x, *y])),
             ValKind::Select(c, x, y) => self.operate(Operation::Select, elem, &[*c, *x, *y]),
             ValKind::Convert(x) if kernel.values[*x].elem == elem => self.repr(*x),
             ValKind::Convert(x) => self.operate(Operation::Convert, elem, &[*x]),
@@ -322,8 +324,7 @@ impl Emitter<'_, '_, '_> {
             // A choice between two float registers would be a branch.
             AccOp::Max | AccOp::Min if elem.is_float() => {
                 let ty = reg_type(elem);
-                let [before, value] =
-                    [before, value].map(|x| self.b.ins().splat(ty, x));
+                let [before, value] = [before, value].map(|x| self.b.ins().splat(ty, x));
                 let best = self.extreme(op, elem, before, value);
                 self.b.ins().extractlane(best, 0)
             }

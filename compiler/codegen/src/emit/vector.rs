@@ -124,7 +124,7 @@ impl Emitter<'_, '_, '_> {
     }
 
     /// A comparison of registers; the mask has lanes of the operands' width.
-    fn raw_compare(&mut self, op: Comparison, elem: Elem, x: Value, y: Value) -> Value {
+    pub(super) fn raw_compare(&mut self, op: Comparison, elem: Elem, x: Value, y: Value) -> Value {
         if elem.is_float() {
             self.b.ins().fcmp(float_condition(op), x, y)
         } else {

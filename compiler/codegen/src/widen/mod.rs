@@ -10,14 +10,18 @@
 //! refusal costs speed, never bits.
 
 mod code;
+mod masks;
 mod slots;
 mod tables;
 
 pub(crate) use code::disassemble;
 
 use crate::emit::{FOLDS, Fold, Frame, PREFETCH, mask_slot};
-use code::{assemble, decode, tidy};
-use iced_x86::{Code, FlowControl, Instruction, Mnemonic, OpKind, Register};
+use code::{assemble, branch_targets, decode, tidy};
+use iced_x86::{
+    Code, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register,
+};
+use masks::{Masks, drop_unread};
 use slots::{Pool, Slot, enlarge_frame, spill, spill_slots, touches_spills};
 use std::collections::HashMap;
 use tables::{is_scalar, move_of, packed, takes_count};
@@ -56,15 +60,26 @@ pub(crate) fn widen(code: &[u8], frame: Frame) -> Result<Vec<u8>, String> {
         pool,
         masked: false,
         tails: 0,
+        masks: Masks::default(),
         out: Vec::with_capacity(instructions.len() + 16),
     };
+    let targets = branch_targets(&instructions);
+    let mut info = InstructionInfoFactory::new();
     for instruction in &instructions {
+        if targets.contains(&instruction.ip()) {
+            widener.masks.forget();
+        }
+        let held = widener.masks.after(instruction, &mut info);
         widener.instruction(instruction)?;
+        widener.masks.settle(held);
     }
     if widener.masked || widener.tails != frame.tails {
         return Err("masked tails are not where they should be".to_owned());
     }
     let mut out = tidy(widener.out);
+    if widener.masks.spared {
+        drop_unread(&mut out);
+    }
     enlarge_frame(&mut out, extra)?;
     assemble(out, &code[constants..], constants)
 }
@@ -89,6 +104,8 @@ struct Widener<'a> {
     masked: bool,
     /// Masked tails so far.
     tails: u32,
+    /// Which mask registers hold what vector registers hold as lanes.
+    masks: Masks,
     out: Vec<Instruction>,
 }
 
@@ -167,10 +184,7 @@ impl Widener<'_> {
         }
         match old.mnemonic() {
             Mnemonic::Vcmpps => {
-                let mut compare =
-                    self.wide(old, Code::EVEX_Vcmpps_kr_k1_zmm_zmmm512b32_imm8_sae)?;
-                compare.set_op0_register(Register::K1);
-                compare.set_zeroing_masking(false);
+                let compare = self.wide(old, Code::EVEX_Vcmpps_kr_k1_zmm_zmmm512b32_imm8_sae)?;
                 self.mask(compare, old);
             }
             Mnemonic::Vpcmpeqd if old.op1_register() == old.op2_register() => {
@@ -191,10 +205,12 @@ impl Widener<'_> {
                 } else {
                     Code::EVEX_Vpcmpgtd_kr_k1_zmm_zmmm512b32
                 };
-                let mut compare = self.wide(old, code)?;
-                compare.set_op0_register(Register::K1);
-                compare.set_zeroing_masking(false);
+                let compare = self.wide(old, code)?;
                 self.mask(compare, old);
+            }
+            // What a tree over the lanes has left in the first one.
+            Mnemonic::Vpextrd if old.immediate8() == 0 && !self.masked => {
+                self.push(*old, old.ip());
             }
             Mnemonic::Vpblendvb | Mnemonic::Vblendvps => self.blend(old)?,
             Mnemonic::Vpshufd
@@ -279,24 +295,24 @@ impl Widener<'_> {
             && old.memory_displacement64() == mask_slot::LANES as u64
     }
 
-    /// `k1 -> zmm` after a comparison into k1.
-    fn mask(&mut self, compare: Instruction, old: &Instruction) {
+    /// A comparison into a mask register, and from there to lanes of 0 and -1.
+    fn mask(&mut self, mut compare: Instruction, old: &Instruction) {
+        let lanes = zmm(old.op0_register());
+        let mask = self.masks.give(lanes);
+        compare.set_op0_register(mask);
+        compare.set_zeroing_masking(false);
         self.push(compare, old.ip());
-        let mask = make2(
-            Code::EVEX_Vpmovm2d_zmm_kr,
-            zmm(old.op0_register()),
-            Register::K1,
-        );
-        self.push(mask, 0);
+        self.push(make2(Code::EVEX_Vpmovm2d_zmm_kr, lanes, mask), 0);
     }
 
     /// `d = mask ? c : b`, operands `d, b, c, mask`.
     fn blend(&mut self, old: &Instruction) -> Result<(), String> {
-        let to_mask = make2(
-            Code::EVEX_Vpmovd2m_kr_zmm,
-            Register::K1,
-            zmm(old.op3_register()),
-        );
+        let lanes = zmm(old.op3_register());
+        let mask = self.masks.of(lanes);
+        let to_mask = match mask {
+            Some(_) => Instruction::with(Code::Nopd),
+            None => make2(Code::EVEX_Vpmovd2m_kr_zmm, Register::K1, lanes),
+        };
         // The new form has three operands: the mask is a field.
         let new = self.wide(old, Code::EVEX_Vblendmps_zmm_k1z_zmm_zmmm512b32)?;
         let mut new = without_fourth(&new);
@@ -319,7 +335,7 @@ impl Widener<'_> {
                 SCRATCH,
             );
         }
-        new.set_op_mask(Register::K1);
+        new.set_op_mask(mask.unwrap_or(Register::K1));
         self.push(new, 0);
         Ok(())
     }
