@@ -11,6 +11,7 @@ use aec_kernels::report::step_text;
 use aec_runtime::gemm::Isa;
 use aec_runtime::linalg::BadMatrix;
 use aec_runtime::pool::Pool;
+use aec_runtime::rows::copy_rows;
 use aec_runtime::{Data, Tensor};
 use aec_syntax::{Diagnostic, Span};
 use aec_types::Value;
@@ -483,16 +484,6 @@ pub fn gather_rows(from: &Tensor, rows: &[usize], to: &mut Tensor) {
         (Data::I64(from), Data::I64(to)) => copy_rows(from, rows, to),
         (Data::Bool(from), Data::Bool(to)) => copy_rows(from, rows, to),
         _ => debug_assert!(false, "element types differ"),
-    }
-}
-
-fn copy_rows<T: Copy>(from: &[T], rows: &[usize], to: &mut [T]) {
-    if rows.is_empty() || to.is_empty() {
-        return;
-    }
-    let width = to.len() / rows.len();
-    for (&row, slot) in rows.iter().zip(to.chunks_exact_mut(width)) {
-        slot.copy_from_slice(&from[row * width..][..width]);
     }
 }
 
