@@ -11,6 +11,7 @@ pub mod philox;
 pub mod plot;
 pub mod pool;
 pub mod read;
+pub mod rows;
 pub mod shuffle;
 pub mod tensor;
 pub mod write;

@@ -15,8 +15,9 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How long an idle worker spins before it parks.
-const SPIN: Duration = Duration::from_micros(100);
+/// How long an idle worker spins before it parks: longer than what steps of a training do on one
+/// core between others, since waking a parked worker costs its caller a call into the system.
+const SPIN: Duration = Duration::from_millis(1);
 
 /// Bit of [`Shared::gate`] that is set while a job takes workers; the bits above it count the
 /// workers that are inside.

@@ -9,7 +9,7 @@
 
 use crate::jit::{Code, CodegenError, CodegenOptions, kernel_text};
 use crate::memory::{Block, read_tensor, tensor_bytes};
-use crate::resolve::{Action, Resolver, Rounds, all_loops, list_buffers};
+use crate::resolve::{Action, Resolver, Rounds, all_loops, kept_panels, list_buffers};
 use crate::sort;
 use aec_ir::{BadIndex, Fault, Type};
 use aec_kernels::lir::Kernel;
@@ -218,25 +218,53 @@ impl Instance {
     /// and the plan must not write the input.
     pub fn bind_input(&mut self, i: usize, tensor: Arc<Tensor>) {
         self.assert_fits(i, &tensor);
+        if (self.bound[i].as_ref()).is_some_and(|bound| Arc::ptr_eq(bound, &tensor)) {
+            return;
+        }
         let written = self.exe.plan.aliases.iter().any(|&(_, input)| input == i);
         assert!(!written, "input {i} is written by the plan");
         self.inputs[i] = tensor.as_ptr().cast_mut();
         self.bound[i] = Some(tensor);
+        self.forget_panels(i);
         self.resolve();
     }
 
     fn unbind(&mut self, i: usize) {
+        self.forget_panels(i);
         if self.bound[i].take().is_some() {
-            let mut layout = Layout::default();
-            let places: Vec<usize> = self
-                .exe
-                .plan
-                .inputs
-                .iter()
-                .map(|ty| layout.add(bytes(ty)))
-                .collect();
-            self.inputs[i] = self.block.at(places[i]);
+            self.inputs[i] = self.block.at(self.input_places()[i]);
             self.resolve();
+        }
+    }
+
+    /// Where inputs lie in the block.
+    fn input_places(&self) -> Vec<usize> {
+        let mut layout = Layout::default();
+        let inputs = self.exe.plan.inputs.iter();
+        inputs.map(|ty| layout.add(bytes(ty))).collect()
+    }
+
+    /// Lets go of the tensors that stand for inputs, but for those of which panels were made.
+    pub fn unbind_all_but_panels(&mut self) {
+        let panels: Vec<usize> = self.panels().map(|(input, _)| input).collect();
+        let places = self.input_places();
+        for (i, bound) in self.bound.iter_mut().enumerate() {
+            if !panels.contains(&i) && bound.take().is_some() {
+                self.inputs[i] = self.block.at(places[i]);
+            }
+        }
+        self.resolve();
+    }
+
+    /// The panels that outlive a run: their inputs, and whether they are made.
+    fn panels(&self) -> impl Iterator<Item = (usize, &Cell<bool>)> {
+        self.actions.iter().filter_map(kept_panels)
+    }
+
+    /// Input `i` is going to change.
+    fn forget_panels(&mut self, i: usize) {
+        for (input, made) in self.panels() {
+            made.set(made.get() && input != i);
         }
     }
 
@@ -359,13 +387,17 @@ impl Instance {
                 // SAFETY: as above.
                 unsafe { gemm::gemm_batched_f64(&call, &batch, self.isa, &self.pool) };
             }
+            Action::Pack32(packing) if packing.made.get() => {}
             Action::Pack32(packing) => {
+                packing.made.set(packing.kept.is_some());
                 let (from, to) = packing.places(&self.table);
                 // SAFETY: the plan's matrix lies inside its buffer, and the panels are as large
                 // as it needs.
                 unsafe { gemm::panels_f32(to, from, packing.k, packing.n, self.isa) };
             }
+            Action::Pack64(packing) if packing.made.get() => {}
             Action::Pack64(packing) => {
+                packing.made.set(packing.kept.is_some());
                 let (from, to) = packing.places(&self.table);
                 // SAFETY: as above.
                 unsafe { gemm::panels_f64(to, from, packing.k, packing.n, self.isa) };
@@ -602,7 +634,12 @@ impl Instance {
             threads: self.pool.threads(),
         };
         let mut at = 0;
-        self.actions = resolver.actions(&plan.steps, &mut at);
+        let actions = resolver.actions(&plan.steps, &mut at);
+        // The panels are where they were.
+        for ((_, made), (_, before)) in actions.iter().filter_map(kept_panels).zip(self.panels()) {
+            made.set(before.get());
+        }
+        self.actions = actions;
     }
 }
 

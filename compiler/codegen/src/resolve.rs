@@ -91,6 +91,10 @@ pub(crate) struct Packing<T> {
     pub(crate) k: usize,
     pub(crate) n: usize,
     pub(crate) at: usize,
+    /// See [`Pack::kept`].
+    pub(crate) kept: Option<u32>,
+    /// Whether the panels are those of what the input holds.
+    pub(crate) made: Cell<bool>,
 }
 
 impl<T> Packing<T> {
@@ -149,6 +153,25 @@ pub(crate) struct Rounds {
     pub(crate) actions: Vec<Action>,
     /// Entries of the table that move with each round, and by how many bytes.
     pub(crate) moves: Vec<(usize, isize)>,
+}
+
+/// Of an action that makes panels which outlive a run: their input, and whether they are made.
+pub(crate) fn kept_panels(action: &Action) -> Option<(usize, &Cell<bool>)> {
+    let (kept, made) = match action {
+        Action::Pack32(packing) => (packing.kept, &packing.made),
+        Action::Pack64(packing) => (packing.kept, &packing.made),
+        Action::Kernel { .. }
+        | Action::SharedKernel { .. }
+        | Action::Gemm32(_)
+        | Action::Gemm64(_)
+        | Action::Copy { .. }
+        | Action::ArgSort { .. }
+        | Action::Levels { .. }
+        | Action::Matrix { .. }
+        | Action::Guard { .. }
+        | Action::Loop(_) => return None,
+    };
+    Some((kept? as usize, made))
 }
 
 /// All loops, outer ones first.
@@ -388,6 +411,8 @@ fn packing<T>(pack: &Pack, at: usize) -> Packing<T> {
         k: pack.k,
         n: pack.n,
         at,
+        kept: pack.kept,
+        made: Cell::new(false),
     }
 }
 

@@ -775,3 +775,82 @@ fn wide_kernels_have_the_same_bits() {
         assert!(wide > 300, "only {wide} are wide: {narrow:#?}");
     }
 }
+
+/// Indices that count the lanes are compared in 512-bit code, with each other and with numbers of
+/// 64 bits near and far, in whole vectors and in tails.
+#[test]
+fn wide_kernels_compare_indices() {
+    use aec_kernels::lir::Comparison as C;
+    let numbers = [i64::MIN, -70, -3, 0, 7, 16, 40, 91, 1 << 40, i64::MAX];
+    for op in [C::Eq, C::Ne, C::Lt, C::Le, C::Gt, C::Ge] {
+        for (step, other) in [(1, 0), (1, 3), (-2, 0), (-2, 1), (5, 5), (0, 1)] {
+            let mut kernel = Kernel::default();
+            let mut buffer = |elem, access, name: &str| {
+                kernel.buffers.push(Buffer {
+                    elem,
+                    access,
+                    name: name.to_owned(),
+                })
+            };
+            let from = buffer(Elem::I64, Access::Read, "numbers");
+            let to = buffer(Elem::F32, Access::Write, "holds");
+            let row = kernel.vars.push(VarData);
+            let lane = kernel.vars.push(VarData);
+            let at = |base: i64, vars: &[(Var, i64)]| Affine {
+                base,
+                vars: vars.iter().copied().filter(|&(_, by)| by != 0).collect(),
+                args: Vec::new(),
+            };
+            let mut value = |kind, elem| kernel.values.push(ValData { kind, elem });
+            let number = value(
+                ValKind::Load {
+                    buffer: from,
+                    index: at(0, &[(row, 1)]),
+                },
+                Elem::I64,
+            );
+            let one = value(ValKind::Float(1.0), Elem::F32);
+            let two = value(ValKind::Float(2.0), Elem::F32);
+            let index = value(ValKind::Index(at(3, &[(lane, step)])), Elem::I64);
+            let beside = value(ValKind::Index(at(9, &[(lane, other)])), Elem::I64);
+            let near = value(ValKind::Compare(op, index, beside), Elem::Bool);
+            let far = value(ValKind::Compare(op, number, index), Elem::Bool);
+            let first = value(ValKind::Select(far, two, one), Elem::F32);
+            let second = value(ValKind::Select(near, first, one), Elem::F32);
+            let sum = value(ValKind::Binary(LirBinary::Add, first, second), Elem::F32);
+            let inside = [index, beside, near, far, first, second, sum];
+            let mut body: Vec<Stmt> = inside.map(Stmt::Let).to_vec();
+            body.push(Stmt::Store {
+                buffer: to,
+                index: at(0, &[(row, 37), (lane, 1)]),
+                value: sum,
+            });
+            let lanes = Stmt::Loop(Loop {
+                var: lane,
+                start: Bound::Const(0),
+                end: Bound::Const(37),
+                lanes: true,
+                body,
+            });
+            let constants = [one, two].map(Stmt::Let);
+            let rows = Stmt::Loop(Loop {
+                var: row,
+                start: Bound::Const(0),
+                end: Bound::Const(numbers.len() as i64),
+                lanes: false,
+                body: vec![Stmt::Let(number), lanes],
+            });
+            kernel.body = [constants.to_vec(), vec![rows]].concat();
+            let reason = why_narrow(&kernel);
+            let able = reason != Err("this machine has no AVX-512".to_owned());
+            assert!(reason.is_ok() || !able, "{op:?} {step} {other}: {reason:?}");
+            let buffers = [
+                Data::I64(numbers.to_vec()),
+                Data::F32(vec![0.0; 37 * numbers.len()]),
+            ];
+            let what = format!("{op:?} {step} {other}");
+            compare(&kernel, &buffers, &[], wide_options(), &what);
+            compare(&kernel, &buffers, &[], options(), &what);
+        }
+    }
+}

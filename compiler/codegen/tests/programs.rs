@@ -323,6 +323,82 @@ fn weights_of_a_loop_come_in_panels() {
     }
 }
 
+/// Panels of an input outlive a run, and are made anew when the input is another; those of an input
+/// that the plan writes are made in each.
+#[test]
+fn panels_of_weights_are_kept_between_runs() {
+    let text = "fn f(%0 \"W\": f32[40,40], %1 \"V\": f32[40,40], %2 \"h\": f32[3,40]) {
+  %3: f32[3,40] = loop 5 (%2; ; %0, %1) {
+    fn round(%0 \"t\": i64, %1 \"h\": f32[3,40], %2 \"W\": f32[40,40], %3 \"V\": f32[40,40]) {
+      %4: f32[3,40] = contract %2[a,b] %1[m,b] -> [m,a]
+      %5: f32[3,40] = tanh %4
+      %6: f32[3,40] = contract %3[a,b] %5[m,b] -> [m,a]
+      return %6
+    }
+  }
+  %4: f32[40,40] = tanh %1
+  return %3, %4
+}";
+    let mut function = aec_ir::parse(text).unwrap().remove(0);
+    function.aliases.push((1, 1));
+    let weights = |scale: f64| {
+        let value = |i: usize| scale * ((i * 7919 % 1009) as f64 / 504.5 - 1.0);
+        Tensor::from_f64(Elem::F32, &[40, 40], (0..1600).map(value))
+    };
+    let state = |scale: f64| {
+        let value = |i: usize| scale * (i as f64 * 0.7).sin();
+        Tensor::from_f64(Elem::F32, &[3, 40], (0..120).map(value))
+    };
+    let plan = plan(&function, &PlanOptions::default()).unwrap();
+    let kept: Vec<_> = plan
+        .steps
+        .iter()
+        .filter_map(|step| match &step.kind {
+            StepKind::Pack(pack) => Some(pack.kept),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(kept, [Some(0), None]);
+    let exe = Executable::compile(plan, CodegenOptions::default()).unwrap();
+    let mut instance = Instance::new(exe, Arc::new(Pool::new(1)), Isa::best());
+    let (first, bound) = (weights(0.3), Arc::new(weights(0.1)));
+    let mut inputs = [first, weights(0.2), state(1.0)];
+    for (at, input) in inputs.iter().enumerate() {
+        instance.set_input(at, input);
+    }
+    for round in 0..8 {
+        match round {
+            0..2 => {}
+            2 => {
+                inputs[0] = weights(0.4);
+                instance.set_input(0, &inputs[0]);
+            }
+            3 | 4 => {
+                inputs[0] = Tensor::clone(&bound);
+                instance.bind_input(0, bound.clone());
+            }
+            5 => {
+                inputs[2] = state(0.5);
+                instance.bind_input(2, Arc::new(inputs[2].clone()));
+            }
+            6 => instance.unbind_all_but_panels(),
+            _ => {
+                inputs[0] = Tensor::zeros(Elem::F32, &[40, 40]);
+                instance.input_bytes_mut(0).fill(0);
+            }
+        }
+        if round == 6 {
+            instance.set_input(2, &inputs[2]);
+        }
+        let want = interpret(&function, &inputs, Precision::AsTyped).unwrap();
+        instance.run().unwrap();
+        for (at, want) in want.iter().enumerate() {
+            close(&instance.output(at), want).unwrap_or_else(|e| panic!("run {round}: {e}"));
+        }
+        inputs[1] = instance.input(1);
+    }
+}
+
 /// Rows of a table by places that are drawn, in groups of five, and by places that are given: the
 /// drawn ones are found by a kernel of their own, and rows are asked for ahead of their use, up to
 /// the last one.

@@ -11,6 +11,7 @@ use aec_kernels::report::step_text;
 use aec_runtime::gemm::Isa;
 use aec_runtime::linalg::BadMatrix;
 use aec_runtime::pool::Pool;
+use aec_runtime::rows::copy_rows;
 use aec_runtime::{Data, Tensor};
 use aec_syntax::{Diagnostic, Span};
 use aec_types::Value;
@@ -104,6 +105,8 @@ enum Code {
 /// Instances of up to so many bytes are kept between single runs; larger ones take their inputs
 /// where they are and are freed.
 const KEEP: usize = 1 << 20;
+/// The same for those that have made panels of inputs, such as the weights of a net that decodes.
+const KEEP_PANELS: usize = 1 << 26;
 
 impl Program {
     /// A program that the interpreter runs.
@@ -199,10 +202,11 @@ impl Program {
         let mut instance = kept.unwrap_or_else(|| {
             aec_codegen::Instance::new(executable.clone(), self.pool.clone(), Isa::best())
         });
-        let keep = instance.memory_bytes() <= KEEP;
+        let small = instance.memory_bytes() <= KEEP;
+        let panels = executable.plan().keeps_panels() && instance.memory_bytes() <= KEEP_PANELS;
         let written = &executable.plan().aliases;
         for (at, tensor) in inputs.iter().enumerate() {
-            if keep || written.iter().any(|&(_, input)| input == at) {
+            if small && !panels || written.iter().any(|&(_, input)| input == at) {
                 instance.set_input(at, tensor);
             } else {
                 instance.bind_input(at, tensor.clone());
@@ -213,7 +217,10 @@ impl Program {
         let outputs = (0..executable.plan().outputs.len())
             .map(|at| instance.output(at))
             .collect();
-        if keep {
+        if panels {
+            instance.unbind_all_but_panels();
+        }
+        if small || panels {
             *idle.borrow_mut() = Some(instance);
         }
         Ok(outputs)
@@ -477,16 +484,6 @@ pub fn gather_rows(from: &Tensor, rows: &[usize], to: &mut Tensor) {
         (Data::I64(from), Data::I64(to)) => copy_rows(from, rows, to),
         (Data::Bool(from), Data::Bool(to)) => copy_rows(from, rows, to),
         _ => debug_assert!(false, "element types differ"),
-    }
-}
-
-fn copy_rows<T: Copy>(from: &[T], rows: &[usize], to: &mut [T]) {
-    if rows.is_empty() || to.is_empty() {
-        return;
-    }
-    let width = to.len() / rows.len();
-    for (&row, slot) in rows.iter().zip(to.chunks_exact_mut(width)) {
-        slot.copy_from_slice(&from[row * width..][..width]);
     }
 }
 

@@ -125,9 +125,9 @@ fn combine(op: AccOp, a: Scalar, b: Scalar) -> Scalar {
         ($kind:ident, $a:expr, $b:expr) => {
             Scalar::$kind(match op {
                 AccOp::Sum => $a + $b,
-                AccOp::Max if $a.is_nan() || $a > $b => $a,
-                AccOp::Min if $a.is_nan() || $a < $b => $a,
-                AccOp::Max | AccOp::Min | AccOp::All | AccOp::Any => $b,
+                AccOp::Max if $b.is_nan() || $b > $a => $b,
+                AccOp::Min if $b.is_nan() || $b < $a => $b,
+                AccOp::Max | AccOp::Min | AccOp::All | AccOp::Any => $a,
             })
         };
     }

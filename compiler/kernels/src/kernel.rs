@@ -6,7 +6,7 @@ use crate::contract::{Prepared, Product};
 use crate::coords::Coord;
 use crate::emit::{Bind, Emitter, Fail, LoopKey, Splits};
 use crate::lir::{Access, Affine, Bound, Buffer, BufferId, Kernel, Stmt, ValKind, Var};
-use crate::tidy;
+use crate::{strip, tidy};
 use aec_ir::{Inst, Literal, Op, Value};
 use aec_runtime::{Elem, gemm};
 use aec_syntax::Span;
@@ -407,6 +407,18 @@ fn emit_once(
         .map(|var| e.loop_of(var))
         .collect();
     let binds = std::mem::take(&mut e.binds);
+    let private: Vec<BufferId> = spec
+        .actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::Root {
+                value,
+                store: false,
+            } => binds.iter().position(|bind| *bind == Bind::Value(*value)),
+            _ => None,
+        })
+        .map(BufferId::new)
+        .collect();
     let mut kernel = e.nest.finish();
     let (name, spans) = describe(prepared, spec);
     kernel.name = name;
@@ -431,6 +443,15 @@ fn emit_once(
         whole_rows = as_tile(&mut kernel, f.dims(product), rows)?;
         if whole_rows && !gives_whole_rows(&prepared.products[&product]) {
             return Err(Fail::Illegal("the product gives no whole rows"));
+        }
+        if whole_rows {
+            for &buffer in &private {
+                strip::keep_in_strip(
+                    &mut kernel,
+                    buffer,
+                    f.dims(product)[rows..].iter().product(),
+                );
+            }
         }
     } else if !own_buffers {
         parallel = share_out(&mut kernel, cost);
@@ -545,11 +566,7 @@ fn as_tile(kernel: &mut Kernel, dims: &[usize], rows: usize) -> Result<bool, Fai
         }) else {
             return Err(Fail::Illegal("the product is wanted at another place"));
         };
-        *index = Affine {
-            base: 0,
-            vars: vec![(row_var, 32), (col, 1)],
-            args: vec![(0, -32), (2, -1)],
-        };
+        *index = strip::place(row_var, col);
     }
     Ok(whole_rows)
 }

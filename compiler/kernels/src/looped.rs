@@ -208,7 +208,13 @@ fn pack_constants(
                     ty: Type::new(elem, &dims),
                     place: Place::Arena(0),
                 });
-                packed.push(Pack { from, k, n, to });
+                packed.push(Pack {
+                    from,
+                    k,
+                    n,
+                    to,
+                    kept: None,
+                });
                 to
             }
         };
@@ -273,6 +279,8 @@ fn renamed(step: &Step, buffers: &Buffers, kernels: &Kernels) -> Result<Step, Di
         StepKind::Pack(pack) => StepKind::Pack(Box::new(Pack {
             from: matrix(&pack.from)?,
             to: at(&pack.to)?,
+            // Their memory is a loop's scratch.
+            kept: None,
             ..**pack
         })),
         StepKind::Copy { from, to } => StepKind::Copy {

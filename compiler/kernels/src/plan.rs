@@ -113,6 +113,9 @@ pub struct Pack {
     pub n: usize,
     /// The panels, `[panels, k, PANEL_COLS]`.
     pub to: BufferRef,
+    /// The input that they are made of, if the plan does not write it and nothing else uses the
+    /// panels' memory: a run need not make them anew while the input stays the same.
+    pub kept: Option<u32>,
 }
 
 /// Steps that run `count` times. What they carry lies in buffers that they write in place.
@@ -300,4 +303,13 @@ pub struct Plan {
     pub arena_bytes: usize,
     /// Meaning of check codes: code c is entry c - 1.
     pub checks: Vec<CheckInfo>,
+}
+
+impl Plan {
+    /// Whether a second run on the same inputs finds panels made by the first.
+    pub fn keeps_panels(&self) -> bool {
+        self.steps
+            .iter()
+            .any(|step| matches!(&step.kind, StepKind::Pack(pack) if pack.kept.is_some()))
+    }
 }

@@ -417,6 +417,7 @@ impl Scheduler<'_> {
                 }
             }
         }
+        b.keep_panels();
         b.place_arena();
         Ok(b.plan)
     }
@@ -640,8 +641,26 @@ impl Builder {
         self.plan.kernels.push(kernel.clone())
     }
 
+    /// Says which panels outlive a run.
+    fn keep_panels(&mut self) {
+        let plan = &mut self.plan;
+        for step in &mut plan.steps {
+            let StepKind::Pack(pack) = &mut step.kind else {
+                continue;
+            };
+            pack.kept = match plan.buffers[pack.from.buffer].place {
+                Place::Input(at) => {
+                    let written = plan.aliases.iter().any(|&(_, input)| input == at as usize);
+                    (!written).then_some(at)
+                }
+                _ => None,
+            };
+        }
+    }
+
     fn place_arena(&mut self) {
         let plan = &mut self.plan;
+        let end = plan.steps.len();
         let mut lives: HashMap<BufferRef, (usize, usize)> = HashMap::default();
         for (at, step) in plan.steps.iter().enumerate() {
             for buffer in buffers_of(&step.kind) {
@@ -651,6 +670,13 @@ impl Builder {
                     let life = lives.entry(buffer).or_insert((at, at));
                     life.1 = at;
                 }
+            }
+        }
+        for step in &plan.steps {
+            if let StepKind::Pack(pack) = &step.kind
+                && pack.kept.is_some()
+            {
+                lives.insert(pack.to, (0, end));
             }
         }
         let mut ids: Vec<BufferRef> = lives.keys().copied().collect();

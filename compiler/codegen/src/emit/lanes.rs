@@ -1,10 +1,11 @@
 //! Lane loops and accumulators: the vector form, the tails, the fixed tree.
 
-use super::{AccState, Emitter, Group, LANES, LaneLoop, Repr, mask_slot, slot_stride, walk};
+use super::memory::reg_type;
+use super::{AccState, Emitter, FOLDS, Group, LANES, LaneLoop, Repr, mask_slot, slot_stride, walk};
 use aec_kernels::lir::{Acc, AccOp, Bound, Kernel, Loop, Stmt, Val, ValKind};
 use aec_runtime::Elem;
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{BlockArg, InstBuilder, MemFlagsData, StackSlot, Value, types};
+use cranelift_codegen::ir::{BlockArg, InstBuilder, MemFlagsData, Value, types};
 use cranelift_entity::EntityRef;
 use cranelift_frontend::Variable;
 use smallvec::SmallVec;
@@ -64,8 +65,7 @@ impl Emitter<'_, '_, '_> {
             let elem = self.kernel.accs[acc].elem;
             groups.push(self.group_of_vars(elem, vars));
         }
-        let mut trees: Vec<Vec<Value>> = Vec::new();
-        if has_tail || self.wide {
+        if has_tail && !self.wide {
             let mut slots = Vec::with_capacity(fed.len());
             for (&acc, group) in fed.iter().zip(&groups) {
                 let slot = self.lane_slot(group.elem);
@@ -73,29 +73,24 @@ impl Emitter<'_, '_, '_> {
                 self.accs[acc] = AccState::Slot(slot);
                 slots.push(slot);
             }
-            if !self.wide {
-                self.tail_draws = self.draws_of_tail(inner, done);
-                self.count(done, end, 1, |this, at| {
-                    let lane = this.b.ins().isub(at, done);
-                    let outer_lane = this.tail_lane.replace(lane);
-                    this.with_var(inner.var, at, |this| this.body(&inner.body));
-                    this.tail_lane = outer_lane;
-                });
-                self.tail_draws.clear();
-            }
+            self.tail_draws = self.draws_of_tail(inner, done);
+            self.count(done, end, 1, |this, at| {
+                let lane = this.b.ins().isub(at, done);
+                let outer_lane = this.tail_lane.replace(lane);
+                this.with_var(inner.var, at, |this| this.body(&inner.body));
+                this.tail_lane = outer_lane;
+            });
+            self.tail_draws.clear();
             for (group, slot) in groups.iter_mut().zip(slots) {
-                if self.wide {
-                    trees.push(self.slot_lanes(group.elem, slot));
-                } else {
-                    *group = self.unspill(group.elem, slot, LANES);
-                }
+                *group = self.unspill(group.elem, slot, LANES);
             }
         }
-        for (at, ((&acc, before), group)) in fed.iter().zip(outer).zip(groups).enumerate() {
+        for ((&acc, before), group) in fed.iter().zip(outer).zip(groups) {
             let op = self.kernel.accs[acc].op;
-            let tree = match trees.get(at) {
-                Some(lanes) => self.lane_tree(op, group.elem, lanes.clone()),
-                None => self.tree(op, group),
+            let tree = if self.wide {
+                self.wide_tree(op, group)
+            } else {
+                self.tree(op, group)
             };
             self.accs[acc] = before;
             self.accumulate_scalar(acc, tree);
@@ -257,13 +252,19 @@ impl Emitter<'_, '_, '_> {
         self.lane_tree(op, elem, lanes)
     }
 
-    /// All 16 lanes in a slot as scalars.
-    fn slot_lanes(&mut self, elem: Elem, slot: StackSlot) -> Vec<Value> {
-        let base = self.b.ins().stack_addr(types::I64, slot, 0);
-        let stride = slot_stride(elem) as i32;
-        (0..LANES as i32)
-            .map(|lane| self.load_lane(elem, base, lane * stride))
-            .collect()
+    /// The fixed tree over one register that stands for 16 lanes: it is combined with itself,
+    /// its upper half on its lower, until the first lane has all.
+    fn wide_tree(&mut self, op: AccOp, mut group: Group) -> Value {
+        for fold in FOLDS {
+            let reg = self.shuffle(group.regs[0], group.regs[0], fold.bytes());
+            let reg = self.recast(reg_type(group.elem), reg);
+            let upper = Group {
+                elem: group.elem,
+                regs: SmallVec::from_slice(&[reg]),
+            };
+            group = self.combine_groups(op, &group, &upper);
+        }
+        self.lane_of_reg(group.elem, group.regs[0], 0)
     }
 
     /// The fixed tree over scalars.

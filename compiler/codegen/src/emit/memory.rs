@@ -86,11 +86,11 @@ impl Emitter<'_, '_, '_> {
         self.add_terms(base, index, 1)
     }
 
-    /// The index as a value: a group if it varies with the lane.
+    /// The index as a value: a group if it varies with the lane, in wide code its first lane.
     pub(crate) fn index_repr(&mut self, index: &Affine) -> Repr {
         let first = self.index(index);
         let step = self.lane_coefficient(index);
-        let Some(lane_loop) = self.lanes.filter(|_| step != 0) else {
+        let Some(lane_loop) = self.lanes.filter(|_| step != 0 && !self.wide) else {
             return Repr::Scalar(first);
         };
         let mut group = self.splat(Elem::I64, first, lane_loop.lanes);

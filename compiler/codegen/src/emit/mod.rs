@@ -13,6 +13,7 @@ mod ahead;
 mod lanes;
 mod memory;
 mod scalar;
+mod steps;
 mod vector;
 mod wide;
 
@@ -159,12 +160,14 @@ pub(crate) fn emit_kernel(
         wide: target.wide,
         slot_bytes: 0,
         mask_slot: None,
+        iota_slot: None,
         masked: Vec::new(),
         tails: 0,
         row_var: None,
     };
     if emitter.wide {
         emitter.mask_slot = Some(emitter.lane_slot(Elem::I32));
+        emitter.store_iota();
     }
     emitter.body(&kernel.body);
     emitter.b.ins().return_(&[]);
@@ -240,6 +243,8 @@ pub(crate) struct Emitter<'f, 'k, 'i> {
     slot_bytes: u32,
     /// In wide code: see [`mask_slot`].
     mask_slot: Option<StackSlot>,
+    /// In wide code: see `steps`.
+    iota_slot: Option<StackSlot>,
     /// In a masked tail: the accumulators whose other lanes must not change.
     masked: Vec<Acc>,
     /// Number of masked tails.
@@ -254,6 +259,41 @@ const EPILOGUE_ARGS: u32 = 6;
 /// Stored as an I16, this asks `widen` for a prefetch of the address instead. Nothing else is
 /// ever stored as an I16.
 pub(crate) const PREFETCH: i16 = 0x5aa5;
+
+/// How `widen` is asked for the upper half of the lanes that count, moved onto the lower: by the
+/// four steps of the fixed tree. Each is a shuffle of 32-bit lanes that wide code has no other use for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fold {
+    /// Lanes 8 to 15 onto 0 to 7.
+    Half,
+    /// 4 to 7 onto 0 to 3.
+    Quarter,
+    /// 2 and 3 onto 0 and 1.
+    Pair,
+    /// 1 onto 0.
+    One,
+}
+
+/// The steps in order.
+pub(crate) const FOLDS: [Fold; 4] = [Fold::Half, Fold::Quarter, Fold::Pair, Fold::One];
+
+impl Fold {
+    /// The immediate of the shuffle that asks for it.
+    pub(crate) fn marker(self) -> u8 {
+        match self {
+            Fold::Half => 0b00_01_10_11,
+            Fold::Quarter => 0b00_11_10_01,
+            Fold::Pair => 0b01_00_11_10,
+            Fold::One => 0b10_11_00_01,
+        }
+    }
+
+    /// The same as places of bytes.
+    fn bytes(self) -> [u8; 16] {
+        let marker = self.marker();
+        std::array::from_fn(|byte| 4 * (marker >> (2 * (byte / 4)) & 3) + (byte % 4) as u8)
+    }
+}
 
 /// What `widen` must know of a wide function's frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -1,6 +1,6 @@
 //! Values, and how each operation is done on scalars. `Bool` is an I8 of 0 or 1.
 
-use super::memory::scalar_type;
+use super::memory::{reg_type, scalar_type};
 use super::{Emitter, Group, Repr};
 use aec_kernels::lir::{AccOp, Comparison, LirBinary, LirUnary, Val, ValKind};
 use aec_runtime::Elem;
@@ -47,7 +47,9 @@ impl Emitter<'_, '_, '_> {
                 self.operate(Operation::Binary(*op, constant), elem, &[*x, *y])
             }
             ValKind::Fma(x, y, z) => self.operate(Operation::Fma, elem, &[*x, *y, *z]),
-            ValKind::Compare(op, x, y) => self.operate(Operation::Compare(*op), elem, &[*x, *y]),
+            ValKind::Compare(op, x, y) => self
+                .compare_indices(*op, *x, *y)
+                .unwrap_or_else(|| self.operate(Operation::Compare(*op), elem, &[*x, *y])),
             ValKind::Select(c, x, y) => self.operate(Operation::Select, elem, &[*c, *x, *y]),
             ValKind::Convert(x) if kernel.values[*x].elem == elem => self.repr(*x),
             ValKind::Convert(x) => self.operate(Operation::Convert, elem, &[*x]),
@@ -319,20 +321,15 @@ impl Emitter<'_, '_, '_> {
         match op {
             AccOp::Sum if elem.is_float() => self.b.ins().fadd(before, value),
             AccOp::Sum => self.b.ins().iadd(before, value),
-            AccOp::Max | AccOp::Min => {
-                let comparison = if op == AccOp::Max {
-                    Comparison::Gt
-                } else {
-                    Comparison::Lt
-                };
-                // Equal values (zeros of either sign) give the later one.
-                let mut stays = self.compare(comparison, elem, before, value);
-                if elem.is_float() {
-                    let nan = self.b.ins().fcmp(FloatCC::Unordered, before, before);
-                    stays = self.b.ins().bor(stays, nan);
-                }
-                self.b.ins().select(stays, before, value)
+            // A choice between two float registers would be a branch.
+            AccOp::Max | AccOp::Min if elem.is_float() => {
+                let ty = reg_type(elem);
+                let [before, value] = [before, value].map(|x| self.b.ins().splat(ty, x));
+                let best = self.extreme(op, elem, before, value);
+                self.b.ins().extractlane(best, 0)
             }
+            AccOp::Max => self.b.ins().smax(before, value),
+            AccOp::Min => self.b.ins().smin(before, value),
             AccOp::All => self.b.ins().band(before, value),
             AccOp::Any => self.b.ins().bor(before, value),
         }

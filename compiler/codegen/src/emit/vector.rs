@@ -42,14 +42,17 @@ impl Emitter<'_, '_, '_> {
     pub(crate) fn lanes_of_reg(&mut self, elem: Elem, reg: Value) -> Vec<Value> {
         let count = reg_type(elem).lane_count() as u8;
         (0..count)
-            .map(|lane| {
-                let value = self.b.ins().extractlane(reg, lane);
-                match elem {
-                    Elem::Bool => self.b.ins().icmp_imm_s(IntCC::NotEqual, value, 0),
-                    Elem::F32 | Elem::F64 | Elem::I32 | Elem::I64 => value,
-                }
-            })
+            .map(|lane| self.lane_of_reg(elem, reg, lane))
             .collect()
+    }
+
+    /// One scalar of one register.
+    pub(crate) fn lane_of_reg(&mut self, elem: Elem, reg: Value, lane: u8) -> Value {
+        let value = self.b.ins().extractlane(reg, lane);
+        match elem {
+            Elem::Bool => self.b.ins().icmp_imm_s(IntCC::NotEqual, value, 0),
+            Elem::F32 | Elem::F64 | Elem::I32 | Elem::I64 => value,
+        }
     }
 
     /// The scalars of a group.
@@ -94,19 +97,7 @@ impl Emitter<'_, '_, '_> {
             .map(|(&before, &value)| match op {
                 AccOp::Sum if elem.is_float() => self.b.ins().fadd(before, value),
                 AccOp::Sum => self.b.ins().iadd(before, value),
-                AccOp::Max | AccOp::Min => {
-                    let comparison = if op == AccOp::Max {
-                        Comparison::Gt
-                    } else {
-                        Comparison::Lt
-                    };
-                    let mut stays = self.raw_compare(comparison, elem, before, value);
-                    if elem.is_float() {
-                        let nan = self.b.ins().fcmp(FloatCC::Unordered, before, before);
-                        stays = self.b.ins().bor(stays, nan);
-                    }
-                    self.blend(elem, stays, before, value)
-                }
+                AccOp::Max | AccOp::Min => self.extreme(op, elem, before, value),
                 AccOp::All => self.b.ins().band(before, value),
                 AccOp::Any => self.b.ins().bor(before, value),
             })
@@ -114,8 +105,26 @@ impl Emitter<'_, '_, '_> {
         Group { elem, regs }
     }
 
+    /// `value` where it is beyond `before` or NaN, else `before`, of registers. Written so that
+    /// the comparison is one instruction, and NaN is looked for in `value`, off the chain from
+    /// one `before` to the next.
+    pub(crate) fn extreme(&mut self, op: AccOp, elem: Elem, before: Value, value: Value) -> Value {
+        let beyond = match op {
+            AccOp::Min => self.raw_compare(Comparison::Lt, elem, value, before),
+            AccOp::Sum | AccOp::Max | AccOp::All | AccOp::Any => {
+                self.raw_compare(Comparison::Lt, elem, before, value)
+            }
+        };
+        let best = self.blend(elem, beyond, value, before);
+        if !elem.is_float() {
+            return best;
+        }
+        let nan = self.b.ins().fcmp(FloatCC::Unordered, value, value);
+        self.blend(elem, nan, value, best)
+    }
+
     /// A comparison of registers; the mask has lanes of the operands' width.
-    fn raw_compare(&mut self, op: Comparison, elem: Elem, x: Value, y: Value) -> Value {
+    pub(super) fn raw_compare(&mut self, op: Comparison, elem: Elem, x: Value, y: Value) -> Value {
         if elem.is_float() {
             self.b.ins().fcmp(float_condition(op), x, y)
         } else {
@@ -323,7 +332,7 @@ impl Emitter<'_, '_, '_> {
             .collect()
     }
 
-    fn shuffle(&mut self, a: Value, b: Value, bytes: [u8; 16]) -> Value {
+    pub(super) fn shuffle(&mut self, a: Value, b: Value, bytes: [u8; 16]) -> Value {
         let a = self.recast(types::I8X16, a);
         let b = self.recast(types::I8X16, b);
         let mask = self

@@ -2,13 +2,16 @@
 //!
 //! Wide code is written with 128-bit operations on addresses that step by 64 bytes; `widen`
 //! then makes every packed instruction a 512-bit one. So all that differs between lanes must be
-//! 32 bits wide and every operation on it lane-wise, with nothing taken out of a register but by
-//! whole stores.
+//! 32 bits wide (an index that counts lanes may be compared, see `emit::steps`) and every operation on it lane-wise, with nothing taken out of a register but by
+//! whole stores and by the tree over an accumulator's lanes.
 
 use super::walk;
 use aec_kernels::lir::{Affine, Kernel, LirBinary, Loop, Stmt, Val, ValKind, Var};
 use aec_runtime::Elem;
 use cranelift_entity::EntitySet;
+
+/// The largest step of an index from lane to lane; 16 of them are far from leaving 32 bits.
+const MOST_STEP: i64 = 1 << 24;
 
 /// Whether the kernel has a lane loop and all its lane loops can be wide.
 pub(crate) fn can_widen(kernel: &Kernel) -> bool {
@@ -95,8 +98,8 @@ fn value(
     match &data.kind {
         ValKind::Float(_) | ValKind::Int(_) | ValKind::Bool(_) => (true, false),
         ValKind::Index(index) => {
-            let lanes = step(index, var) != 0;
-            (!lanes, lanes)
+            let step = step(index, var);
+            (step.abs() <= MOST_STEP, step != 0)
         }
         ValKind::Load { index, .. } => match step(index, var) {
             0 => (true, false),
@@ -120,6 +123,13 @@ fn value(
             of(&[*x, *y], !divides && (!shifts || constant))
         }
         ValKind::Fma(x, y, z) => of(&[*x, *y, *z], true),
+        // Which of the lanes' steps hold is known without the 64-bit indices themselves.
+        ValKind::Compare(_, x, y) if kernel.values[*x].elem == Elem::I64 => {
+            let plain = |val: &Val| {
+                !differs.contains(*val) || matches!(kernel.values[*val].kind, ValKind::Index(_))
+            };
+            (plain(x) && plain(y), any(&[*x, *y]))
+        }
         ValKind::Compare(_, x, y) => of(&[*x, *y], true),
         ValKind::Select(c, x, y) => of(&[*c, *x, *y], true),
         ValKind::Convert(x) | ValKind::Bitcast(x) => of(&[*x], true),

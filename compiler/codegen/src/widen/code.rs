@@ -47,6 +47,15 @@ pub(super) fn is_branch(instruction: &Instruction) -> bool {
     )
 }
 
+/// Where branches go.
+pub(super) fn branch_targets(instructions: &[Instruction]) -> BTreeSet<u64> {
+    instructions
+        .iter()
+        .filter(|instruction| is_branch(instruction))
+        .map(Instruction::near_branch_target)
+        .collect()
+}
+
 /// Machine code as text, one instruction a line; constants are left out.
 pub(crate) fn disassemble(code: &[u8]) -> String {
     let mut text = String::new();
@@ -70,11 +79,7 @@ pub(crate) fn disassemble(code: &[u8]) -> String {
 /// Drops what the widening left over: stores of constants to slots that are gone. A branch to a
 /// dropped instruction goes to the next one.
 pub(super) fn tidy(instructions: Vec<Instruction>) -> Vec<Instruction> {
-    let targets: BTreeSet<u64> = instructions
-        .iter()
-        .filter(|instruction| is_branch(instruction))
-        .map(Instruction::near_branch_target)
-        .collect();
+    let targets = branch_targets(&instructions);
     instructions
         .into_iter()
         .filter(|instruction| {

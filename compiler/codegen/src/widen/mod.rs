@@ -2,21 +2,26 @@
 //!
 //! Cranelift has no registers wider than 128 bits on x86-64. A wide kernel (see `emit::wide`) is
 //! written as if one of them held 16 lanes of 32 bits: only lane-wise instructions, broadcasts
-//! of scalars, whole loads and stores at addresses that step by 64 bytes. Here every packed
+//! of scalars, whole loads and stores at addresses that step by 64 bytes, and shuffles that stand for
+//! the steps of a tree over the lanes. Here every packed
 //! instruction becomes its AVX-512 form, `xmm n` becomes `zmm n`, spill slots become
 //! `zmm16..zmm31` (512-bit values never lie in 16-byte slots), and constants are broadcast from
 //! memory. What is not known here is refused, and the kernel is compiled the narrow way: a
 //! refusal costs speed, never bits.
 
 mod code;
+mod masks;
 mod slots;
 mod tables;
 
 pub(crate) use code::disassemble;
 
-use crate::emit::{Frame, PREFETCH, mask_slot};
-use code::{assemble, decode, tidy};
-use iced_x86::{Code, FlowControl, Instruction, Mnemonic, OpKind, Register};
+use crate::emit::{FOLDS, Fold, Frame, PREFETCH, mask_slot};
+use code::{assemble, branch_targets, decode, tidy};
+use iced_x86::{
+    Code, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register,
+};
+use masks::{Masks, drop_unread};
 use slots::{Pool, Slot, enlarge_frame, spill, spill_slots, touches_spills};
 use std::collections::HashMap;
 use tables::{is_scalar, move_of, packed, takes_count};
@@ -55,15 +60,26 @@ pub(crate) fn widen(code: &[u8], frame: Frame) -> Result<Vec<u8>, String> {
         pool,
         masked: false,
         tails: 0,
+        masks: Masks::default(),
         out: Vec::with_capacity(instructions.len() + 16),
     };
+    let targets = branch_targets(&instructions);
+    let mut info = InstructionInfoFactory::new();
     for instruction in &instructions {
+        if targets.contains(&instruction.ip()) {
+            widener.masks.forget();
+        }
+        let held = widener.masks.after(instruction, &mut info);
         widener.instruction(instruction)?;
+        widener.masks.settle(held);
     }
     if widener.masked || widener.tails != frame.tails {
         return Err("masked tails are not where they should be".to_owned());
     }
     let mut out = tidy(widener.out);
+    if widener.masks.spared {
+        drop_unread(&mut out);
+    }
     enlarge_frame(&mut out, extra)?;
     assemble(out, &code[constants..], constants)
 }
@@ -88,6 +104,8 @@ struct Widener<'a> {
     masked: bool,
     /// Masked tails so far.
     tails: u32,
+    /// Which mask registers hold what vector registers hold as lanes.
+    masks: Masks,
     out: Vec<Instruction>,
 }
 
@@ -166,10 +184,7 @@ impl Widener<'_> {
         }
         match old.mnemonic() {
             Mnemonic::Vcmpps => {
-                let mut compare =
-                    self.wide(old, Code::EVEX_Vcmpps_kr_k1_zmm_zmmm512b32_imm8_sae)?;
-                compare.set_op0_register(Register::K1);
-                compare.set_zeroing_masking(false);
+                let compare = self.wide(old, Code::EVEX_Vcmpps_kr_k1_zmm_zmmm512b32_imm8_sae)?;
                 self.mask(compare, old);
             }
             Mnemonic::Vpcmpeqd if old.op1_register() == old.op2_register() => {
@@ -190,12 +205,20 @@ impl Widener<'_> {
                 } else {
                     Code::EVEX_Vpcmpgtd_kr_k1_zmm_zmmm512b32
                 };
-                let mut compare = self.wide(old, code)?;
-                compare.set_op0_register(Register::K1);
-                compare.set_zeroing_masking(false);
+                let compare = self.wide(old, code)?;
                 self.mask(compare, old);
             }
+            // What a tree over the lanes has left in the first one.
+            Mnemonic::Vpextrd if old.immediate8() == 0 && !self.masked => {
+                self.push(*old, old.ip());
+            }
             Mnemonic::Vpblendvb | Mnemonic::Vblendvps => self.blend(old)?,
+            Mnemonic::Vpshufd
+                if old.op1_kind() == OpKind::Register
+                    && let Some(fold) = FOLDS.iter().find(|f| f.marker() == old.immediate8()) =>
+            {
+                self.fold(*fold, old);
+            }
             Mnemonic::Vpshufd if old.immediate8() == 0 && old.op1_kind() == OpKind::Register => {
                 self.broadcast(old, old.op1_register());
             }
@@ -272,24 +295,24 @@ impl Widener<'_> {
             && old.memory_displacement64() == mask_slot::LANES as u64
     }
 
-    /// `k1 -> zmm` after a comparison into k1.
-    fn mask(&mut self, compare: Instruction, old: &Instruction) {
+    /// A comparison into a mask register, and from there to lanes of 0 and -1.
+    fn mask(&mut self, mut compare: Instruction, old: &Instruction) {
+        let lanes = zmm(old.op0_register());
+        let mask = self.masks.give(lanes);
+        compare.set_op0_register(mask);
+        compare.set_zeroing_masking(false);
         self.push(compare, old.ip());
-        let mask = make2(
-            Code::EVEX_Vpmovm2d_zmm_kr,
-            zmm(old.op0_register()),
-            Register::K1,
-        );
-        self.push(mask, 0);
+        self.push(make2(Code::EVEX_Vpmovm2d_zmm_kr, lanes, mask), 0);
     }
 
     /// `d = mask ? c : b`, operands `d, b, c, mask`.
     fn blend(&mut self, old: &Instruction) -> Result<(), String> {
-        let to_mask = make2(
-            Code::EVEX_Vpmovd2m_kr_zmm,
-            Register::K1,
-            zmm(old.op3_register()),
-        );
+        let lanes = zmm(old.op3_register());
+        let mask = self.masks.of(lanes);
+        let to_mask = match mask {
+            Some(_) => Instruction::with(Code::Nopd),
+            None => make2(Code::EVEX_Vpmovd2m_kr_zmm, Register::K1, lanes),
+        };
         // The new form has three operands: the mask is a field.
         let new = self.wide(old, Code::EVEX_Vblendmps_zmm_k1z_zmm_zmmm512b32)?;
         let mut new = without_fourth(&new);
@@ -312,9 +335,28 @@ impl Widener<'_> {
                 SCRATCH,
             );
         }
-        new.set_op_mask(Register::K1);
+        new.set_op_mask(mask.unwrap_or(Register::K1));
         self.push(new, 0);
         Ok(())
+    }
+
+    /// Moves the upper half of the lanes that count onto the lower, and some other lanes about.
+    fn fold(&mut self, fold: Fold, old: &Instruction) {
+        let (to, from) = (zmm(old.op0_register()), zmm(old.op1_register()));
+        let quarters = Code::EVEX_Vshufi64x2_zmm_k1z_zmm_zmmm512b64_imm8;
+        let within = Code::EVEX_Vpshufd_zmm_k1z_zmmm512b32_imm8;
+        let (mut new, order) = match fold {
+            Fold::Half => (make3(quarters, to, from, from), 0b01_00_11_10),
+            Fold::Quarter => (make3(quarters, to, from, from), 0b10_11_00_01),
+            Fold::Pair => (make2(within, to, from), 0b01_00_11_10),
+            Fold::One => (make2(within, to, from), 0b10_11_00_01),
+        };
+        match new.op_count() {
+            4 => new.set_op3_kind(OpKind::Immediate8),
+            _ => new.set_op2_kind(OpKind::Immediate8),
+        }
+        new.set_immediate8(order);
+        self.push(new, old.ip());
     }
 
     fn broadcast(&mut self, old: &Instruction, from: Register) {

@@ -1,10 +1,10 @@
 //! Spill slots of the old code and what becomes of them; the enlarged frame.
 
-use super::code::is_branch;
+use super::code::branch_targets;
 use super::tables::move_of;
 use super::{OLD, SPARE_REGISTERS, xmm};
 use iced_x86::{Code, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 /// The old code's constants.
 pub(super) struct Pool<'a> {
@@ -48,11 +48,7 @@ pub(super) fn spill_slots(
     slot_bytes: u32,
     pool: &Pool<'_>,
 ) -> HashMap<u64, Slot> {
-    let targets: BTreeSet<u64> = instructions
-        .iter()
-        .filter(|instruction| is_branch(instruction))
-        .map(Instruction::near_branch_target)
-        .collect();
+    let targets = branch_targets(instructions);
     // For each slot: the constant that all stores so far put there, if they do.
     let mut slots: BTreeMap<u64, Option<Option<u64>>> = BTreeMap::new();
     let mut constants: HashMap<Register, u64> = HashMap::new();
