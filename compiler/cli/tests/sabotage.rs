@@ -392,7 +392,13 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("I12_quadrants", "let epochs = 6", "let epochs = 0"),
     ("G1_mnist", "let epochs = 6", "let epochs = 0"),
     ("J6_wikitext", "for round in 0..30", "for round in 0..0"),
-    ("I16_mnist", "let epochs = 12", "let epochs = 0"),
+    ("I16_mnist", "let epochs = 40", "let epochs = 0"),
+    (
+        "I16_stacked",
+        "let epochs = (10, 20)",
+        "let epochs = (0, 0)",
+    ),
+    ("J11_wikitext", "epochs    = 6", "epochs    = 0"),
     ("J1_wikitext", "epochs    = 6", "epochs    = 0"),
     (
         "A11_bottleneck",

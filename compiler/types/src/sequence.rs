@@ -140,6 +140,15 @@ impl Elaborator {
         span: Span,
     ) -> Result<Value> {
         let list = Value::List(Rc::new(values.clone()));
+        // What is not known before the script runs may be a tensor, and stack with the others.
+        let tensor_or_unknown =
+            |value: &Value| matches!(value, Value::Unknown) || value.tensor().is_some();
+        if self.checking()
+            && values.iter().any(|value| matches!(value, Value::Unknown))
+            && values.iter().all(tensor_or_unknown)
+        {
+            return Ok(Value::Unknown);
+        }
         let tensors: Vec<&Tensor> = values.iter().filter_map(Value::tensor).collect();
         if values.is_empty() || tensors.len() != values.len() {
             return Ok(list);
