@@ -140,10 +140,18 @@ impl Elaborator {
         }
     }
 
+    /// Whether calls go deeper than `most`. Once they did, all calls are refused until the script
+    /// is reached again: what looks at a body twice at each level would not end in a lifetime.
+    pub(crate) fn too_deep(&mut self, most: usize) -> bool {
+        let depth = self.activations.len();
+        self.refusing = depth > most || (self.refusing && depth > 1);
+        self.refusing
+    }
+
     fn call_source(&mut self, callee: &Callee<'_>, args: Args, span: Span) -> Result<Value> {
         // Ctrl-C also ends a check, and the tracing of what is unrolled.
         self.host.check_interrupt()?;
-        if self.activations.len() > MAX_DEPTH {
+        if self.too_deep(MAX_DEPTH) {
             return Err(Box::new(
                 Diagnostic::error(
                     "E0404",

@@ -124,6 +124,8 @@ pub struct Elaborator {
     pub(crate) round: i64,
     /// Found while checking.
     pub(crate) found: Vec<Diagnostic>,
+    /// Whether calls went too deep, and are refused on the way back.
+    refusing: bool,
     /// Depth of constructs in which nothing may have an effect.
     pub(crate) pure_depth: u32,
     /// The module of each function and model of the library, read when a name is missed.
@@ -186,6 +188,7 @@ impl Elaborator {
             seed: options.seed,
             round: 0,
             found: Vec::new(),
+            refusing: false,
             pure_depth: 0,
             below: HashMap::new(),
             interactive: false,

@@ -30,7 +30,7 @@ impl Elaborator {
         span: Span,
     ) -> Result<Value> {
         let def = &template.def;
-        if self.activations.len() > 100 {
+        if self.too_deep(100) {
             return fail(
                 "E0404",
                 span,
@@ -517,7 +517,7 @@ impl Elaborator {
                 let evaluated = match evaluated {
                     Ok(evaluated) => evaluated,
                     // It may use a param that is still being made, and is bound once it can be.
-                    Err(diagnostic) if !complete && diagnostic.code != "E0404" => continue,
+                    Err(_) if !complete => continue,
                     Err(diagnostic) => return Err(diagnostic),
                 };
                 let evaluated = match ty {

@@ -364,7 +364,18 @@ impl fmt::Display for Size {
                 }
                 match atom {
                     Atom::Var { name, .. } => write!(f, "{name}")?,
-                    Atom::FloorDiv(size, divisor) => write!(f, "({size}) // {divisor}")?,
+                    Atom::FloorDiv(size, divisor) => {
+                        let name = matches!(size.0, Form::Name { .. });
+                        let inner = match name {
+                            true => size.to_string(),
+                            false => format!("({size})"),
+                        };
+                        // As tight as `*`, but not associative.
+                        match magnitude == 1 && monomial.len() == 1 && *power == 1 {
+                            true => write!(f, "{inner} // {divisor}")?,
+                            false => write!(f, "({inner} // {divisor})")?,
+                        }
+                    }
                 }
                 if *power != 1 {
                     write!(f, "^{power}")?;
@@ -395,7 +406,8 @@ mod tests {
         assert_eq!(double.divide_exactly(2), Some(n.plus(&Size::constant(2))));
         assert_eq!(n.divide_exactly(2), None);
         let half = n.floor_div(2).expect("positive divisor");
-        assert_eq!(half.to_string(), "(n) // 2");
+        assert_eq!(half.to_string(), "n // 2");
+        assert_eq!(half.plus(&half).to_string(), "2*(n // 2)");
         assert_eq!(
             half.substitute(&|_| Some(Size::constant(7))),
             Size::constant(3)

@@ -147,11 +147,8 @@ impl Elaborator {
             let before = self.effects;
             value = match self.statement(stmt, &scope, false) {
                 Ok(value) => value,
-                // While checking, one error does not hide the next statement's; but what calls
-                // itself would do so once more for each of them.
-                Err(diagnostic)
-                    if self.checking() && at + 1 < stmts.len() && diagnostic.code != "E0404" =>
-                {
+                // While checking, one error does not hide the next statement's.
+                Err(diagnostic) if self.checking() && at + 1 < stmts.len() => {
                     self.found.push(*diagnostic);
                     self.poison(stmt, &scope);
                     Value::Unknown

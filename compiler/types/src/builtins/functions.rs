@@ -221,7 +221,11 @@ pub(super) fn running(_: &mut Elaborator, _: &Args, span: Span) -> Result<Value>
 pub(super) fn seeded(_: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
     let (f, key) = (args.positional[0].0.clone(), args.positional[1].0.as_int());
     let Some(key) = key else {
-        return wanted(span, "a key that is known before anything runs", &args.positional[1].0);
+        return wanted(
+            span,
+            "a key that is known before anything runs",
+            &args.positional[1].0,
+        );
     };
     let native = move |elaborator: &mut Elaborator, values: &[Value], at: Span| {
         // The call path under `seeded` is the key alone, so that the call site does not matter.
