@@ -12,6 +12,8 @@ pub struct LargePages;
 
 /// Smallest allocation that large pages are asked for.
 const LARGE: usize = 4 << 20;
+/// Up to this alignment zeroed memory comes as such, untouched.
+const ZEROED_BY_THE_SYSTEM: usize = 16;
 /// Size of a large page.
 const PAGE: usize = 2 << 20;
 
@@ -23,8 +25,19 @@ unsafe impl GlobalAlloc for LargePages {
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's promise is the callee's.
-        advise(unsafe { System.alloc_zeroed(layout) }, layout.size())
+        if layout.size() < LARGE || layout.align() <= ZEROED_BY_THE_SYSTEM {
+            // SAFETY: the caller's promise is the callee's.
+            return advise(unsafe { System.alloc_zeroed(layout) }, layout.size());
+        }
+        // `System` would write the zeros before the advice, and so into small pages.
+        // SAFETY: the caller's promise is the callee's; the memory has so many bytes.
+        unsafe {
+            let at = self.alloc(layout);
+            if !at.is_null() {
+                at.write_bytes(0, layout.size());
+            }
+            at
+        }
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
