@@ -5,8 +5,9 @@
 
 A script of ours draws the weights, the data and what the loss would draw itself (noise, masks, wrong
 words; here they are arguments), writes them beside the gradient, and JAX takes its own gradient from
-the files. Of each parameter the largest difference may be 1e-4 of its largest entry, in f32. Says so
-and stops where JAX is absent.
+the files. Of each parameter the largest difference may be 1e-4 of its largest entry, in f32; in f64,
+where penalties on Jacobians are taken (JAX: `vmap(jacrev)`), 1e-12. Says so and stops where JAX is
+absent.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
 TOLERANCE = 1e-4
+TOLERANCE_F64 = 1e-12
 
 # The losses of `nets.ae` that draw, with the draw as an argument.
 GIVEN = """
@@ -108,26 +110,84 @@ let c = int(floor(n))
                         2, 16),
 }
 
+# Expressions of Jacobians, as models.
+JACOBIANS = """
+model Trace(D, H) {
+  param W: [H, D] ~ glorot_normal
+  param V: [D, H] ~ glorot_normal
+  loss(x: [D]) = trace(jacobian(fn x -> V @ tanh(W @ x))(x))
+}
+model Residual(D, H) {
+  param W: [H, D] ~ glorot_normal
+  param V: [D, H] ~ glorot_normal
+  loss(x: [D]) = sum(jacobian(fn x -> x + V @ tanh(W @ x))(x)^2)
+}
+model Masked(D, H) {
+  param W: [H, D] ~ glorot_normal
+  loss(x: [D], m: [D]) = sum(jacobian(fn x -> sigmoid(W @ (m * x)))(x)^2)
+}
+model Diagonal(D) {
+  param s: [D] ~ uniform(0.5, 1.5)
+  loss(x: [D]) = sum(jacobian(fn x -> tanh(s * x))(x)^2)
+}
+model Decoder(D, H) {
+  param V: [D, H] ~ glorot_normal
+  loss(h: [H]) = sum(jacobian(fn h -> sigmoid(V @ h))(h)^2)
+}
+model Gram(D, H) {
+  param W: [H, D] ~ glorot_normal
+  loss(x: [D]) {
+    let J = jacobian(fn x -> sigmoid(W @ x))(x)
+    sum((J @ J')^2)
+  }
+}
+model Change(D, H) {
+  param W: [H, D] ~ glorot_normal
+  loss(x: [D], noise: [D]) {
+    let J = jacobian(fn x -> sigmoid(W @ x))
+    sum((J(x) - J(x + noise))^2)
+  }
+}
+"""
+NOISY = IMAGES + "let b: [{batch}, 784] ~ normal(0, 0.3)"
+
+# The same of those in f64.
+EXACT = {
+    "penalty_closed": ("nets.ContractiveClosed(784, 256, 0.1)", IMAGES, 1, 64),
+    "penalty": ("nets.Contractive(784, 256, 0.1)", IMAGES, 1, 64),
+    "penalty_two": ("nets.ContractiveDeep([784, 256, 64], [64, 256, 784], 0.1)", IMAGES, 1, 64),
+    "penalty_three": ("nets.ContractiveDeep([784, 512, 256, 64], [64, 256, 512, 784], 0.1)", IMAGES, 1, 16),
+    "trace": ("Trace(784, 256)", IMAGES, 1, 16),
+    "residual": ("Residual(784, 256)", IMAGES, 1, 16),
+    "masked": ("Masked(784, 256)", OBSERVED, 2, 64),
+    "diagonal": ("Diagonal(784)", IMAGES, 1, 16),
+    "decoder": ("Decoder(784, 256)", "let a: [{batch}, 256] ~ normal(0, 1)", 1, 64),
+    "gram": ("Gram(784, 256)", IMAGES, 1, 64),
+    "change": ("Change(784, 256)", NOISY, 2, 64),
+}
+ALL = CASES | EXACT
+
 
 def ours(aec, case, folder):
     """Writes the weights, the gradient and the data of a case into a folder; gives the loss."""
-    model, data, count, batch = CASES[case]
+    model, data, count, batch = ALL[case]
     names = "abc"[:count]
     exports = "\n".join(f'export({name}, "{folder}/{name}.npy")' for name in names)
     text = f"""use nn
-{GIVEN}
+{GIVEN}{JACOBIANS if case in EXACT else ""}
 {data.replace("{batch}", str(batch))}
 let m = {model}
 save(m, "{folder}/weights.safetensors")
 {exports}
 let (value, g) = value_and_grad(fn m -> mean(m.loss({", ".join(names)})))(m)
 save(g, "{folder}/gradient.safetensors")
-print "{{value:.9}}"
+print "{{value:.17}}"
 """
     script = folder / "case.ae"
     script.write_text(text)
     shutil.copy(HERE / "nets.ae", folder)
-    done = subprocess.run([aec, "run", str(script)], capture_output=True, text=True)
+    options = ["--f64"] if case in EXACT else []
+    done = subprocess.run([aec, "run", str(script), *options], capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stderr)
     return float(done.stdout.split()[-1])
@@ -142,9 +202,9 @@ def read(path):
     head.pop("__metadata__", None)
     tensors = {}
     for name, entry in head.items():
-        assert entry["dtype"] == "F32", name
         start, end = entry["data_offsets"]
-        tensors[name] = np.frombuffer(raw[8 + length + start:8 + length + end], np.float32).reshape(entry["shape"])
+        kind = {"F32": np.float32, "F64": np.float64}[entry["dtype"]]
+        tensors[name] = np.frombuffer(raw[8 + length + start:8 + length + end], kind).reshape(entry["shape"])
     return tensors
 
 
@@ -261,8 +321,55 @@ def losses():
         ce = xent(ln(p, "ln", x) @ p["out"].T, t)
         return jnp.sum(ce * mask) / jnp.maximum(jnp.sum(mask), 1)
 
-    return {f.__name__: f for f in [ae_mlp, vae, dae_deep, contractive, contractive_jac, masked_ls, unrolled_gd,
-                                    conv_ae, gru_lm, skipgram_ns, transformer_mlm]}
+    def jacobians(f, *xs):
+        return jax.vmap(jax.jacrev(f))(*xs)
+
+    def penalty_deep(p, x):
+        def encode(x):
+            at = 0
+            while f"enc.{at}.W" in p:
+                x, at = nn.sigmoid(layer(p, f"enc.{at}", x)), at + 1
+            return x
+
+        def decode(h):
+            at = 0
+            while f"dec.{at}.W" in p:
+                h, at = nn.sigmoid(layer(p, f"dec.{at}", h)), at + 1
+            return h
+
+        return mse(decode(encode(x)), x) + 0.1 * jnp.sum(jacobians(encode, x)**2) / x.shape[0]
+
+    def trace(p, x):
+        j = jacobians(lambda x: p["V"] @ jnp.tanh(p["W"] @ x), x)
+        return jnp.mean(jnp.trace(j, axis1=1, axis2=2))
+
+    def residual(p, x):
+        return jnp.sum(jacobians(lambda x: x + p["V"] @ jnp.tanh(p["W"] @ x), x)**2) / x.shape[0]
+
+    def masked(p, x, m):
+        return jnp.sum(jacobians(lambda x, m: nn.sigmoid(p["W"] @ (m * x)), x, m)**2) / x.shape[0]
+
+    def diagonal(p, x):
+        return jnp.sum(jacobians(lambda x: jnp.tanh(p["s"] * x), x)**2) / x.shape[0]
+
+    def decoder(p, h):
+        return jnp.sum(jacobians(lambda h: nn.sigmoid(p["V"] @ h), h)**2) / h.shape[0]
+
+    def gram(p, x):
+        j = jacobians(lambda x: nn.sigmoid(p["W"] @ x), x)
+        return jnp.sum((j @ j.transpose(0, 2, 1))**2) / x.shape[0]
+
+    def change(p, x, noise):
+        def encode(x):
+            return nn.sigmoid(p["W"] @ x)
+
+        return jnp.sum((jacobians(encode, x) - jacobians(encode, x + noise))**2) / x.shape[0]
+
+    by_name = {"penalty_closed": contractive, "penalty": contractive_jac, "penalty_two": penalty_deep,
+               "penalty_three": penalty_deep}
+    rest = [ae_mlp, vae, dae_deep, contractive, contractive_jac, masked_ls, unrolled_gd, conv_ae, gru_lm, skipgram_ns,
+            transformer_mlm, trace, residual, masked, diagonal, decoder, gram, change]
+    return by_name | {f.__name__: f for f in rest}
 
 
 def peer(case, folder):
@@ -271,9 +378,11 @@ def peer(case, folder):
     import jax
     import jax.numpy as jnp
     import numpy as np
+    jax.config.update("jax_enable_x64", case in EXACT)
+    real = jnp.float64 if case in EXACT else jnp.float32
     folder = pathlib.Path(folder)
-    data = [np.load(folder / f"{name}.npy") for name in "abc"[:CASES[case][2]]]
-    data = [jnp.asarray(x) if x.dtype.kind == "i" else jnp.asarray(x, jnp.float32) for x in data]
+    data = [np.load(folder / f"{name}.npy") for name in "abc"[:ALL[case][2]]]
+    data = [jnp.asarray(x) if x.dtype.kind == "i" else jnp.asarray(x, real) for x in data]
     weights = {name: jnp.asarray(x) for name, x in read(folder / "weights.safetensors").items()}
     value, gradient = jax.value_and_grad(losses()[case])(weights, *data)
     ours = read(folder / "gradient.safetensors")
@@ -287,7 +396,7 @@ def peer(case, folder):
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    ap.add_argument("cases", nargs="*", default=list(CASES))
+    ap.add_argument("cases", nargs="*", default=list(ALL))
     ap.add_argument("--aec", default=str(ROOT / "target" / "release" / "aec"))
     ap.add_argument("--python", default=sys.executable, help="a Python that has jax")
     ap.add_argument("--peer", help=argparse.SUPPRESS)
@@ -309,9 +418,10 @@ def main():
         worst = max(theirs["errors"], key=theirs["errors"].get)
         off = abs(value - theirs["value"]) / abs(theirs["value"])
         error = theirs["errors"][worst]
-        print(f"{case}: loss {value:.6f}, off by {off:.0e}; {len(theirs['errors'])} parameters, "
+        print(f"{case}{' in f64' if case in EXACT else ''}: loss {value:.6f}, off by {off:.0e}; {len(theirs['errors'])} parameters, "
               f"largest difference {error:.1e} ({worst})", flush=True)
-        if not (error <= TOLERANCE and off <= TOLERANCE):
+        tolerance = TOLERANCE_F64 if case in EXACT else TOLERANCE
+        if not (error <= tolerance and off <= tolerance):
             failed.append(case)
     if failed:
         sys.exit(f"our gradients differ from JAX's: {', '.join(failed)}")

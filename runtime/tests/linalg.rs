@@ -258,6 +258,58 @@ fn the_first_bad_system_is_named() {
     assert!(verdict.is_err());
 }
 
+/// The library that factors large matrices gives what ours says of small ones, in f32 as in f64.
+#[test]
+fn large_matrices() {
+    let mut numbers = Numbers(5);
+    let n = 100;
+    let general = MatrixOp::Solve(System::General { transposed: false });
+    let (mut a, b) = (numbers.matrix(n, n), numbers.matrix(n, 3));
+    let narrow = |x: &[f64]| x.iter().map(|&x| x as f32).collect::<Vec<f32>>();
+    let mut x = vec![0.0f32; n * 3];
+    let shape = single(n, n, 3);
+    apply(
+        general,
+        shape,
+        &narrow(&a),
+        &narrow(&b),
+        &mut x,
+        &Pool::new(1),
+    )
+    .unwrap();
+    let wide: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
+    for (back, want) in times(n, n, 3, &a, &wide).iter().zip(&b) {
+        assert!((back - want).abs() < 1e-3, "{back}, not {want}");
+    }
+    let log = run(MatrixOp::LogDet, single(n, n, 0), &a, &[]).unwrap();
+    let mut turned_rows = a.clone();
+    turned_rows.rotate_right(n);
+    let moved = run(MatrixOp::LogDet, single(n, n, 0), &turned_rows, &[]).unwrap();
+    // Rows moved on by one place: a cycle of even length.
+    assert_eq!(moved[0], -log[0]);
+    close(&moved[1..], &log[1..], "the determinant of the same rows");
+
+    // A column that depends on another, and a matrix that is not definite.
+    for row in a.chunks_mut(n) {
+        row[70] = row[3] + row[5];
+    }
+    let error = run(general, shape, &a, &b).unwrap_err();
+    assert!(matches!(error.fault, Fault::Singular(_)), "{error}");
+    let mut definite = positive(&mut numbers, n);
+    assert!(run(MatrixOp::Cholesky, single(n, n, 0), &definite, &[]).is_ok());
+    definite[80 * (n + 1)] = -1.0;
+    let error = run(MatrixOp::Cholesky, single(n, n, 0), &definite, &[]).unwrap_err();
+    assert_eq!(error.fault, Fault::NotPositive(80));
+    // Rank 60: the pivot is what rounding leaves, above 0 or not.
+    let thin = numbers.matrix(n, 60);
+    let square = times(n, 60, n, &thin, &turned(n, 60, &thin));
+    let error = run(MatrixOp::Cholesky, single(n, n, 0), &square, &[]).unwrap_err();
+    assert!(matches!(error.fault, Fault::NotPositive(60..)), "{error}");
+    let op = MatrixOp::Solve(System::Positive);
+    let error = run(op, shape, &square, &b).unwrap_err();
+    assert_eq!(error.fault, Fault::NotPositive(60));
+}
+
 #[test]
 fn what_is_not_finite_gives_nan() {
     for op in [

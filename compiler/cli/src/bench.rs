@@ -1,6 +1,6 @@
 //! `aec bench`: how long a training step takes, for benches/run.py. One line of JSON:
 //! `first_step_s` (of the process, from its start to the end of the first step), `median_us`,
-//! `p10_us`, `p90_us` of the timed steps, `steps`, `loss_1`, `loss_10`, `peak_rss_mb`; and what a
+//! `least_us`, `p10_us`, `p90_us` of the timed steps, `steps`, `loss_1`, `loss_10`, `peak_rss_mb`; and what a
 //! lower bound of the step is made of: `product_flop` and `update_bytes` (read and written for the
 //! weights and the optimizer's state), and what one core could do meanwhile, `fma_gflops` and
 //! `update_gbps`.
@@ -54,10 +54,11 @@ pub fn run(
     };
     let first = figures.first_step.duration_since(here).as_secs_f64() + age;
     print(&format!(
-        "{{\"first_step_s\": {first:.4}, \"median_us\": {:.2}, \"p10_us\": {:.2}, \"p90_us\": {:.2}, \"steps\": {}, \
+        "{{\"first_step_s\": {first:.4}, \"median_us\": {:.2}, \"least_us\": {:.2}, \"p10_us\": {:.2}, \"p90_us\": {:.2}, \"steps\": {}, \
          \"loss_1\": {}, \"loss_10\": {}, \"peak_rss_mb\": {:.1}, \"product_flop\": {:.0}, \"update_bytes\": {}, \
          \"fma_gflops\": {:.1}, \"update_gbps\": {:.1}}}\n{}",
         figures.quantile_us(0.5),
+        figures.quantile_us(0.0),
         figures.quantile_us(0.1),
         figures.quantile_us(0.9),
         figures.steps_us.len(),

@@ -196,6 +196,20 @@ pub(crate) fn choose_roots(
     options: &Options,
     forced: &EntitySet<Value>,
 ) -> Roots {
+    let uses = uses(prepared);
+    let mut must = needed(prepared, forced);
+    let (roots, masks) = choose(prepared, options, &uses, &must);
+    if masks.is_empty() {
+        return roots;
+    }
+    for mask in masks {
+        must.insert(mask);
+    }
+    choose(prepared, options, &uses, &must).0
+}
+
+/// What has memory whatever it costs.
+fn needed(prepared: &Prepared, forced: &EntitySet<Value>) -> EntitySet<Value> {
     let f = &prepared.f;
     let mut must = forced.clone();
     for copy in prepared.copies.iter() {
@@ -241,7 +255,19 @@ pub(crate) fn choose_roots(
             _ => {}
         }
     }
-    let uses = uses(prepared);
+    must
+}
+
+/// Chooses, given what has memory in any case. Also gives masks: bools that are better kept than
+/// what is selected by them, and would be as cheap to go on from.
+fn choose(
+    prepared: &Prepared,
+    options: &Options,
+    uses: &SecondaryMap<Value, Uses>,
+    must: &EntitySet<Value>,
+) -> (Roots, Vec<Value>) {
+    let f = &prepared.f;
+    let mut masks = Vec::new();
     let mut stored: EntitySet<Value> = EntitySet::new();
     for &param in &f.params {
         stored.insert(param);
@@ -295,15 +321,23 @@ pub(crate) fn choose_roots(
                 !matches!(data.op, Op::Constant(_) | Op::Iota { .. })
             };
         if root {
+            if matches!(data.op, Op::Select) && !must.contains(v) {
+                let mask = data.operands[0];
+                let own = inline[mask].0;
+                if !stored.contains(mask) && own > CHEAP && cost - own <= CHEAP {
+                    masks.push(mask);
+                }
+            }
             stored.insert(v);
             order.push(v);
         } else {
             inline[v] = (cost, loads);
         }
     }
-    Roots {
+    let roots = Roots {
         stored,
         order,
         places,
-    }
+    };
+    (roots, masks)
 }

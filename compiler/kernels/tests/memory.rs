@@ -79,7 +79,7 @@ fn cheap_chains_are_computed_by_each_user() {
 
 #[test]
 fn a_draw_is_kept_where_it_is_used_twice() {
-    // To draw costs about twenty times what reading costs; rounds of loops and blocks that are
+    // To draw costs over ten times what keeping costs; rounds of loops and blocks that are
     // computed again draw again (`memory_of_rounds.tir` and `memory_of_a_block.tir`).
     let draws = |results: &str| {
         kept(&format!(
@@ -95,4 +95,24 @@ fn a_draw_is_kept_where_it_is_used_twice() {
     };
     assert!(draws("%5").is_empty());
     assert_eq!(draws("%5, %6"), ["f32[64,70]"]);
+}
+
+#[test]
+fn of_a_mask_the_bits_are_kept() {
+    // Dropout forwards and backwards: what both use of the draw is one byte an entry.
+    let text = "fn f(%0: i64, %1: f32[64,70], %2: f32[64,70]) {
+  %3: i64[64] = iota 0
+  %4: f32[64,70] = draw uniform site 0x7 batch 1 radices [] %0, %0, %3
+  %5: f32[64,70] = constant 0.5
+  %6: bool[64,70] = lt %4, %5
+  %7: f32[64,70] = constant 2.0
+  %8: f32[64,70] = constant 0.0
+  %9: f32[64,70] = select %6, %7, %8
+  %10: f32[64,70] = contract %1[a,b] %9[a,b] -> [a,b]
+  %11: f32[64] = contract %10[a,b] -> [a]
+  %12: f32[64,70] = contract %2[a,b] %9[a,b] -> [a,b]
+  %13: f32[70] = contract %12[a,b] -> [b]
+  return %11, %13
+}";
+    assert_eq!(kept(text), ["bool[64,70]"]);
 }

@@ -22,5 +22,6 @@ mod simplify_elementwise;
 mod simplify_movement;
 pub mod term;
 pub mod transpose;
+mod wanted;
 
 pub use pipeline::{PassInfo, Run, compile_time_passes, passes, run_pass};

@@ -9,6 +9,7 @@ use crate::loops::rows::write_rows;
 use crate::rebuild::tidy;
 use crate::scatter::merge_scatters;
 use crate::simplify::{Products, drop_stops, simplify};
+use crate::wanted::spare_unused;
 use aec_ir::{Function, Op, verify};
 use aec_syntax::{Diagnostic, Span};
 
@@ -52,6 +53,13 @@ struct Pass {
 /// one after its own maps are batched away; all products are opened before they are put in
 /// order, and not opened again afterwards.
 const PASSES: &[Pass] = &[
+    Pass {
+        info: PassInfo {
+            name: "wanted",
+            summary: "linear algebra whose result a branch drops has a harmless matrix there",
+        },
+        run: |f, _| Ok(spare_unused(f)),
+    },
     Pass {
         info: PassInfo {
             name: "derivatives",

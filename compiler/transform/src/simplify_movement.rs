@@ -3,7 +3,8 @@
 use crate::rebuild::splat;
 use crate::simplify::Context;
 use crate::term::Term;
-use aec_ir::{Fault, Label, Labels, Op, Reduction, Type, Value};
+use aec_ir::{Fault, Function, Label, Labels, Op, Reduction, Type, Value};
+use aec_syntax::Span;
 
 /// What stands for the op, or nothing if it stays.
 pub fn simplify_movement(
@@ -164,7 +165,10 @@ pub fn simplify_movement(
                 && matches!(f.insts[index].op, Op::Iota { axis: 0 })
                 && f.dims(operands[1]).len() == 1
                 && f.ty(x) == ty;
-            whole.then_some(x)
+            match whole {
+                true => Some(x),
+                false => diagonal(f, x, operands[1], *batch, span),
+            }
         }
         Op::ScatterAdd { .. } => {
             let nothing = operands.len() == 2 && splat(f, operands[1]) == Some(0.0);
@@ -250,4 +254,35 @@ fn axes_of_one(context: &mut Context<'_>, x: Value, ty: &Type) -> Option<Value> 
         return None;
     }
     Some(term.emit(f, ty.elem, context.span))
+}
+
+/// A gather whose index is the number of its row along one of the batch axes takes a diagonal,
+/// which products can go on with.
+fn diagonal(f: &mut Function, x: Value, index: Value, batch: usize, span: Span) -> Option<Value> {
+    let rows = Term::of_value(f, index).filter(|term| term.is_relabel() && term.deltas.is_empty());
+    let (counter, along) = match &rows {
+        Some(term) => {
+            let label = *term.factors[0].labels.first()?;
+            let along = term.out.iter().position(|&out| out == label)?;
+            (term.factors[0].value, along)
+        }
+        None => (index, 0),
+    };
+    let counts = f.dims(counter).len() == 1
+        && match &f.insts[f.def_inst(counter)?].op {
+            Op::Iota { .. } => true,
+            Op::Dense(numbers) => (0..numbers.len()).all(|at| numbers.get_i64(at) == at as i64),
+            _ => false,
+        };
+    let fits =
+        f.dims(index).len() == batch && along < batch && f.dims(index)[along] == f.dims(x)[batch];
+    if !counts || !fits {
+        return None;
+    }
+    let mut term = Term::identity(f, x);
+    let gathered = term.out.remove(batch);
+    term.factors[0].labels[batch] = term.out[along];
+    term.sizes[usize::from(gathered)] = 1;
+    let elem = f.ty(x).elem;
+    Some(term.emit(f, elem, span))
 }

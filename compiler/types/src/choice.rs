@@ -78,42 +78,6 @@ impl Elaborator {
         Ok(index)
     }
 
-    /// The operands of linear algebra, which has a result where the branch around is not taken:
-    /// a diagonal matrix of different numbers stands there, and zeros on the right of a system.
-    /// So a factorization complains, and has slopes, only where it is asked for.
-    pub(crate) fn matrices_if_taken(
-        &mut self,
-        operands: &mut [(Tensor, Span)],
-        span: Span,
-    ) -> Result<()> {
-        if self.checking() {
-            return Ok(());
-        }
-        for at in 0..self.taken.len() {
-            let condition = self.taken[at].clone();
-            for (nth, (operand, operand_span)) in operands.iter_mut().enumerate() {
-                let Some(dims) = operand.ty.dims() else {
-                    continue;
-                };
-                let mut numbers = vec![0.0; dims.iter().product()];
-                if nth == 0 {
-                    let diagonal = (0..dims[0].min(dims[1])).map(|i| i * (dims[1] + 1));
-                    for (i, place) in diagonal.enumerate() {
-                        numbers[place] = (i + 1) as f64;
-                    }
-                }
-                let harmless = HostTensor::from_f64(operand.ty.elem, &dims, numbers);
-                let harmless = Tensor {
-                    ty: operand.ty.clone(),
-                    repr: Repr::Static(Arc::new(harmless)),
-                };
-                let spans = (*operand_span, *operand_span);
-                *operand = self.select(&condition, operand.clone(), harmless, spans, span)?;
-            }
-        }
-        Ok(())
-    }
-
     /// The value itself, with a check: at run time it is an error that `observed`, a bool, does
     /// not hold (SEMANTICS.md Q3).
     pub(crate) fn unless_unobserved(

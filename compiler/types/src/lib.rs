@@ -51,6 +51,7 @@ mod trees;
 mod typing;
 mod unbound;
 pub mod value;
+mod vanishing;
 mod varying;
 
 pub use host::{EffectArgs, Host};

@@ -230,8 +230,11 @@ impl Elaborator {
         for sequence in &rounds.sequences {
             slice_operands.extend(self.lifted_leaves(sequence, span)?);
         }
+        // No round is run beyond the longest of a batch; each example's state stays as it is
+        // beyond its own length.
         let limit = match &rounds.nodes {
             Some(nodes) => Some(self.lift(nodes, span)?),
+            None if varies => Some(self.size_value(&rounds.count.size, span)?),
             None => None,
         };
         self.push_frame(
@@ -285,7 +288,7 @@ impl Elaborator {
             exit: rounds.exit,
             recomputed: false,
             limited: limit.is_some(),
-            nodes: limit.is_some(),
+            nodes: rounds.nodes.is_some(),
             body: Box::new(frame.f),
         });
         let operands: Vec<IrValue> = state_operands
@@ -331,44 +334,16 @@ impl Elaborator {
             None => None,
         };
         self.varying.rounds.extend(real.clone());
-        self.taken.extend(real.clone());
+        self.taken.extend(real);
         let (next, given) = round(self, &entry, &slices)?;
         let next = self.stack(&next, span)?;
         if let Err(misfit) = self.fits(rounds, state, &next) {
             return Ok(Err(misfit));
         }
-        // Beyond the length a state stays what it is.
-        let next = match &real {
-            Some(real) => self.next_if(real, &next, &entry, span)?,
-            None => next,
-        };
         let given = self.close(given, mark, span)?;
         let mut results = self.lifted_leaves(&next, span)?;
         results.extend(self.lifted_leaves(&given, span)?);
         Ok(Ok((next, given, results)))
-    }
-
-    /// The next state where the condition holds, else the one before, leaf by leaf.
-    fn next_if(&mut self, c: &Tensor, next: &Value, before: &Value, span: Span) -> Result<Value> {
-        if let Repr::Static(host) = &c.repr {
-            return Ok(match host.get_f64(0) != 0.0 {
-                true => next.clone(),
-                false => before.clone(),
-            });
-        }
-        let mut chosen = Vec::new();
-        for (next, before) in leaves(next).into_iter().zip(leaves(before)) {
-            let next = as_tensor(&next.tensor, span, "a state")?;
-            let before = as_tensor(&before.tensor, span, "a state")?;
-            chosen.push(Value::Tensor(self.select(
-                c,
-                next,
-                before,
-                (span, span),
-                span,
-            )?));
-        }
-        Ok(with_leaves(next, &mut chosen.into_iter(), false))
     }
 
     /// A loop that may stop early has a number of rounds that is the same for all examples.

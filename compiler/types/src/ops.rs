@@ -3,7 +3,7 @@
 use crate::error::{size_mismatch, wanted};
 use crate::fold::{comparison, fold, fold_sizes, scalar, static_unary};
 use crate::value::{Dim, Repr, Tensor, TensorType, Value};
-use crate::{Elaborator, Result};
+use crate::{Elaborator, Result, vanishing};
 use aec_ir::{
     Binary, Function, Label, Labels, Literal, Op, Reduction, Type, Unary, Value as IrValue,
 };
@@ -594,6 +594,7 @@ impl Elaborator {
             let (a, b) = (v[0], v[1]);
             let (ra, rb) = (f.dims(a).len(), f.dims(b).len());
             if op == BinaryOp::Mul {
+                let [a, b] = vanishing::tamed(f, [a, b], span);
                 // A scalar factor needs no repeating: it is a factor without labels.
                 return f.contract(
                     &[(a, &labels(ra)), (b, &labels(rb))],
@@ -688,6 +689,8 @@ impl Elaborator {
         if let Repr::Static(host) = &x.repr
             && let Some(function) = static_unary(op)
             && x.ty.elem != Elem::Bool
+            // What multiplies it may be 0 by the same numbers (`vanishing`).
+            && (op != Unary::Log || (0..host.len()).all(|at| host.get_f64(at) != 0.0))
             && (!x.ty.elem.is_int() || matches!(op, Unary::Neg | Unary::Abs | Unary::Sign))
         {
             let held = if x.ty.elem.is_float() {
@@ -838,6 +841,10 @@ impl Elaborator {
         let x = self.within(&x, Some(ra - 1), 0.0, span)?;
         let y = self.within(&y, Some(0), 0.0, span)?;
         self.build(&[&x, &y], ty, span, |f, v, _, span| {
+            let v = match (ra, rb) {
+                (1, 1) => vanishing::tamed(f, [v[0], v[1]], span),
+                _ => [v[0], v[1]],
+            };
             let left: Labels = (0..ra as Label).collect();
             let right: Labels = (ra as Label - 1..(ra + rb) as Label - 1).collect();
             let out: Labels = left[..ra - 1].iter().chain(&right[1..]).copied().collect();

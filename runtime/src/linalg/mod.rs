@@ -10,6 +10,7 @@
 
 mod eigh;
 mod lanes;
+mod large;
 mod qr;
 mod solve;
 mod svd;

@@ -1,7 +1,7 @@
 //! Cholesky, LU and substitution.
 
 use super::eigh::eigh;
-use super::{Fault, System, axpy, dot};
+use super::{Fault, System, axpy, dot, large};
 
 /// `(A + A') / 2`.
 pub(super) fn symmetric(n: usize, mut a: Vec<f64>) -> Vec<f64> {
@@ -18,6 +18,16 @@ pub(super) fn symmetric(n: usize, mut a: Vec<f64>) -> Vec<f64> {
 /// The lower triangular factor of a symmetric matrix. A pivot that is not above what rounding
 /// leaves of its diagonal entry is a fault.
 pub(super) fn cholesky(n: usize, eps: f64, mut a: Vec<f64>) -> Result<Vec<f64>, Fault> {
+    let too_small = |pivot: f64, diagonal: f64| pivot <= diagonal.abs() * eps * n as f64;
+    if large::is_large(n, n)
+        && let Some(l) = large::cholesky(n, &a)
+    {
+        let at = |j: usize| j * (n + 1);
+        return match (0..n).find(|&j| too_small(l[at(j)] * l[at(j)], a[at(j)])) {
+            Some(j) => Err(Fault::NotPositive(j)),
+            None => Ok(l),
+        };
+    }
     for j in 0..n {
         let (above, rest) = a.split_at_mut(j * n);
         let row = &mut rest[..n];
@@ -26,7 +36,7 @@ pub(super) fn cholesky(n: usize, eps: f64, mut a: Vec<f64>) -> Result<Vec<f64>, 
             row[i] = (row[i] - dot(&row[..i], &before[..i])) / before[i];
         }
         let pivot = diagonal - dot(&row[..j], &row[..j]);
-        if pivot <= diagonal.abs() * eps * n as f64 {
+        if too_small(pivot, diagonal) {
             return Err(Fault::NotPositive(j));
         }
         row[j] = pivot.sqrt();
@@ -45,6 +55,15 @@ struct Lu {
 
 /// Partial pivoting. A pivot that vanishes is left as it is.
 fn lu(n: usize, mut a: Vec<f64>) -> Lu {
+    if large::is_large(n, n) {
+        let (factors, order) = large::lu(n, &a);
+        let sign = sign_of(&order);
+        return Lu {
+            factors,
+            order,
+            sign,
+        };
+    }
     let mut order: Vec<usize> = (0..n).collect();
     let mut sign = 1.0;
     for col in 0..n {
@@ -80,6 +99,23 @@ fn lu(n: usize, mut a: Vec<f64>) -> Lu {
     }
 }
 
+/// 1 for an even permutation, -1 for an odd one: each cycle of even length turns it.
+fn sign_of(order: &[usize]) -> f64 {
+    let mut seen = vec![false; order.len()];
+    let mut sign = 1.0;
+    for start in 0..order.len() {
+        let (mut at, mut length) = (start, 0);
+        while !std::mem::replace(&mut seen[at], true) {
+            at = order[at];
+            length += 1;
+        }
+        if length > 0 && length % 2 == 0 {
+            sign = -sign;
+        }
+    }
+    sign
+}
+
 /// `[sign, log |det|]`.
 pub(super) fn logdet(n: usize, a: Vec<f64>) -> Vec<f64> {
     let lu = lu(n, a);
@@ -111,15 +147,15 @@ pub(super) fn solve(
         System::Lower { transposed } => {
             nonzero_diagonal(n, &a)?;
             match transposed {
-                false => forward(n, k, |i, j| a[i * n + j], false, &mut b),
-                true => backward(n, k, |i, j| a[j * n + i], false, &mut b),
+                false => forward((n, &a, false), false, &mut b),
+                true => backward((n, &a, true), false, &mut b),
             }
         }
         System::Upper { transposed } => {
             nonzero_diagonal(n, &a)?;
             match transposed {
-                false => backward(n, k, |i, j| a[i * n + j], false, &mut b),
-                true => forward(n, k, |i, j| a[j * n + i], false, &mut b),
+                false => backward((n, &a, false), false, &mut b),
+                true => forward((n, &a, true), false, &mut b),
             }
         }
         System::Positive => {
@@ -128,8 +164,8 @@ pub(super) fn solve(
             // equations for.
             let rank = |a| Fault::NotPositive(rank(n, eps, a));
             let l = cholesky(n, eps, a.clone()).map_err(|_| rank(a))?;
-            forward(n, k, |i, j| l[i * n + j], false, &mut b);
-            backward(n, k, |i, j| l[j * n + i], false, &mut b);
+            forward((n, &l, false), false, &mut b);
+            backward((n, &l, true), false, &mut b);
         }
         System::General { transposed } => {
             let largest = a.iter().fold(0.0f64, |most, x| most.max(x.abs()));
@@ -142,8 +178,8 @@ pub(super) fn solve(
             }
             // P A = L U: A X = B is L U X = P B; A' X = B is U' L' P X = B.
             if transposed {
-                forward(n, k, |i, j| f[j * n + i], false, &mut b);
-                backward(n, k, |i, j| f[j * n + i], true, &mut b);
+                forward((n, f, true), false, &mut b);
+                backward((n, f, true), true, &mut b);
                 let mut x = vec![0.0; n * k];
                 for (from, &to) in b.chunks(k.max(1)).zip(&lu.order) {
                     x[to * k..][..k].copy_from_slice(from);
@@ -154,8 +190,8 @@ pub(super) fn solve(
             for &row in &lu.order {
                 x.extend_from_slice(&b[row * k..][..k]);
             }
-            forward(n, k, |i, j| f[i * n + j], true, &mut x);
-            backward(n, k, |i, j| f[i * n + j], false, &mut x);
+            forward((n, f, false), true, &mut x);
+            backward((n, f, false), false, &mut x);
             return Ok(x);
         }
     }
@@ -181,8 +217,22 @@ fn nonzero_diagonal(n: usize, a: &[f64]) -> Result<(), Fault> {
     }
 }
 
+/// A matrix of `n x n`, read transposed or as it is.
+type Square<'a> = (usize, &'a [f64], bool);
+
 /// Solves with a lower triangular matrix, in place.
-fn forward(n: usize, k: usize, l: impl Fn(usize, usize) -> f64, unit: bool, x: &mut [f64]) {
+fn forward((n, a, transposed): Square<'_>, unit: bool, x: &mut [f64]) {
+    if large::is_large(n, n) {
+        return large::substitute((n, a, transposed), true, unit, x);
+    }
+    let l = |i: usize, j: usize| {
+        if transposed {
+            a[j * n + i]
+        } else {
+            a[i * n + j]
+        }
+    };
+    let k = x.len() / n.max(1);
     for i in 0..n {
         let (known, rest) = x.split_at_mut(i * k);
         let row = &mut rest[..k];
@@ -194,7 +244,18 @@ fn forward(n: usize, k: usize, l: impl Fn(usize, usize) -> f64, unit: bool, x: &
 }
 
 /// Solves with an upper triangular matrix, in place.
-fn backward(n: usize, k: usize, u: impl Fn(usize, usize) -> f64, unit: bool, x: &mut [f64]) {
+fn backward((n, a, transposed): Square<'_>, unit: bool, x: &mut [f64]) {
+    if large::is_large(n, n) {
+        return large::substitute((n, a, transposed), false, unit, x);
+    }
+    let u = |i: usize, j: usize| {
+        if transposed {
+            a[j * n + i]
+        } else {
+            a[i * n + j]
+        }
+    };
+    let k = x.len() / n.max(1);
     for i in (0..n).rev() {
         let (head, known) = x.split_at_mut((i + 1) * k);
         let row = &mut head[i * k..];

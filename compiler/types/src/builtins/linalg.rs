@@ -69,7 +69,6 @@ pub(super) fn matrix(
             .help("`qr(A')` has the rows' span instead of the columns'"),
         ));
     }
-    elaborator.matrices_if_taken(&mut operands, span)?;
     let a = operands[0].0.clone();
     let Some((b, b_span)) = operands.get(1).cloned() else {
         let shape = shape_of(elaborator, op, &n, &m);
