@@ -769,9 +769,11 @@ fn body_span(body: &Expr) -> Span {
     use aec_syntax::ast::{ExprKind, StmtKind};
     if let ExprKind::Block(stmts) = &body.kind
         && let Some(last) = stmts.last()
-        && let StmtKind::Expr(expr) = &last.kind
     {
-        return body_span(expr);
+        return match &last.kind {
+            StmtKind::Expr(expr) => body_span(expr),
+            _ => last.span,
+        };
     }
     body.span
 }
