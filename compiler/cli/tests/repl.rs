@@ -26,6 +26,28 @@ fn errors_do_not_end_it() {
 }
 
 #[test]
+fn what_newcomers_try_first_works() {
+    let run =
+        repl("help\nfn area(x: [n], k: real = 1) -> real = k * sum(x)\narea\nexit()\n1\n").well();
+    assert!(run.out.contains(":type"), "{run:?}");
+    assert!(
+        run.out.ends_with("fn area(x: [n], k: real = 1) -> real\n"),
+        "{run:?}"
+    );
+    let run = repl("let exit = 2\nexit + 1\nexit\n").well();
+    assert_eq!(run.out, "3\n2\n");
+}
+
+#[test]
+fn a_line_that_is_wrong_stands_before_the_library() {
+    let run = repl("use nn\nlet norm = nn.BatchNorm(2)\nnorm([1.0, 2.0])\n").well();
+    assert!(
+        run.err.starts_with("error[E0508]") && run.err.contains("--> <3>:1:1"),
+        "{run:?}"
+    );
+}
+
+#[test]
 fn an_item_may_take_several_lines() {
     let run =
         repl("fn f(x: [n]) -> [n] {\n  let y = x + 1\n  y * 2\n}\nf([1.0])\nlet t = (1,\n2)\nt\n")

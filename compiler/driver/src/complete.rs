@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 
 /// The byte where the word at `at` begins, and the words it may become, sorted.
-pub fn complete(session: &Session, text: &str, at: usize) -> (usize, Vec<String>) {
+pub fn complete(session: &mut Session, text: &str, at: usize) -> (usize, Vec<String>) {
     let before = text.get(..at).unwrap_or(text);
     let line = before.rsplit('\n').next().unwrap_or("");
     if let Some(path) = open_string(line) {
@@ -19,6 +19,11 @@ pub fn complete(session: &Session, text: &str, at: usize) -> (usize, Vec<String>
     if let Some(module) = line.trim_start().strip_prefix("use ") {
         let start = at - module.len();
         return (start, matching(module, modules(session)));
+    }
+    if let Some((call, last)) = behind_call(line) {
+        let value = session.elaborator.foresee(call);
+        let members = value.map_or(Vec::new(), |value| members(&value));
+        return (at - last.len(), matching(last, members));
     }
     let path = line
         .rfind(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '.')))
@@ -33,6 +38,33 @@ pub fn complete(session: &Session, text: &str, at: usize) -> (usize, Vec<String>
             (at - last.len(), matching(last, members))
         }
     }
+}
+
+/// `model(x)` and `pa` of a line that ends in `model(x).pa`, also with indices or more calls on the
+/// way: what names alone do not tell.
+fn behind_call(line: &str) -> Option<(&str, &str)> {
+    let (base, last) = line.rsplit_once('.')?;
+    let word = |c: char| c.is_alphanumeric() || c == '_';
+    if !base.ends_with([')', ']']) || !last.chars().all(word) {
+        return None;
+    }
+    let mut depth = 0usize;
+    let start = base.char_indices().rev().find_map(|(at, c)| match c {
+        ')' | ']' => {
+            depth += 1;
+            None
+        }
+        '(' | '[' => match depth.checked_sub(1) {
+            Some(less) => {
+                depth = less;
+                None
+            }
+            None => Some(at + 1),
+        },
+        _ if depth > 0 || word(c) || c == '.' => None,
+        _ => Some(at + c.len_utf8()),
+    });
+    Some((&base[start.unwrap_or(0)..], last))
 }
 
 fn matching(start: &str, candidates: Vec<String>) -> Vec<String> {
@@ -195,7 +227,7 @@ mod tests {
         let mut session = Session::new(Options::default(), Box::new(std::io::sink()));
         let outcome = session.turn("<1>", setup);
         assert!(outcome.diagnostics.is_empty(), "{:?}", outcome.diagnostics);
-        complete(&session, text, text.len()).1
+        complete(&mut session, text, text.len()).1
     }
 
     #[test]
@@ -214,6 +246,21 @@ mod tests {
         );
         assert_eq!(after("let a = 1", "use opt"), ["optim"]);
         assert_eq!(after("let a = 1", "a.").len(), 0);
+    }
+
+    #[test]
+    fn what_a_call_gives_completes() {
+        let model = "use nn\nmodel A(D) {\n  param enc: nn.Linear(D, 2)\n  fn parts(x: [D]) = (code = enc(x), size = D)\n}\nlet m = A(3)\nlet ms = [m, m]";
+        assert_eq!(after(model, "A(3).en"), ["enc"]);
+        assert_eq!(
+            after(model, "print 1 + m.parts(zeros[3])."),
+            ["code", "size"]
+        );
+        assert_eq!(after(model, "sum(m.parts([1.0, 2.0, (3.0)]).c"), ["code"]);
+        assert_eq!(after(model, "ms[0].enc."), ["W", "apply", "b", "m", "n"]);
+        assert_eq!(after(model, "m.parts(nothing).").len(), 0);
+        assert_eq!(after(model, "m.parts(.").len(), 0);
+        assert_eq!(after(model, "(m).").len(), 4);
     }
 
     #[test]

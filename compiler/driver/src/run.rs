@@ -1,6 +1,7 @@
 //! Running scripts: parse, check everything, then item by item. And the REPL's turn, and a
 //! script's `test` blocks.
 
+use crate::describe;
 use crate::exec::INTERRUPTED;
 use crate::format;
 use crate::names::needed_by_tests;
@@ -217,7 +218,11 @@ impl Session {
                 let value = self.elaborator.run_item(item)?;
                 let shown = matches!(&item.kind, ItemKind::Stmt(stmt) if matches!(stmt.kind, StmtKind::Expr(_)));
                 if shown && show && !matches!(value, Value::Unit) {
-                    self.world.write(&format!("{}\n", format::inspect(&value)), item.span)?;
+                    let shown = match &value {
+                        Value::Fn(_) | Value::Template(_) => describe::type_of(self, &value),
+                        _ => format::inspect(&value),
+                    };
+                    self.world.write(&format!("{shown}\n"), item.span)?;
                 }
                 last = shown.then_some(value);
             }

@@ -218,7 +218,9 @@ impl Elaborator {
         self.sources
             .borrow()
             .get(span.file)
-            .is_some_and(|file| file.name.starts_with('<'))
+            .and_then(|file| file.name.strip_prefix('<'))
+            // `<1>` is a line of a REPL.
+            .is_some_and(|name| !name.starts_with(|c: char| c.is_ascii_digit()))
     }
 
     /// The call path of a call of `name` from here: the callee's name and its ordinal among the
@@ -769,9 +771,11 @@ fn body_span(body: &Expr) -> Span {
     use aec_syntax::ast::{ExprKind, StmtKind};
     if let ExprKind::Block(stmts) = &body.kind
         && let Some(last) = stmts.last()
-        && let StmtKind::Expr(expr) = &last.kind
     {
-        return body_span(expr);
+        return match &last.kind {
+            StmtKind::Expr(expr) => body_span(expr),
+            _ => last.span,
+        };
     }
     body.span
 }

@@ -106,6 +106,36 @@ impl Elaborator {
         found
     }
 
+    /// What an expression of the session is, as far as that is known without computing it: for
+    /// completion. None if it is wrong.
+    pub fn foresee(&mut self, text: &str) -> Option<Value> {
+        let (script, errors) = aec_syntax::parse_script(Span::NONE.file, text);
+        let [
+            Item {
+                kind:
+                    ItemKind::Stmt(Stmt {
+                        kind: StmtKind::Expr(expr),
+                        ..
+                    }),
+                ..
+            },
+        ] = script.items.as_slice()
+        else {
+            return None;
+        };
+        if !errors.is_empty() {
+            return None;
+        }
+        let phase = std::mem::replace(&mut self.phase, Phase::Check);
+        let found = std::mem::take(&mut self.found);
+        let frames = std::mem::take(&mut self.frames);
+        let scope = self.script.child();
+        let value = self.eval(expr, &scope).ok();
+        self.activations.truncate(1);
+        (self.phase, self.found, self.frames) = (phase, found, frames);
+        value
+    }
+
     fn check_item(&mut self, item: &Item, scope: &Scope) {
         self.pure_depth = 0;
         self.batch_depth = 0;

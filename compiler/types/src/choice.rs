@@ -50,13 +50,15 @@ impl Elaborator {
         branch: &Expr,
         scope: &Scope,
     ) -> Result<Value> {
-        let condition = match test {
-            Value::Tensor(tensor) if !self.checking() => tensor.clone(),
+        let condition = match (test, holds) {
+            // While checking it counts only that there is one.
+            _ if self.checking() => Tensor {
+                ty: TensorType::scalar(Elem::Bool),
+                repr: Repr::Unknown,
+            },
+            (Value::Tensor(tensor), true) => tensor.clone(),
+            (Value::Tensor(tensor), false) => self.unary(Unary::Not, tensor, branch.span)?,
             _ => return self.eval(branch, scope),
-        };
-        let condition = match holds {
-            true => condition,
-            false => self.unary(Unary::Not, &condition, branch.span)?,
         };
         self.taken.push(condition);
         let value = self.eval(branch, scope);

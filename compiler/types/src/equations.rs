@@ -108,7 +108,8 @@ impl Elaborator {
                 return Ok(());
             };
             let known: Vec<Size> = known.iter().filter_map(Value::as_size).collect();
-            if !known.iter().eq(dims.iter().map(|dim| &dim.size)) {
+            let mut pairs = known.iter().zip(dims);
+            if known.len() != dims.len() || pairs.any(|(size, dim)| size.differs(&dim.size)) {
                 let bound = equations.rests.iter().find(|rest| rest.0 == name.name);
                 let bound = bound.map(|(_, argument, dims)| (*argument, &dims[..]));
                 let error = self.rest_mismatch(ty, &known, bound, (span, actual), dims);
@@ -174,7 +175,7 @@ impl Elaborator {
                 match unknown.as_slice() {
                     [] if declared.mentions(UNKNOWN) => {}
                     [] => {
-                        if declared != equation.actual.size {
+                        if declared.differs(&equation.actual.size) {
                             let error = self.mismatch(&equation, declared, &bound, scope);
                             return Err(Box::new(error));
                         }

@@ -575,26 +575,29 @@ impl Elaborator {
         let mut out = Vec::new();
         for (place, dim) in places.iter().zip(&tensor.ty.shape) {
             let number = |size: &Size| size.as_constant().is_some();
+            // What is not known while checking is left to the run.
+            let below = |size: &Size, need: i64| match size.bounds() {
+                Some((least, _)) => least < need,
+                None => !self.checking(),
+            };
             out.push(match place {
-                _ if self.checking() => place.clone(),
                 At::Known(at, at_span) if dim.size.varies() || at.varies() => {
-                    let left = dim.size.minus(at).bounds().map_or(0, |(least, _)| least);
-                    if left < 1 || at.bounds().is_none_or(|(least, _)| least < 0) {
+                    if below(&dim.size.minus(at), 1) || below(at, 0) {
                         self.too_far(
                             &format!("the place `{}`", self.text(*at_span)),
                             dim,
                             *at_span,
                         )?;
                     }
-                    At::Moved(match Value::size(at.clone()) {
-                        Value::Tensor(at) => at,
+                    match Value::size(at.clone()) {
+                        _ if self.checking() => place.clone(),
+                        Value::Tensor(at) => At::Moved(at),
                         _ => return fail("E0490", span, "a place is no int"),
-                    })
+                    }
                 }
                 At::Range(a, b, at_span) if dim.size.varies() || a.varies() || b.varies() => {
                     let new = b.minus(a);
-                    let least = |size: &Size| size.bounds().map_or(-1, |(least, _)| least);
-                    if least(&new) < 0 || least(a) < 0 || least(&dim.size.minus(b)) < 0 {
+                    if below(&new, 0) || below(a, 0) || below(&dim.size.minus(b), 0) {
                         let what = format!("the slice `{}`", self.text(*at_span));
                         self.too_far(&what, dim, *at_span)?;
                     }
@@ -603,7 +606,7 @@ impl Elaborator {
                         && a.plus(&Size::constant(new.room().unwrap_or(0) as i64))
                             .room()
                             .is_some_and(|end| dim.size.room().is_some_and(|room| end <= room));
-                    match fits {
+                    match fits || self.checking() {
                         true => place.clone(),
                         false => {
                             let new = Dim {

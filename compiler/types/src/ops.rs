@@ -185,7 +185,11 @@ impl Elaborator {
         };
         let word = self.text(between);
         let shapes = (&a.ty.shape, &b.ty.shape);
-        let unequal = shapes.0.iter().zip(shapes.1).any(|(x, y)| x.size != y.size);
+        let unequal = shapes
+            .0
+            .iter()
+            .zip(shapes.1)
+            .any(|(x, y)| x.size.differs(&y.size));
         if matches!(word.trim(), "and" | "or") && (unequal || a.ty.rank() != b.ty.rank()) {
             let each = spans.0.to(spans.1);
             let joined = format!(
@@ -239,7 +243,7 @@ impl Elaborator {
             return Err(Box::new(diagnostic));
         }
         for (x, y) in a.ty.shape.iter().zip(&b.ty.shape) {
-            if x.size != y.size {
+            if x.size.differs(&y.size) {
                 let mut diagnostic = size_mismatch(
                     span,
                     &self.text(span),
@@ -818,7 +822,7 @@ impl Elaborator {
         let (x, y) = self.promote(x, y, spans, span)?;
         let (ra, rb) = (x.ty.rank(), y.ty.rank());
         let (inner_left, inner_right) = (&x.ty.shape[ra - 1], &y.ty.shape[0]);
-        if inner_left.size != inner_right.size {
+        if inner_left.size.differs(&inner_right.size) {
             let mut diagnostic = size_mismatch(
                 span,
                 &self.text(span),

@@ -305,6 +305,19 @@ impl Size {
         result
     }
 
+    /// Whether it is certainly another size: what a floor division of names gives is known only
+    /// when they are.
+    pub fn differs(&self, other: &Size) -> bool {
+        fn open(size: &Size) -> bool {
+            let terms = size.terms();
+            terms.keys().flatten().any(|(atom, _)| match atom {
+                Atom::Var { .. } => false,
+                Atom::FloorDiv(inner, _) => inner.bounds().is_none(),
+            })
+        }
+        self != other && !open(&self.minus(other))
+    }
+
     /// The ids of the names that occur.
     pub fn names(&self) -> Vec<u32> {
         let mut ids = Vec::new();

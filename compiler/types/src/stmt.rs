@@ -800,7 +800,13 @@ fn unused(expr: &Expr, text: &str) -> Diagnostic {
         end: expr.span.start,
         ..expr.span
     };
-    diagnostic.help_edit("bind it with `let`, or `print` it", before, "print ")
+    let diagnostic = diagnostic.help_edit("bind it with `let`, or `print` it", before, "print ");
+    match text.strip_prefix('-') {
+        Some(rest) if !rest.starts_with(' ') => diagnostic.help(format!(
+            "a line that goes on with a minus has a blank behind it: `- {rest}`"
+        )),
+        _ => diagnostic,
+    }
 }
 
 /// While checking, one round stands for all: nothing is known of a counter's value.

@@ -9,7 +9,7 @@ use crate::scope::Scope;
 use crate::trace::{FrameKind, converted};
 use crate::value::{Dim, Repr, Tensor, TensorType, Value};
 use crate::{Activation, Elaborator, Result};
-use aec_syntax::ast::{Expr, ExprKind, Ident, Name};
+use aec_syntax::ast::{Expr, ExprKind, Ident, Name, Stmt, StmtKind};
 use aec_syntax::{Diagnostic, Span};
 use std::collections::HashMap;
 
@@ -378,9 +378,13 @@ impl Elaborator {
             Some(def) => {
                 let mut body = &def.body;
                 while let ExprKind::Block(stmts) = &body.kind {
-                    match stmts.last().map(|stmt| &stmt.kind) {
-                        Some(aec_syntax::ast::StmtKind::Expr(expr)) => body = expr,
-                        _ => break,
+                    match stmts.last() {
+                        Some(Stmt {
+                            kind: StmtKind::Expr(expr),
+                            ..
+                        }) => body = expr,
+                        Some(last) => return last.span,
+                        None => break,
                     }
                 }
                 body.span

@@ -504,7 +504,7 @@ impl Elaborator {
                         .shape
                         .iter()
                         .zip(&tensor.ty.shape)
-                        .any(|(a, b)| a.size != b.size);
+                        .any(|(a, b)| a.size.differs(&b.size));
                 if unequal {
                     let mut diagnostic = Diagnostic::error(
                         "E0306",
@@ -519,7 +519,7 @@ impl Elaborator {
                     .label(ty.span, format!("declared here as {}", show_type(&want)));
                     if want.rank() == tensor.ty.rank() {
                         for (a, b) in want.shape.iter().zip(&tensor.ty.shape) {
-                            if a.size != b.size {
+                            if a.size.differs(&b.size) {
                                 diagnostic = with_origin(with_origin(diagnostic, b), a);
                                 break;
                             }

@@ -61,7 +61,7 @@ pub fn is_command(text: &str) -> bool {
 pub fn turn(session: &mut Session, memory: &mut Memory, text: &str) -> Turn {
     memory.turns += 1;
     let name = format!("<{}>", memory.turns);
-    let Some(command) = text.trim_start().strip_prefix(':') else {
+    let Some(command) = command_of(session, text) else {
         let outcome = session.turn(&name, text);
         return reported(session, outcome);
     };
@@ -107,6 +107,18 @@ pub fn turn(session: &mut Session, memory: &mut Memory, text: &str) -> Turn {
         _ => terminal::say(&format!("there is no command :{word}; :help lists them")),
     }
     Turn::Ended(Ended::Failed)
+}
+
+/// The command that a line is, without its colon. What every newcomer tries first works without
+/// one, as long as nothing has that name.
+fn command_of<'a>(session: &Session, text: &'a str) -> Option<&'a str> {
+    let text = text.trim();
+    let word = text.trim_end_matches("()");
+    let tried = matches!(word, "help" | "quit" | "exit");
+    match tried && session.elaborator.lookup(word).is_none() {
+        true => Some(word),
+        false => text.strip_prefix(':'),
+    }
 }
 
 fn reported(session: &Session, outcome: Outcome) -> Turn {

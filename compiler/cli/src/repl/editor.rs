@@ -152,7 +152,7 @@ impl Completer for Assistant {
         if let Some(found) = commands::complete(line, at) {
             return Ok(found);
         }
-        Ok(complete::complete(&self.session.borrow(), line, at))
+        Ok(complete::complete(&mut self.session.borrow_mut(), line, at))
     }
 }
 

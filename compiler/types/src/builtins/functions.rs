@@ -185,13 +185,13 @@ pub(super) fn batch_mean(elaborator: &mut Elaborator, args: &Args, span: Span) -
     if let Some(name) = elaborator.alone.last() {
         return Err(not_alike(&format!("in the rounds of a `{name}`"), span));
     }
+    elaborator.refuse_varying(&tensor, "`batch_mean`", span)?;
     if elaborator.checking() {
         return Ok(Value::Tensor(Tensor {
             ty: tensor.ty,
             repr: Repr::Unknown,
         }));
     }
-    elaborator.refuse_varying(&tensor, "`batch_mean`", span)?;
     elaborator.refuse_in_rounds("`batch_mean`", span)?;
     if !elaborator.taken.is_empty() {
         return Err(not_alike("under a condition of each example", span));
