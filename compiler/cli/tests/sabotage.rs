@@ -392,7 +392,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("I12_quadrants", "let epochs = 6", "let epochs = 0"),
     ("G1_mnist", "let epochs = 6", "let epochs = 0"),
     ("J6_wikitext", "for round in 0..30", "for round in 0..0"),
-    ("I16_mnist", "let epochs = 40", "let epochs = 0"),
+    ("I16_mnist", "let epochs = 100", "let epochs = 0"),
     (
         "I16_stacked",
         "let epochs = (10, 20)",
