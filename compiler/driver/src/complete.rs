@@ -45,7 +45,7 @@ pub fn complete(session: &mut Session, text: &str, at: usize) -> (usize, Vec<Str
 fn behind_call(line: &str) -> Option<(&str, &str)> {
     let (base, last) = line.rsplit_once('.')?;
     let word = |c: char| c.is_alphanumeric() || c == '_';
-    if !base.ends_with([')', ']']) || !last.chars().all(word) {
+    if !last.chars().all(word) {
         return None;
     }
     let mut depth = 0usize;
@@ -64,7 +64,8 @@ fn behind_call(line: &str) -> Option<(&str, &str)> {
         _ if depth > 0 || word(c) || c == '.' => None,
         _ => Some(at + c.len_utf8()),
     });
-    Some((&base[start.unwrap_or(0)..], last))
+    let base = &base[start.unwrap_or(0)..];
+    base.contains([')', ']']).then_some((base, last))
 }
 
 fn matching(start: &str, candidates: Vec<String>) -> Vec<String> {
@@ -260,7 +261,7 @@ mod tests {
         assert_eq!(after(model, "ms[0].enc."), ["W", "apply", "b", "m", "n"]);
         assert_eq!(after(model, "m.parts(nothing).").len(), 0);
         assert_eq!(after(model, "m.parts(.").len(), 0);
-        assert_eq!(after(model, "(m).").len(), 4);
+        assert_eq!(after(model, "(m)."), ["D", "enc", "parts"]);
     }
 
     #[test]
