@@ -21,7 +21,7 @@ const MODULES: [(&str, &str); 8] = [
 ];
 
 /// Functions without derivatives, or whose derivatives others show, and why.
-const NONE: [(&str, &str); 28] = [
+const NONE: [(&str, &str); 29] = [
     ("autoencoders.stack", "trains"),
     ("autoencoders.classify", "trains"),
     ("autoencoders.traverse", "is the decoder on given codes"),
@@ -50,6 +50,10 @@ const NONE: [(&str, &str); 28] = [
     (
         "nn.BatchNorm",
         "has its statistics from a training: `running.ae` compares its step with the formula's",
+    ),
+    (
+        "nn.BatchNorm2d",
+        "has its statistics from a training: `running.ae` compares its step with that of `BatchNorm`",
     ),
     ("nn.Stacked", "is a list of cells, each tested"),
     ("nn.hidden", "gives bools"),
