@@ -17,7 +17,7 @@ model Layer(n) {
 model Deep(n) {
   param layers: [[Layer(n) for i in 0..4] for j in 0..4]
   fn four(h, layers) = reduce(fn h, layer -> layer(h), h, layers)
-  loss(x) = mean((reduce(fn h, layers -> FOUR(h, layers), x, layers) - x)^2)
+  loss(x: [n]) = mean((reduce(fn h, layers -> FOUR(h, layers), x, layers) - x)^2)
 }
 let x: [4096, 32] ~ uniform(0, 1)
 let m = train Deep(32) on x { optimizer = optim.sgd(lr = 0.1), batch = 4096, epochs = 1 }
