@@ -65,9 +65,8 @@ impl Elaborator {
         let own = |known: &&str| {
             scope.lookup(known).is_none() || scope.lookup_below(known, &self.prelude).is_some()
         };
-        let near = suggest::nearest(name, known.iter().copied().filter(own));
-        if let Some(near) = near.or_else(|| suggest::nearest(name, known.iter().copied())) {
-            return error.help_edit(format!("did you mean `{near}`?"), span, near);
+        if let Some(near) = suggest::nearest(name, known.iter().copied().filter(own)) {
+            return did_you_mean(error, span, near);
         }
         if let Some(module) = module_in_scope_with(scope, &known, name) {
             let whole = format!("{module}.{name}");
@@ -82,13 +81,6 @@ impl Elaborator {
             end: 0,
             ..span
         };
-        if self.host.module(name).is_some() {
-            return error.help_edit(
-                format!("`use {name}` at the top brings the module into scope"),
-                top,
-                format!("use {name}\n"),
-            );
-        }
         if let Some(module) = self.library_module_with(name) {
             let whole = format!("{module}.{name}");
             return error
@@ -99,7 +91,17 @@ impl Elaborator {
                     format!("use {module}\n"),
                 );
         }
-        error
+        if self.host.module(name).is_some() {
+            return error.help_edit(
+                format!("`use {name}` at the top brings the module into scope"),
+                top,
+                format!("use {name}\n"),
+            );
+        }
+        match suggest::nearest(name, known.iter().copied()) {
+            Some(near) => did_you_mean(error, span, near),
+            None => error,
+        }
     }
 
     /// Where a name is that a module lacks.
@@ -130,21 +132,24 @@ impl Elaborator {
     }
 }
 
-/// A module that a script can name, in scope, and with the name.
+fn did_you_mean(error: Diagnostic, span: Span, near: &str) -> Diagnostic {
+    error.help_edit(format!("did you mean `{near}`?"), span, near)
+}
+
+/// A module that a script can name, in scope, and with the name. Not `core`, which the library is made of.
 fn module_in_scope_with(scope: &Scope, known: &[&str], name: &str) -> Option<String> {
     let mut modules: Vec<&str> = known
         .iter()
         .filter(|known| match scope.lookup(known) {
             Some(Value::Module(module)) => {
                 let writable = known.chars().all(|c| c.is_alphanumeric() || c == '_');
-                writable && module.scope.here(name).is_some()
+                writable && **known != "core" && module.scope.here(name).is_some()
             }
             _ => false,
         })
         .copied()
         .collect();
-    // `core` is what the library is made of.
-    modules.sort_unstable_by_key(|module| (*module == "core", *module));
+    modules.sort_unstable();
     modules.first().map(|module| module.to_string())
 }
 
