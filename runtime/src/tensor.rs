@@ -70,6 +70,23 @@ pub enum Data {
     Bool(Vec<u8>),
 }
 
+impl Data {
+    /// Puts elements behind these.
+    ///
+    /// # Panics
+    /// If they are of another type.
+    pub(crate) fn append(&mut self, more: Data) {
+        match (self, more) {
+            (Data::F32(all), Data::F32(more)) => all.extend(more),
+            (Data::F64(all), Data::F64(more)) => all.extend(more),
+            (Data::I32(all), Data::I32(more)) => all.extend(more),
+            (Data::I64(all), Data::I64(more)) => all.extend(more),
+            (Data::Bool(all), Data::Bool(more)) => all.extend(more),
+            _ => panic!("elements of different types in one tensor"),
+        }
+    }
+}
+
 /// A dense row-major tensor. `dims` is empty for a scalar, which has one element.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Tensor {

@@ -327,6 +327,26 @@ fn numpy_arrays() {
 }
 
 #[test]
+fn arrays_of_several_pieces() {
+    let dir = folder();
+    // Elements are read 262,144 at a time.
+    for count in [262_143, 262_144, 262_145, 600_001] {
+        let ints: Vec<i64> = (0..count).map(|i| i * i - 7).collect();
+        let bytes: Vec<u8> = ints.iter().flat_map(|v| v.to_be_bytes()).collect();
+        let header = format!("{{'descr': '>i8', 'fortran_order': False, 'shape': ({count},), }}");
+        let whole = npy(&header, &bytes);
+        let read = |bytes: &[u8]| read_npy(&put(&dir, "x.npy", bytes));
+        assert_eq!(read(&whole).unwrap().data(), &Data::I64(ints));
+        for cut in [1, 8, 8 * 262_144] {
+            if let Some(left) = bytes.len().checked_sub(cut) {
+                let error = read(&whole[..whole.len() - cut]).unwrap_err();
+                assert!(error.message.ends_with(&format!("the file has {left}")));
+            }
+        }
+    }
+}
+
+#[test]
 fn numpy_archives() {
     let dir = folder();
     let whole = archive();

@@ -162,6 +162,8 @@ pub enum Command {
         options: RunOptions,
     },
     /// A text of a saved language model
+    ///
+    /// It begins at `<s>` and ends at `</s>`, where the model's vocabulary has them.
     Generate {
         /// The model's file
         model: String,

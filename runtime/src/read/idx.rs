@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use super::stored::{Kind, Layout, decoded};
+use super::stored::{Kind, Layout, read_elements};
 use super::{ReadError, open, read_up_to};
 use crate::{Data, Tensor};
 
@@ -139,20 +139,25 @@ pub fn read_idx(path: &Path) -> Result<Idx, ReadError> {
     {
         return Err(promise(size.saturating_sub(layout.offset).to_string()));
     }
-    let mut bytes = read_up_to(&mut *source.reader, expected).map_err(fail)?;
-    if bytes.len() as u64 != expected {
-        return Err(promise(bytes.len().to_string()));
-    }
-    if !read_up_to(&mut *source.reader, 1).map_err(fail)?.is_empty() {
-        return Err(promise("more".to_string()));
-    }
-    let data = match layout.kind {
-        Kind::Scaled => IdxData::Bytes(bytes),
+    let reader = &mut *source.reader;
+    let (data, found) = match layout.kind {
+        Kind::Scaled => {
+            let bytes = read_up_to(reader, expected).map_err(fail)?;
+            let found = bytes.len();
+            (IdxData::Bytes(bytes), found)
+        }
         kind => {
-            bytes.chunks_exact_mut(width).for_each(<[u8]>::reverse);
-            IdxData::Numbers(decoded(kind, &bytes))
+            let count = expected as usize / width;
+            let (data, found) = read_elements(reader, kind, true, count).map_err(fail)?;
+            (IdxData::Numbers(data), found)
         }
     };
+    if found as u64 != expected {
+        return Err(promise(found.to_string()));
+    }
+    if !read_up_to(reader, 1).map_err(fail)?.is_empty() {
+        return Err(promise("more".to_string()));
+    }
     Ok(Idx {
         dims: layout.dims,
         data,

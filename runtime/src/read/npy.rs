@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use super::stored::{Kind, Layout, decoded};
+use super::stored::{Kind, Layout, read_elements};
 use super::{ReadError, open, read_up_to, read_whole};
 use crate::{Data, Tensor};
 
@@ -176,18 +176,14 @@ fn parse(path: &Path, place: &str, reader: &mut dyn Read) -> Result<Tensor, Read
             "the header promises {dims:?} elements, more than any file has"
         ))
     })?;
-    let mut bytes = read_up_to(reader, expected as u64).map_err(fail)?;
-    if bytes.len() != expected {
+    let (data, found) =
+        read_elements(reader, layout.kind, layout.big_endian, expected / size).map_err(fail)?;
+    if found != expected {
         return Err(wrong(format!(
-            "the header promises {expected} bytes of elements, the file has {}",
-            bytes.len()
+            "the header promises {expected} bytes of elements, the file has {found}"
         ))
         .help("the file is truncated"));
     }
-    if layout.big_endian {
-        bytes.chunks_exact_mut(size).for_each(<[u8]>::reverse);
-    }
-    let data = decoded(layout.kind, &bytes);
     if fortran && dims.len() > 1 && expected > 0 {
         let reversed: Vec<usize> = dims.iter().rev().copied().collect();
         return Ok(from_columns(Tensor::new(reversed, data), &dims));

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::Cursor;
+use std::io::{self, Cursor, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -274,6 +274,35 @@ fn by_rows(path: &Path, float: Elem) -> Result<(File, Format), ReadError> {
         true => Ok((spill::unpacked(path)?, format)),
         false => Ok((file, format)),
     }
+}
+
+/// Reads up to `count` elements, and says how many bytes there were. The bytes are never in memory
+/// as a whole, and no more is allocated than the file has, whatever its header promises.
+pub(super) fn read_elements(
+    reader: &mut dyn Read,
+    kind: Kind,
+    big_endian: bool,
+    count: usize,
+) -> io::Result<(Data, usize)> {
+    const AT_ONCE: usize = 1 << 18;
+    let width = kind.bytes();
+    let mut all = decoded(kind, &[]);
+    let mut got = 0;
+    let mut left = count;
+    while left > 0 {
+        let wanted = left.min(AT_ONCE) * width;
+        let mut raw = read_up_to(reader, wanted as u64)?;
+        if big_endian {
+            raw.chunks_exact_mut(width).for_each(<[u8]>::reverse);
+        }
+        all.append(decoded(kind, &raw));
+        got += raw.len();
+        if raw.len() < wanted {
+            break;
+        }
+        left -= wanted / width;
+    }
+    Ok((all, got))
 }
 
 /// Little-endian bytes as elements.
