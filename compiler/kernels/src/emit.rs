@@ -8,6 +8,7 @@
 use crate::contract::Prepared;
 use crate::coords::{self, Coord, Unsplit};
 use crate::elementwise::{binary, compare, unary};
+use crate::kernel::is_scalar_constant;
 use crate::lir::{AccOp, Access, BufferId, Comparison, LirBinary, Stmt, Val, ValKind, Var};
 use crate::math;
 use crate::nest::Nest;
@@ -60,6 +61,8 @@ pub struct Emitter<'a> {
     pub own: SmallVec<[Value; 4]>,
     /// Coordinates of the iteration space.
     pub space: Vec<Coord>,
+    /// Its dims; none for ops that open loops of their own.
+    pub space_dims: Vec<usize>,
     /// Own values that an earlier pass over the row has stored, with the loops of that pass.
     pub streamed: Vec<(Value, SmallVec<[Var; 2]>)>,
     /// The code.
@@ -87,6 +90,7 @@ impl<'a> Emitter<'a> {
             stored,
             own: SmallVec::new(),
             space: Vec::new(),
+            space_dims: Vec::new(),
             streamed: Vec::new(),
             nest: Nest::new(),
             binds: Vec::new(),
@@ -196,27 +200,67 @@ impl<'a> Emitter<'a> {
         Ok(val)
     }
 
+    /// Coordinates of a value at the place of the iteration space, whose first axes are the value's,
+    /// or the value's regrouped.
+    pub fn home(&mut self, v: Value) -> Result<Vec<Coord>, Fail> {
+        let f = self.f;
+        match self.regrouped(v) {
+            None => Ok(self.space[..f.dims(v).len()].to_vec()),
+            Some(axes) => {
+                let (dims, space) = (
+                    self.space_dims[..axes].to_vec(),
+                    self.space[..axes].to_vec(),
+                );
+                self.reshape(f.dims(v), &dims, &space)
+            }
+        }
+    }
+
+    /// How many of the space's axes a value has.
+    pub fn axes(&self, v: Value) -> usize {
+        self.regrouped(v).unwrap_or(self.f.dims(v).len())
+    }
+
+    /// How many axes of the space a value regroups, if its dims are not the first of the space's.
+    fn regrouped(&self, v: Value) -> Option<usize> {
+        let dims = self.f.dims(v);
+        if self.space_dims.is_empty() || self.space_dims.starts_with(dims) {
+            return None;
+        }
+        let len = self.f.ty(v).len();
+        (1..=self.space_dims.len())
+            .find(|&axes| self.space_dims[..axes].iter().product::<usize>() == len)
+    }
+
     /// A value that this kernel computes: at the place of the iteration space, or for a whole
     /// row in an earlier pass (a reduction's loop), which then stores it for the later ones.
     fn own_value(&mut self, v: Value, coords: &[Coord]) -> Result<Val, Fail> {
+        // The same place in terms of the space's axes.
+        let (dims, place) = match self.regrouped(v) {
+            None => (self.f.dims(v).to_vec(), coords.to_vec()),
+            Some(axes) => {
+                let dims = self.space_dims[..axes].to_vec();
+                let place = self.reshape(&dims, self.f.dims(v), coords)?;
+                (dims, place)
+            }
+        };
         if let Some((_, vars)) = self.streamed.iter().find(|(own, _)| *own == v) {
             if vars.iter().any(|&var| self.nest.is_open(var)) {
                 return Err(Fail::Illegal("wanted at another place of the same row"));
             }
-            let fixed = coords.len() - vars.len();
-            if coords[..fixed] != self.space[..fixed] {
+            let fixed = place.len() - vars.len();
+            if place[..fixed] != self.space[..fixed] {
                 return Err(Fail::Illegal("wanted in another row of the same kernel"));
             }
             let buffer = self.buffer(Bind::Value(v), false);
             let place = coords::linear(self.f.dims(v), coords);
             return Ok(self.nest.load(buffer, &place));
         }
-        if coords[..] == self.space[..coords.len()] {
+        if place[..] == self.space[..place.len()] {
             return self.compute(v, coords);
         }
-        let dims = self.f.dims(v);
         let mut vars: SmallVec<[Var; 2]> = SmallVec::new();
-        for (axis, coord) in coords.iter().enumerate() {
+        for (axis, coord) in place.iter().enumerate() {
             if vars.is_empty() && *coord == self.space[axis] {
                 continue;
             }
@@ -238,7 +282,7 @@ impl<'a> Emitter<'a> {
             vars.push(Var::from_u32(var));
         }
         // No other loop around: it might run often, or not at all.
-        let fixed = &self.space[..coords.len() - vars.len()];
+        let fixed = &self.space[..place.len() - vars.len()];
         let outer = fixed.iter().map(|c| self.nest.depth_of_coord(c)).max();
         if outer.unwrap_or(0) + vars.len() != self.nest.depth() {
             return Err(Fail::Illegal("a row's pass inside another loop"));
@@ -252,7 +296,58 @@ impl<'a> Emitter<'a> {
         let val = self.compute(v, coords)?;
         self.store(v, coords, val);
         self.streamed.push((v, vars));
+        self.memo.insert((v, coords.to_vec()), val);
+        self.take_along(v, coords)?;
         Ok(val)
+    }
+
+    /// Computes in a pass over a row what else this kernel stores of it and what needs no more than
+    /// the pass has at its place: values of the dims of `v`, which the pass stores.
+    fn take_along(&mut self, v: Value, coords: &[Coord]) -> Result<(), Fail> {
+        let f = self.f;
+        for w in self.own.clone() {
+            let streamed = self.streamed.iter().any(|(own, _)| *own == w);
+            let overwrites = f.aliases.iter().any(|&(_, result)| f.results[result] == w);
+            if !streamed && !overwrites && f.dims(w) == f.dims(v) && self.rides(w) {
+                self.emit(w, coords)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a value is made entry by entry of what is stored.
+    fn rides(&self, v: Value) -> bool {
+        let f = self.f;
+        let mut work = vec![v];
+        let mut seen: EntitySet<Value> = EntitySet::new();
+        while let Some(x) = work.pop() {
+            let stored = self.stored.contains(x) && !self.own.contains(&x);
+            if stored || !seen.insert(x) {
+                continue;
+            }
+            let Some(inst) = f.def_inst(x) else {
+                continue;
+            };
+            let data = &f.insts[inst];
+            let by_entry = match &data.op {
+                Op::Unary(_)
+                | Op::Binary(_)
+                | Op::Compare(_)
+                | Op::Select
+                | Op::Convert
+                | Op::Stop
+                | Op::Slope { .. } => true,
+                Op::Contract(contract) => {
+                    contract.deltas.is_empty() && summed_labels(f, inst, contract).is_empty()
+                }
+                op => is_scalar_constant(op),
+            };
+            if !by_entry || (f.dims(x) != f.dims(v) && !is_scalar_constant(&data.op)) {
+                return false;
+            }
+            work.extend(&data.operands);
+        }
+        true
     }
 
     /// The value at coordinates, from its operands.

@@ -306,7 +306,7 @@ impl<'a> Graph<'a> {
                     continue;
                 }
                 let plain = x.kind == ClusterKind::Plain && y.kind == ClusterKind::Plain;
-                if !plain || !related(&x.spec.space, &y.spec.space) {
+                if !plain || common_space(&x.spec.space, &y.spec.space).is_none() {
                     continue;
                 }
                 let size: usize = x.spec.space.iter().product();
@@ -371,8 +371,8 @@ impl<'a> Graph<'a> {
             if y.spec.space != x.spec.space && y.spec.space[..] != x.spec.space[..row_axes] {
                 return None;
             }
-        } else if !related(&x.spec.space, &y.spec.space) {
-            return None;
+        } else {
+            common_space(&x.spec.space, &y.spec.space)?;
         }
         if x.spec.actions.len() + y.spec.actions.len() > MAX_ROOTS
             || x.loads.len() + y.loads.len() + x.spec.actions.len() + y.spec.actions.len()
@@ -412,11 +412,7 @@ impl<'a> Graph<'a> {
                 return None;
             }
         }
-        let space = if x.spec.space.len() >= y.spec.space.len() {
-            x.spec.space.clone()
-        } else {
-            y.spec.space.clone()
-        };
+        let space = common_space(&x.spec.space, &y.spec.space)?;
         let inside = [a, b];
         let mut values: Vec<Value> = Vec::new();
         if let ClusterKind::Product(v) = x.kind {
@@ -748,11 +744,28 @@ impl<'a> Graph<'a> {
     }
 }
 
-/// Whether one space is the beginning of the other.
-fn related(a: &[usize], b: &[usize]) -> bool {
+/// The space in which kernels over two spaces can run as one: the longer one if the other is its
+/// beginning; entries in a row as the rows that the other has them in, or sums them by.
+fn common_space(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
     let n = a.len().min(b.len());
-    a[..n] == b[..n]
+    if a[..n] == b[..n] {
+        return Some(if a.len() >= b.len() { a } else { b }.to_vec());
+    }
+    let rows = |line: &[usize], other: &[usize]| match *line {
+        [len] if other.iter().product::<usize>() == len => Some(other.to_vec()),
+        [len] => match *other {
+            [rows] if rows > 1 && len.is_multiple_of(rows) && len / rows >= LEAST_ROW => {
+                Some(vec![rows, len / rows])
+            }
+            _ => None,
+        },
+        _ => None,
+    };
+    rows(a, b).or_else(|| rows(b, a))
 }
+
+/// Fewest entries of a row that a line is divided into.
+const LEAST_ROW: usize = 64;
 
 /// The kernels of an op that fills its buffer part by part.
 fn special_specs(f: &Function, inst: Inst) -> Vec<Spec> {

@@ -17,7 +17,8 @@ use smallvec::SmallVec;
 /// One thing that a kernel does.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Action {
-    /// Computes a value whose dims are a prefix of the space, and stores it if asked to.
+    /// Computes a value whose dims are the first of the space's, or these regrouped, and stores it
+    /// if asked to.
     Root {
         /// The value.
         value: Value,
@@ -325,13 +326,14 @@ fn emit_once(
             coords[axis] = e.open_axis(LoopKey::Space(axis), spec.space[axis], lanes);
         }
         e.space = coords;
+        e.space_dims = spec.space.clone();
     }
     // All values before all stores: a store may overwrite what others read at this place.
     let mut stores: Vec<(Value, Vec<Coord>, crate::lir::Val)> = Vec::new();
     // Values of the outer axes first: their passes over a row store what later ones load.
     let mut actions: Vec<&Action> = spec.actions.iter().collect();
     actions.sort_by_key(|action| match action {
-        Action::Root { value, .. } => f.dims(*value).len(),
+        Action::Root { value, .. } => e.axes(*value),
         Action::Place { .. }
         | Action::Fill { .. }
         | Action::Scatter { .. }
@@ -341,7 +343,7 @@ fn emit_once(
     for action in actions {
         match action {
             Action::Root { value, store } => {
-                let coords = e.space[..f.dims(*value).len()].to_vec();
+                let coords = e.home(*value)?;
                 let val = e.emit(*value, &coords)?;
                 if *store && !e.streamed.iter().any(|(v, _)| v == value) {
                     stores.push((*value, coords, val));
@@ -434,6 +436,7 @@ fn emit_once(
             is_row(outer) == is_row(inner)
         }
     };
+    tidy::drop_unread(&mut kernel, &private);
     tidy::eliminate_dead_keeping_vars(&mut kernel);
     tidy::collapse(&mut kernel, &may_merge);
     let cost = tidy::cost(&kernel);

@@ -1,7 +1,7 @@
 //! What is done to a kernel once it is emitted: dead values go, adjacent loops that walk
 //! memory as one become one, and its cost is estimated so that variants can be compared.
 
-use crate::lir::{Acc, AccOp, Affine, Bound, Kernel, Loop, Stmt, Val, ValKind, Var};
+use crate::lir::{Acc, AccOp, Affine, Bound, BufferId, Kernel, Loop, Stmt, Val, ValKind, Var};
 use crate::nest::operands;
 use aec_runtime::Elem;
 use cranelift_entity::{EntitySet, SecondaryMap};
@@ -48,6 +48,41 @@ pub fn eliminate_dead_keeping_vars(kernel: &mut Kernel) {
         }
     }
     sweep(&mut kernel.body, &live);
+}
+
+/// Removes stores to buffers that nobody wants but the kernel itself, and that it never loads; all
+/// numbers stay.
+pub fn drop_unread(kernel: &mut Kernel, private: &[BufferId]) {
+    eliminate_dead_keeping_vars(kernel);
+    let mut unread = private.to_vec();
+    for_each_stmt(&kernel.body, &mut |stmt| {
+        if let Stmt::Let(val) = stmt
+            && let ValKind::Load { buffer, .. } | ValKind::LoadAt { buffer, .. } =
+                &kernel.values[*val].kind
+        {
+            unread.retain(|own| own != buffer);
+        }
+    });
+    if !unread.is_empty() {
+        let kept = |stmt: &Stmt| match stmt {
+            Stmt::Store { buffer, .. } | Stmt::StoreAt { buffer, .. } => !unread.contains(buffer),
+            Stmt::Loop(_)
+            | Stmt::Let(_)
+            | Stmt::Init(_)
+            | Stmt::Accumulate(..)
+            | Stmt::Check { .. } => true,
+        };
+        retain(&mut kernel.body, &kept);
+    }
+}
+
+fn retain(body: &mut Vec<Stmt>, kept: &impl Fn(&Stmt) -> bool) {
+    body.retain_mut(|stmt| {
+        if let Stmt::Loop(inner) = stmt {
+            retain(&mut inner.body, kept);
+        }
+        kept(stmt)
+    });
 }
 
 fn sweep(body: &mut Vec<Stmt>, live: &EntitySet<Val>) {

@@ -667,3 +667,30 @@ fn constants_and_empty_tensors() {
     f.results = vec![dense, c, z, none, nothing, dense];
     check(&f);
 }
+
+#[test]
+fn a_long_sum_takes_along_what_its_terms_are_made_of() {
+    // Rows of 1250 entries are no whole number of vectors; a prime number of entries has no rows.
+    for (n, rows) in [(20_000, 16), (9_973, 0)] {
+        for elem in [Elem::F32, Elem::F64] {
+            let mut f = Function::new("chain");
+            let x = f.param(ty(elem, &[n]), "x");
+            let (t, e) = (f.unary(Unary::Tanh, x, S), f.unary(Unary::Exp, x, S));
+            let term = f.multiply(t, e, S);
+            let total = f.contract(&[(term, &[0])], &[], &[], 1.0, S);
+            // e (1 + t - t^2), the slope of the sum.
+            let square = f.multiply(t, t, S);
+            let rest = f.binary(Binary::Sub, t, square, S);
+            let slope = f.multiply(rest, e, S);
+            let slope = f.binary(Binary::Add, slope, e, S);
+            f.results = vec![total, slope];
+            check(&f);
+            let plan = planned(&f, true);
+            if rows > 0 {
+                // One pass, and one over the rows' sums, which alone go through memory.
+                assert_eq!(counts(&plan).0, 2, "{plan:?}");
+                assert_eq!(plan.arena_bytes, (rows * elem.bytes()).next_multiple_of(64));
+            }
+        }
+    }
+}
