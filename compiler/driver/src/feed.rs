@@ -23,7 +23,7 @@ const AHEAD_BYTES: usize = 16 << 20;
 
 /// A short last batch is filled up if it lacks at most one in so many of the examples of a pass:
 /// the copies are computed in each pass, a step of its own size is compiled once.
-const FILLED: usize = 64;
+const FILLED: usize = 32;
 
 /// How so many examples are taken in batches: whether the last one, if it is short, is filled up or
 /// has a step of its own size. It follows from the two numbers alone, as the last bits of what is
