@@ -194,8 +194,11 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
         })
         .collect();
     let sizes: Vec<BatchSize> = sets.iter().map(|set| set.size).collect();
-    let batches: Vec<(BatchSize, f64)> =
-        sizes.iter().copied().zip(set_weights.iter().copied()).collect();
+    let batches: Vec<(BatchSize, f64)> = sizes
+        .iter()
+        .copied()
+        .zip(set_weights.iter().copied())
+        .collect();
     let given: Vec<(Name, Span)> = request
         .settings
         .iter()
