@@ -1,16 +1,13 @@
 //! The loss of a model over a data set.
 
 use crate::exec::{Instance, elements};
-use crate::feed::DataSet;
+use crate::feed::{Batch, DataSet, batch_size};
 use crate::session::{Result, World};
 use aec_runtime::{Tensor, interrupt};
 use aec_syntax::ast::Name;
 use aec_syntax::{Diagnostic, Span};
-use aec_types::{Elaborator, Value, leaves};
+use aec_types::{BatchSize, Elaborator, Value, leaves};
 use std::sync::Arc;
-
-/// Inputs of a step between what it keeps and the data: seed, step, indices of the examples.
-pub(crate) const KEYS: usize = 3;
 
 /// An error about data.
 pub(crate) fn bad(span: Span, message: String) -> Box<Diagnostic> {
@@ -25,12 +22,13 @@ pub(crate) struct Means {
 }
 
 impl Means {
-    pub(crate) fn add(&mut self, values: impl Iterator<Item = f64>, weight: f64, examples: usize) {
+    /// Means over so many examples more.
+    pub(crate) fn add(&mut self, values: impl Iterator<Item = f64>, examples: usize) {
         for (at, value) in values.enumerate() {
             if at == self.sums.len() {
                 self.sums.push(0.0);
             }
-            self.sums[at] += value * weight;
+            self.sums[at] += value * examples as f64;
         }
         self.examples += examples;
     }
@@ -47,20 +45,22 @@ impl Means {
 /// epoch.
 pub(crate) struct Evaluator {
     set: DataSet,
-    batch: usize,
+    size: BatchSize,
     seed: u64,
     span: Span,
-    ready: Vec<(usize, Instance)>,
+    ready: Vec<(BatchSize, Instance)>,
     /// Names of the loss's parts, once something was evaluated.
     pub(crate) parts: Vec<Name>,
 }
 
 impl Evaluator {
-    /// For a data set in batches of so many examples.
-    pub(crate) fn new(data: &Value, batch: usize, seed: u64, span: Span) -> Result<Evaluator> {
+    /// For a data set in batches of at most so many examples. They are as equal as can be, so that
+    /// few examples are missing in the last.
+    pub(crate) fn new(data: &Value, most: usize, seed: u64, span: Span) -> Result<Evaluator> {
         let set = DataSet::of(data, span, "data")?;
+        let batches = set.len.div_ceil(most);
         Ok(Evaluator {
-            batch: batch.min(set.len),
+            size: batch_size(set.len, set.len.div_ceil(batches)),
             set,
             seed,
             span,
@@ -75,24 +75,24 @@ impl Evaluator {
         world: &World,
         elaborator: &mut Elaborator,
         (model, data): (&Value, &Value),
-        batch: usize,
+        size: BatchSize,
     ) -> Result<usize> {
-        if let Some(at) = self.ready.iter().position(|&(size, _)| size == batch) {
+        if let Some(at) = self.ready.iter().position(|&(ready, _)| ready == size) {
             return Ok(at);
         }
         let span = self.span;
         let step = world
             .compiler
-            .timed("trace", || elaborator.trace_eval(model, data, batch, span))?;
+            .timed("trace", || elaborator.trace_eval(model, data, size, span))?;
+        let constants = step.function.params.len() - step.constants.len();
         let mut instance = world.compiler.compile(step.function, span)?.instance(None);
         instance.set_int(step.model_leaves, self.seed as i64);
         instance.set_int(step.model_leaves + 1, 0);
         for (at, constant) in step.constants.iter().enumerate() {
-            let first = step.model_leaves + KEYS + self.set.tensors();
-            instance.set_input(first + at, constant);
+            instance.set_input(constants + at, constant);
         }
         self.parts = step.parts;
-        self.ready.push((batch, instance));
+        self.ready.push((size, instance));
         Ok(self.ready.len() - 1)
     }
 
@@ -110,20 +110,22 @@ impl Evaluator {
             .collect();
         let mut means = Means::default();
         let rows: Vec<usize> = (0..self.set.len).collect();
+        let batches = rows.chunks(self.size.room);
+        let batches: Vec<Batch> = batches.map(|rows| Batch::of(rows, self.size)).collect();
         let mut filled = None;
-        let mut coming = rows.chunks(self.batch);
-        let ahead = self.set.ahead(self.batch);
+        let mut coming = batches.iter();
+        let ahead = self.set.ahead(self.size.room);
         coming
             .by_ref()
             .take(ahead)
-            .for_each(|rows| self.set.ask(rows));
-        for rows in rows.chunks(self.batch) {
+            .for_each(|batch| self.set.ask(batch));
+        for batch in &batches {
             if ahead > 0
                 && let Some(next) = coming.next()
             {
                 self.set.ask(next);
             }
-            let at = self.prepare(world, elaborator, (model, data), rows.len())?;
+            let at = self.prepare(world, elaborator, (model, data), batch.size())?;
             let (span, parts) = (self.span, self.parts.len());
             let instance = &mut self.ready[at].1;
             if filled != Some(at) {
@@ -132,13 +134,13 @@ impl Evaluator {
                 }
                 filled = Some(at);
             }
-            self.set.fill(rows, instance, weights.len() + 2)?;
+            self.set.fill(batch, instance, weights.len() + 2)?;
             world
                 .compiler
                 .timed("run", || instance.run())
                 .map_err(|failure| failure.diagnostic(span))?;
-            let sums = (0..=parts).map(|figure| instance.output_scalar(figure));
-            means.add(sums, 1.0, rows.len());
+            let figures = (0..=parts).map(|figure| instance.output_scalar(figure));
+            means.add(figures, batch.examples);
             if interrupt::requested() {
                 break;
             }
@@ -154,8 +156,8 @@ mod tests {
     #[test]
     fn the_last_batch_counts_by_its_size() {
         let mut means = Means::default();
-        means.add([1.0, 10.0].into_iter(), 3.0, 3);
-        means.add([5.0, 2.0].into_iter(), 1.0, 1);
+        means.add([1.0, 10.0].into_iter(), 3);
+        means.add([5.0, 2.0].into_iter(), 1);
         assert_eq!(means.get(), [2.0, 8.0]);
     }
 }

@@ -392,6 +392,13 @@ impl Instance {
         }
     }
 
+    /// Fills an input of reals.
+    pub fn set_reals(&mut self, at: usize, dims: &[usize], values: impl Iterator<Item = f64>) {
+        let traced = &self.program.traced;
+        let elem = traced.ty(traced.params[at]).elem;
+        self.set_input(at, &Tensor::from_f64(elem, dims, values));
+    }
+
     /// Fills an input with rows of `from` (its first axis), one for each of `rows`.
     pub fn set_rows(&mut self, at: usize, from: &Tensor, rows: &[usize]) {
         match &mut self.memory {

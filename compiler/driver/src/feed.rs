@@ -9,7 +9,7 @@ use aec_runtime::Tensor;
 use aec_runtime::read::{ReadError, Stored};
 use aec_syntax::Span;
 use aec_types::value::Repr;
-use aec_types::{Value, leaves};
+use aec_types::{BatchSize, Value, leaves};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -20,6 +20,57 @@ const AHEAD: usize = 8;
 
 /// Most bytes of batches that are read ahead, unless one alone has more.
 const AHEAD_BYTES: usize = 16 << 20;
+
+/// A short last batch is filled up if it lacks at most one in so many of the examples of a pass:
+/// the copies are computed in each pass, a step of its own size is compiled once.
+const FILLED: usize = 32;
+
+/// How so many examples are taken in batches: whether the last one, if it is short, is filled up or
+/// has a step of its own size. It follows from the two numbers alone, as the last bits of what is
+/// computed do.
+pub(crate) fn batch_size(examples: usize, batch: usize) -> BatchSize {
+    let missing = examples.next_multiple_of(batch.max(1)) - examples;
+    BatchSize {
+        room: batch,
+        may_be_short: missing > 0 && missing * FILLED <= examples,
+    }
+}
+
+/// The examples of a step, by their places in the set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Batch {
+    /// As many as the step has room for: the first is repeated behind the last.
+    rows: Vec<usize>,
+    /// How many of them count.
+    pub(crate) examples: usize,
+    /// Whether the step is told the share of each.
+    shared: bool,
+}
+
+impl Batch {
+    /// Examples, filled up if the step wants it.
+    pub(crate) fn of(rows: &[usize], size: BatchSize) -> Batch {
+        let mut filled = rows.to_vec();
+        if size.may_be_short
+            && let Some(&first) = rows.first()
+        {
+            filled.resize(size.room, first);
+        }
+        Batch {
+            rows: filled,
+            examples: rows.len(),
+            shared: size.may_be_short,
+        }
+    }
+
+    /// The size of the step that runs it.
+    pub(crate) fn size(&self) -> BatchSize {
+        BatchSize {
+            room: self.rows.len(),
+            may_be_short: self.shared,
+        }
+    }
+}
 
 /// The tensors of a data set and its number of examples.
 pub(crate) struct DataSet {
@@ -145,11 +196,6 @@ impl DataSet {
         })
     }
 
-    /// Number of tensors.
-    pub(crate) fn tensors(&self) -> usize {
-        self.leaves.len()
-    }
-
     /// How many batches of so many examples are asked for before they are filled in; none if all
     /// is in memory.
     pub(crate) fn ahead(&self, batch: usize) -> usize {
@@ -164,28 +210,39 @@ impl DataSet {
     }
 
     /// Says that this batch will be wanted, after those that were asked for before.
-    pub(crate) fn ask(&mut self, rows: &[usize]) {
+    pub(crate) fn ask(&mut self, batch: &Batch) {
         for leaf in &mut self.leaves {
             if let Leaf::File(reader) = leaf {
-                reader.ask(rows);
+                reader.ask(&batch.rows);
             }
         }
     }
 
-    /// Writes a batch's indices and rows into the inputs that start at `first`.
+    /// Writes a batch's indices, shares and rows into the inputs that start at `first`; gives the
+    /// place after them.
     pub(crate) fn fill(
         &mut self,
-        rows: &[usize],
+        batch: &Batch,
         instance: &mut Instance,
         first: usize,
-    ) -> Result<()> {
-        instance.set_ints(first, &[rows.len()], rows.iter().map(|&row| row as i64));
-        for (at, leaf) in self.leaves.iter_mut().enumerate() {
-            let place = first + 1 + at;
+    ) -> Result<usize> {
+        let (rows, mut next) = (&batch.rows, first);
+        let mut place = || {
+            next += 1;
+            next - 1
+        };
+        instance.set_ints(place(), &[rows.len()], rows.iter().map(|&row| row as i64));
+        if batch.shared {
+            let share = 1.0 / batch.examples as f64;
+            let shares = (0..rows.len()).map(|at| if at < batch.examples { share } else { 0.0 });
+            instance.set_reals(place(), &[rows.len()], shares);
+        }
+        for leaf in &mut self.leaves {
+            let at = place();
             match leaf {
-                Leaf::Memory(tensor) => instance.set_rows(place, tensor, rows),
+                Leaf::Memory(tensor) => instance.set_rows(at, tensor, rows),
                 Leaf::File(reader) => match reader.take(rows) {
-                    Ok(batch) => instance.set_input(place, &batch),
+                    Ok(batch) => instance.set_input(at, &batch),
                     Err(error) => {
                         let name = reader.rows.path().display().to_string();
                         return Err(cannot_read(&name, &error, self.span));
@@ -193,7 +250,7 @@ impl DataSet {
                 },
             }
         }
-        Ok(())
+        Ok(next)
     }
 }
 

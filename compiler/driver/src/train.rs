@@ -3,20 +3,22 @@
 //! result follow from the seed.
 
 use crate::checkpoint::State;
-use crate::evaluate::{Evaluator, KEYS, Means, bad};
+use crate::evaluate::{Evaluator, Means, bad};
 use crate::exec::{Failure, Instance, elements};
-use crate::feed::DataSet;
+use crate::feed::{Batch, DataSet, batch_size};
 use crate::history;
 use crate::progress::{Progress, Report, in_words, say};
 use crate::session::{OPTIMIZERS, Result, World};
-use crate::settings::{Batch, Length, Settings};
+use crate::settings::{self, Length, Settings};
 use crate::trainlog::TrainLog;
 use aec_runtime::pool::Pool;
 use aec_runtime::{Tensor, shuffle};
 use aec_syntax::ast::Name;
 use aec_syntax::{Diagnostic, Span};
 use aec_types::value::History;
-use aec_types::{Elaborator, TrainRequest, Value, leaves, settled, train_sets, with_leaves};
+use aec_types::{
+    BatchSize, Elaborator, TrainRequest, Value, leaves, settled, train_sets, with_leaves,
+};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
@@ -32,14 +34,13 @@ struct Steps<'a> {
     state: &'a Value,
     /// Threads, if the training has its own.
     pool: Option<Arc<Pool>>,
-    /// By the number of examples of each set.
-    ready: Vec<(Vec<usize>, Instance)>,
+    /// By the size of each set's batch.
+    ready: Vec<(Vec<BatchSize>, Instance)>,
     /// Weight of each set in the objective.
-    shares: Vec<f64>,
+    set_weights: Vec<f64>,
     /// Model leaves and state leaves: inputs `0..kept` of each instance.
     kept: usize,
     model_leaves: usize,
-    data_leaves: usize,
     parts: Vec<Name>,
     /// Index into `ready` of the instance that holds the weights.
     holder: Option<usize>,
@@ -52,16 +53,16 @@ impl Steps<'_> {
     fn prepare(
         &mut self,
         elaborator: &mut Elaborator,
-        sizes: &[usize],
+        sizes: &[BatchSize],
         seed: u64,
     ) -> Result<usize> {
         let at = match self.ready.iter().position(|(ready, _)| ready == sizes) {
             Some(at) => at,
             None => {
-                let batches: Vec<(usize, f64)> = sizes
+                let batches: Vec<(BatchSize, f64)> = sizes
                     .iter()
                     .copied()
-                    .zip(self.shares.iter().copied())
+                    .zip(self.set_weights.iter().copied())
                     .collect();
                 let step = self.world.compiler.timed("trace", || {
                     elaborator.trace_train_step(self.request, self.optimizer, self.state, &batches)
@@ -69,6 +70,7 @@ impl Steps<'_> {
                 self.kept = step.model_leaves + step.state_leaves;
                 self.model_leaves = step.model_leaves;
                 self.parts = step.parts;
+                let constants = step.function.params.len() - step.constants.len();
                 let program = self
                     .world
                     .compiler
@@ -76,7 +78,7 @@ impl Steps<'_> {
                 let mut instance = program.instance(self.pool.clone());
                 instance.set_int(self.kept, seed as i64);
                 for (at, constant) in step.constants.iter().enumerate() {
-                    instance.set_input(self.kept + KEYS + self.data_leaves + at, constant);
+                    instance.set_input(constants + at, constant);
                 }
                 self.ready.push((sizes.to_vec(), instance));
                 self.ready.len() - 1
@@ -167,8 +169,8 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
         let batch = settings.batch.rows(&set.member, data.len);
         sets.push(Source {
             name: set.member,
+            size: batch_size(data.len, batch),
             data,
-            batch,
             pass: None,
             coming: VecDeque::new(),
             asked: 0,
@@ -177,9 +179,9 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
     check_names(&settings, &sets, request.span)?;
     // An epoch is one pass over the set that needs most batches; the others cycle (M5).
     let per_epoch = sets.iter().map(Source::batches).max().unwrap_or(1);
-    let batch = sets.iter().map(|set| set.batch).max().unwrap_or(1);
+    let batch = sets.iter().map(|set| set.size.room).max().unwrap_or(1);
     let rows_total: usize = sets.iter().map(|set| set.data.len).sum();
-    let shares: Vec<f64> = sets
+    let set_weights: Vec<f64> = sets
         .iter()
         .map(|set| {
             let given = settings
@@ -191,8 +193,12 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
             })
         })
         .collect();
-    let sizes = sets.iter().map(|set| set.batch);
-    let batches: Vec<(usize, f64)> = sizes.zip(shares.iter().copied()).collect();
+    let sizes: Vec<BatchSize> = sets.iter().map(|set| set.size).collect();
+    let batches: Vec<(BatchSize, f64)> = sizes
+        .iter()
+        .copied()
+        .zip(set_weights.iter().copied())
+        .collect();
     let given: Vec<(Name, Span)> = request
         .settings
         .iter()
@@ -227,16 +233,14 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
         state: &state,
         pool: settings.threads.map(|threads| Arc::new(Pool::new(threads))),
         ready: Vec::new(),
-        shares,
+        set_weights,
         kept: 0,
         model_leaves: 0,
-        data_leaves: sets.iter().map(|set| set.data.tensors() + 1).sum::<usize>() - 1,
         parts: Vec::new(),
         holder: None,
         start: None,
     };
     if world.options.dry {
-        let sizes: Vec<usize> = sets.iter().map(|set| set.batch).collect();
         steps.prepare(elaborator, &sizes, settings.seed)?;
         return Ok(steps.model());
     }
@@ -288,21 +292,20 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
         let mut means = Means::default();
         let turns = per_epoch.min(total - done);
         for turn in 0..turns {
-            let batches: Vec<Vec<usize>> = sets
+            let batches: Vec<Batch> = sets
                 .iter_mut()
                 .map(|set| set.next(epoch, turn, turns, &settings))
                 .collect();
-            let sizes: Vec<usize> = batches.iter().map(Vec::len).collect();
-            let examples: usize = sizes.iter().sum();
+            let sizes: Vec<BatchSize> = batches.iter().map(Batch::size).collect();
+            let examples: usize = batches.iter().map(|batch| batch.examples).sum();
             let at = steps.prepare(elaborator, &sizes, settings.seed)?;
             let (kept, parts) = (steps.kept, steps.parts.len());
             let instance = &mut steps.ready[at].1;
             let started = Instant::now();
             instance.set_int(kept + 1, done as i64);
             let mut first = kept + 2;
-            for (set, rows) in sets.iter_mut().zip(&batches) {
-                set.data.fill(rows, instance, first)?;
-                first += 1 + set.data.tensors();
+            for (set, batch) in sets.iter_mut().zip(&batches) {
+                first = set.data.fill(batch, instance, first)?;
             }
             let ran = world.compiler.timed("run", || match bench {
                 Some(clock) => clock.run(instance),
@@ -318,7 +321,7 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
                 return Ok(steps.model());
             }
             let figures = (0..=parts).map(|figure| instance.output_scalar(kept + figure));
-            means.add(figures, examples as f64, examples);
+            means.add(figures, examples);
             done += 1;
             progress.step(epoch, done, examples, &means.get(), &steps.parts);
             if world.take_interrupt() {
@@ -432,7 +435,7 @@ fn describe(request: &TrainRequest, sets: &[Source], seed: u64) -> String {
         .collect();
     let sets: Vec<String> = sets
         .iter()
-        .map(|set| format!("{} of {} by {}", set.name, set.data.len, set.batch))
+        .map(|set| format!("{} of {} by {}", set.name, set.data.len, set.size.room))
         .collect();
     format!("{}; {}; seed {seed}", leaves.join(", "), sets.join(", "))
 }
@@ -443,11 +446,11 @@ struct Source {
     name: Name,
     data: DataSet,
     /// Examples in a step.
-    batch: usize,
+    size: BatchSize,
     /// Number and order of the current pass.
     pass: Option<(usize, Vec<usize>)>,
     /// Batches of this epoch that were asked for and not yet used.
-    coming: VecDeque<Vec<usize>>,
+    coming: VecDeque<Batch>,
     /// How many of this epoch were asked for.
     asked: usize,
 }
@@ -455,28 +458,30 @@ struct Source {
 impl Source {
     /// Batches of one pass.
     fn batches(&self) -> usize {
-        self.data.len.div_ceil(self.batch)
+        self.data.len.div_ceil(self.size.room)
     }
 
     /// The examples of the next step of an epoch of so many steps; the ones after it are asked for.
-    fn next(&mut self, epoch: usize, turn: usize, turns: usize, settings: &Settings) -> Vec<usize> {
+    fn next(&mut self, epoch: usize, turn: usize, turns: usize, settings: &Settings) -> Batch {
         if turn == 0 {
             self.coming.clear();
             self.asked = 0;
         }
-        let ahead = self.data.ahead(self.batch);
+        let ahead = self.data.ahead(self.size.room);
         while self.asked <= (turn + ahead).min(turns - 1) {
-            let rows = self.rows(epoch, self.asked, settings);
-            self.data.ask(&rows);
-            self.coming.push_back(rows);
+            let size = self.size;
+            let batch = Batch::of(self.rows(epoch, self.asked, settings), size);
+            self.data.ask(&batch);
+            self.coming.push_back(batch);
             self.asked += 1;
         }
-        self.coming.pop_front().unwrap_or_default()
+        let first = self.coming.pop_front();
+        first.unwrap_or_else(|| Batch::of(&[], self.size))
     }
 
     /// The examples of a step of an epoch. Passes are counted within the epoch and seeded by it,
     /// so that the set that sets the pace is shuffled by the epoch alone.
-    fn rows(&mut self, epoch: usize, turn: usize, settings: &Settings) -> Vec<usize> {
+    fn rows(&mut self, epoch: usize, turn: usize, settings: &Settings) -> &[usize] {
         let batches = self.batches();
         let pass = turn / batches;
         let number = epoch.wrapping_mul(1 << 20).wrapping_add(pass);
@@ -488,19 +493,19 @@ impl Source {
             };
             self.pass = Some((number, order));
         }
-        let start = (turn % batches) * self.batch;
-        let end = (start + self.batch).min(self.data.len);
+        let start = (turn % batches) * self.size.room;
+        let end = (start + self.size.room).min(self.data.len);
         self.pass
             .as_ref()
-            .map_or_else(Vec::new, |(_, order)| order[start..end].to_vec())
+            .map_or(&[], |(_, order)| &order[start..end])
     }
 }
 
 /// Settings that name data sets must name ones that there are.
 fn check_names(settings: &Settings, sets: &[Source], span: Span) -> Result<()> {
     let batches: Vec<&String> = match &settings.batch {
-        Batch::Each(each) => each.iter().map(|(name, _)| name).collect(),
-        Batch::Rows(_) | Batch::All => Vec::new(),
+        settings::Batch::Each(each) => each.iter().map(|(name, _)| name).collect(),
+        settings::Batch::Rows(_) | settings::Batch::All => Vec::new(),
     };
     let named = batches
         .into_iter()

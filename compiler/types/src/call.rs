@@ -617,6 +617,7 @@ impl Elaborator {
                 size,
                 operands: Vec::new(),
                 coordinate: None,
+                share: None,
                 is_batch,
             },
         );

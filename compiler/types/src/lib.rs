@@ -27,6 +27,7 @@ mod loops;
 mod missing;
 mod model;
 mod modules;
+mod objective;
 mod once;
 mod ops;
 mod ragged;
@@ -56,6 +57,7 @@ mod varying;
 
 pub use host::{EffectArgs, Host};
 pub use leaves::{Leaf, leaves, with_leaves};
+pub use objective::BatchSize;
 pub use running::{average_count, is_of_average, settled, with_averages};
 pub use step::{EvalStep, TrainStep};
 pub use train::{TrainRequest, TrainSet, train_sets};

@@ -2,18 +2,19 @@
 //! the optimizer, as one TIR function.
 
 use crate::builtins::TRAINING;
-use crate::call::{Args, site_hash};
+use crate::call::site_hash;
 use crate::error::{fail, wanted};
 use crate::leaves::{leaves, with_leaves};
+use crate::objective::{BatchOf, BatchSize};
 use crate::running::{Seen, live, with_kept};
 use crate::trace::FrameKind;
-use crate::train::{TrainRequest, concrete_leaves, data_args, train_sets};
-use crate::value::{Closure, Code, Dim, Repr, Tensor, TensorType, Value};
+use crate::train::{TrainRequest, TrainSet, concrete_leaves};
+use crate::value::{Closure, Code, TensorType, Value};
 use crate::{Activation, Elaborator, Result};
-use aec_ir::{Guard, Op, Type, Value as IrValue};
+use aec_ir::{Guard, Type, Value as IrValue};
 use aec_runtime::{Elem, Tensor as HostTensor};
 use aec_syntax::Span;
-use aec_syntax::ast::{BinaryOp, Name};
+use aec_syntax::ast::Name;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,9 +27,10 @@ const OPTIMIZER: &str = "an optimizer (a record with `init`, and `update` or `st
 /// Params of `function`, in order: the leaves of the model that training changes (weights and
 /// averages), leaves of the optimizer's state,
 /// `seed` (i64), `step` (i64), then for each set of examples its indices in the data set (i64
-/// `[batch]`) and the batch of each of its data leaves (`[batch, …]`), then `constants`. Results: the new model leaves and the new
-/// state leaves (aliased to their params), the mean loss (float scalar, guarded), then the parts
-/// of the loss.
+/// `[batch]`), their shares in the mean if the batch may be short (float `[batch]`, which sum to 1)
+/// and the batch of each of its data leaves (`[batch, …]`), then `constants`. Results: the new
+/// model leaves and the new state leaves (aliased to their params), the mean loss (float scalar,
+/// guarded), then the parts of the loss.
 pub struct TrainStep {
     /// The function.
     pub function: aec_ir::Function,
@@ -44,8 +46,8 @@ pub struct TrainStep {
 
 /// A traced evaluation of a loss over a batch.
 ///
-/// Params: all leaves of the model, `seed`, `step`, indices, the data leaves, then `constants`.
-/// Results: the sum of the losses over the batch, then of each part.
+/// Params: all leaves of the model, `seed`, `step`, the batch as in a [`TrainStep`], then
+/// `constants`. Results: the mean of the losses over the batch, then of each part.
 pub struct EvalStep {
     /// The function.
     pub function: aec_ir::Function,
@@ -55,40 +57,6 @@ pub struct EvalStep {
     pub parts: Vec<Name>,
     /// Values of the last params.
     pub constants: Vec<Arc<HostTensor>>,
-}
-
-/// A batch of a set of examples, as params of the step.
-#[derive(Clone)]
-struct BatchOf {
-    /// The member that is its loss.
-    member: Name,
-    /// The places of the examples in their set.
-    indices: Value,
-    data: Value,
-    batch: usize,
-    /// Weight of its mean loss in the objective.
-    weight: f64,
-}
-
-/// The loss over a batch, and what it gives besides.
-struct Objective {
-    total: Value,
-    /// By name; none for a plain loss.
-    parts: Vec<(Name, Value)>,
-    /// What `running` saw, each a value of the frame around the batch.
-    seen: Vec<Seen>,
-}
-
-impl Objective {
-    /// The loss and its parts.
-    fn figures(&self) -> Vec<Value> {
-        let parts = self.parts.iter().map(|(_, part)| part.clone());
-        [self.total.clone()].into_iter().chain(parts).collect()
-    }
-
-    fn names(&self) -> Vec<Name> {
-        self.parts.iter().map(|(name, _)| name.clone()).collect()
-    }
 }
 
 /// What an optimizer made of a batch.
@@ -118,14 +86,14 @@ impl Elaborator {
         Ok(concrete_leaves(&state))
     }
 
-    /// Traces one training step: for each set of [`train_sets`] the number of its examples in a
-    /// batch and the weight of their mean loss in the objective.
+    /// Traces one training step: for each set of `train_sets` the size of its batch and the weight
+    /// of its mean loss in the objective.
     pub fn trace_train_step(
         &mut self,
         request: &TrainRequest,
         optimizer: &Value,
         state: &Value,
-        batches: &[(usize, f64)],
+        batches: &[(BatchSize, f64)],
     ) -> Result<TrainStep> {
         self.step_of_its_own(|elaborator| {
             elaborator.with_training(Value::bool(true), |elaborator| {
@@ -139,7 +107,7 @@ impl Elaborator {
     pub fn with_started_averages(
         &mut self,
         request: &TrainRequest,
-        batches: &[(usize, f64)],
+        batches: &[(BatchSize, f64)],
     ) -> Result<Value> {
         let span = request.span;
         self.step_of_its_own(|elaborator| {
@@ -192,7 +160,7 @@ impl Elaborator {
         request: &TrainRequest,
         optimizer: &Value,
         state: &Value,
-        batches: &[(usize, f64)],
+        batches: &[(BatchSize, f64)],
     ) -> Result<TrainStep> {
         let span = request.span;
         self.push_step("train_step");
@@ -390,70 +358,22 @@ impl Elaborator {
         result
     }
 
-    /// The batches of a step as params.
-    fn batch_params(
-        &mut self,
-        request: &TrainRequest,
-        batches: &[(usize, f64)],
-    ) -> Result<Vec<BatchOf>> {
-        let mut sets = Vec::new();
-        for (set, &(batch, weight)) in train_sets(&request.data).into_iter().zip(batches) {
-            let indices = self.index_param(batch, request.span)?;
-            let data = self.data_params(&set.data, batch, request.span)?;
-            sets.push(BatchOf {
-                member: set.member,
-                indices,
-                data,
-                batch,
-                weight,
-            });
-        }
-        Ok(sets)
-    }
-
-    /// What a step makes small: the mean loss; of several sets, the weighted sum of their means,
-    /// each of which is a part.
-    fn objective(&mut self, model: &Value, sets: &[BatchOf], span: Span) -> Result<Objective> {
-        if let [set] = sets {
-            return self.batch_loss(model, set, span, true);
-        }
-        let mut total: Option<Value> = None;
-        let (mut parts, mut seen) = (Vec::new(), Vec::new());
-        for set in sets {
-            let own = self.batch_loss(model, set, span, true)?;
-            let weight = Value::real(set.weight, self.float());
-            let mean = own.total;
-            let term = self.binary(BinaryOp::Mul, (&weight, span), (&mean, span), span)?;
-            total = Some(match total {
-                None => term,
-                Some(before) => self.binary(BinaryOp::Add, (&before, span), (&term, span), span)?,
-            });
-            parts.push((set.member.clone(), mean));
-            seen.extend(own.seen);
-        }
-        Ok(Objective {
-            total: total.unwrap_or(Value::Unit),
-            parts,
-            seen,
-        })
-    }
-
     /// Traces the loss over a batch, without gradient.
     pub fn trace_eval(
         &mut self,
         model: &Value,
         data: &Value,
-        batch: usize,
+        size: BatchSize,
         span: Span,
     ) -> Result<EvalStep> {
-        self.step_of_its_own(|elaborator| elaborator.eval_step(model, data, batch, span))
+        self.step_of_its_own(|elaborator| elaborator.eval_step(model, data, size, span))
     }
 
     fn eval_step(
         &mut self,
         model: &Value,
         data: &Value,
-        batch: usize,
+        size: BatchSize,
         span: Span,
     ) -> Result<EvalStep> {
         self.push_step("eval_step");
@@ -467,25 +387,15 @@ impl Elaborator {
             }
         }
         self.step_keys(span)?;
-        let indices = self.index_param(batch, span)?;
-        let data = self.data_params(data, batch, span)?;
-        let model = with_leaves(model, &mut traced.into_iter(), false);
-        let set = BatchOf {
+        let set = TrainSet {
             member: "loss".into(),
-            indices,
-            data,
-            batch,
-            weight: 1.0,
+            data: data.clone(),
         };
-        let objective = self.batch_loss(&model, &set, span, false)?;
+        let set = self.batch_param(&set, size, 1.0, span)?;
+        let model = with_leaves(model, &mut traced.into_iter(), false);
+        let objective = self.objective(&model, &[set], span)?;
         let mut results = Vec::new();
-        let mut names = Vec::new();
-        let mut all = vec![objective.total];
-        for (name, part) in objective.parts {
-            names.push(name);
-            all.push(part);
-        }
-        for value in &all {
+        for value in &objective.figures() {
             if let Value::Tensor(tensor) = value {
                 results.push(self.lift(tensor, span)?);
             }
@@ -495,7 +405,7 @@ impl Elaborator {
         Ok(EvalStep {
             function,
             model_leaves: model_leaves.len(),
-            parts: names,
+            parts: objective.names(),
             constants,
         })
     }
@@ -511,144 +421,6 @@ impl Elaborator {
             (*seed, *step) = (new_seed, new_step);
         }
         Ok(())
-    }
-
-    /// The param of a batch's places in its data set.
-    fn index_param(&mut self, batch: usize, span: Span) -> Result<Value> {
-        let ty = TensorType {
-            elem: Elem::I64,
-            shape: vec![Dim::known(batch)],
-        };
-        Ok(Value::Tensor(self.traced_param(&ty, "examples", span)?.0))
-    }
-
-    /// The data with each leaf a param of `batch` rows.
-    fn data_params(&mut self, data: &Value, batch: usize, span: Span) -> Result<Value> {
-        let mut params = Vec::new();
-        for leaf in leaves(data) {
-            let Value::Tensor(tensor) = &leaf.tensor else {
-                continue;
-            };
-            let mut ty = tensor.ty.clone();
-            let Some(first) = ty.shape.first_mut() else {
-                return fail(
-                    "E0302",
-                    span,
-                    "training data has the examples as its first axis, but this is a scalar",
-                );
-            };
-            *first = Dim::known(batch);
-            let name = if leaf.path.is_empty() {
-                "x".to_string()
-            } else {
-                leaf.path.clone()
-            };
-            params.push(Value::Tensor(self.traced_param(&ty, &name, span)?.0));
-        }
-        Ok(with_leaves(data, &mut params.into_iter(), false))
-    }
-
-    /// Mean (or sum) over the batch of the loss and of its parts.
-    fn batch_loss(
-        &mut self,
-        model: &Value,
-        set: &BatchOf,
-        span: Span,
-        mean: bool,
-    ) -> Result<Objective> {
-        let loss = self.loss_of(model, &set.member, span)?;
-        let mut args = data_args(&set.data);
-        args.push((set.indices.clone(), true));
-        let outer = std::mem::take(&mut self.seen);
-        let mut seen: Vec<Seen> = Vec::new();
-        let mut names: Vec<Name> = Vec::new();
-        let losses = self.map_over(
-            &Dim::known(set.batch),
-            &args,
-            true,
-            span,
-            |elaborator, values| {
-                // The example's index in the data set is its coordinate for draws (R2).
-                if let Some(Value::Tensor(Tensor {
-                    repr: Repr::Traced(_, index),
-                    ..
-                })) = values.last()
-                    && let Some(FrameKind::Map { coordinate, .. }) =
-                        elaborator.frames.last_mut().map(|frame| &mut frame.kind)
-                {
-                    *coordinate = Some(*index);
-                }
-                let value = elaborator.call_value(
-                    &loss,
-                    Args::of(&values[..values.len() - 1], span),
-                    span,
-                )?;
-                let at = elaborator.loss_span(model, "loss", span);
-                let parts = elaborator.loss_parts(&value, at)?;
-                let mut total: Option<Value> = None;
-                let mut out = Vec::new();
-                for (name, part) in parts {
-                    total = Some(match total {
-                        None => part.clone(),
-                        Some(before) => {
-                            elaborator.binary(BinaryOp::Add, (&before, at), (&part, at), at)?
-                        }
-                    });
-                    names.push(name);
-                    out.push(part);
-                }
-                if out.len() == 1 && !matches!(value, Value::Record(_)) {
-                    names.clear();
-                    out.clear();
-                }
-                out.insert(0, total.unwrap_or(Value::Unknown));
-                seen = std::mem::take(&mut elaborator.seen);
-                out.extend(seen.iter().map(|seen| Value::Tensor(seen.value.clone())));
-                Ok(Value::tuple(out))
-            },
-        )?;
-        self.seen = outer;
-        let Value::Tuple(losses) = &losses else {
-            return wanted(span, "a loss", &losses);
-        };
-        let mut reduced = Vec::new();
-        let (figures, values) = losses.split_at(1 + names.len());
-        for loss in figures {
-            let Value::Tensor(tensor) = loss else {
-                return wanted(span, "a real loss", loss);
-            };
-            reduced.push(Value::Tensor(self.total(tensor, mean, span)?));
-        }
-        for (seen, value) in seen.iter_mut().zip(values) {
-            if let Value::Tensor(tensor) = value {
-                seen.value = self.first_row(tensor, span)?;
-            }
-        }
-        let mut reduced = reduced.into_iter();
-        let total = reduced.next().unwrap_or(Value::Unknown);
-        let parts = names.into_iter().zip(reduced).collect();
-        Ok(Objective { total, parts, seen })
-    }
-
-    /// The first row of what is the same in each.
-    fn first_row(&mut self, tensor: &Tensor, span: Span) -> Result<Tensor> {
-        let ty = TensorType {
-            elem: tensor.ty.elem,
-            shape: tensor.ty.shape[1..].to_vec(),
-        };
-        self.build(&[tensor], ty, span, |f, v, ty, span| {
-            let mut limit = f.dims(v[0]).to_vec();
-            let (start, stride) = (vec![0; limit.len()], vec![1; limit.len()]);
-            limit[0] = 1;
-            let row = ty.with_dims(&limit);
-            let op = Op::Slice {
-                start,
-                limit,
-                stride,
-            };
-            let first = f.push1(op, &[v[0]], row, span);
-            f.reshape(first, &ty.dims, span)
-        })
     }
 }
 

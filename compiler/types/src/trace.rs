@@ -27,11 +27,13 @@ pub(crate) enum FrameKind {
         step: IrValue,
         inputs: Vec<Arc<HostTensor>>,
     },
-    /// Body of a map: for each param, the operand in the frame around and whether it is mapped.
+    /// Body of a map: for each param, the operand in the frame around and whether it is mapped;
+    /// of a batch that may be short, the param that is the example's share in a mean.
     Map {
         size: usize,
         operands: Vec<(IrValue, bool)>,
         coordinate: Option<IrValue>,
+        share: Option<IrValue>,
         is_batch: bool,
     },
     /// One round of a loop: its index, once it has a param, and the operands in the frame around

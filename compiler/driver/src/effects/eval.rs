@@ -8,7 +8,7 @@ use aec_syntax::Span;
 use aec_syntax::ast::Name;
 use aec_types::{EffectArgs, Elaborator, Value};
 
-/// Examples computed at a time.
+/// Most examples that are computed at a time.
 const BATCH: usize = 1024;
 
 /// The effect.
@@ -20,28 +20,6 @@ pub fn eval(
 ) -> Result<Value> {
     let model = super::value(args, 0, "m", span)?;
     let data = super::value(args, 1, "on", span)?;
-    let seed = match args.get(usize::MAX, "seed") {
-        Some(value) => value.as_int().ok_or_else(|| {
-            wrong(
-                span,
-                format!("`seed` wants an int, not {}", value.describe()),
-            )
-        })? as u64,
-        None => world.options.seed,
-    };
-    let batch = match args
-        .get(usize::MAX, "batch")
-        .map(|value| (value.as_int(), value))
-    {
-        Some((Some(batch), _)) if batch > 0 => batch as usize,
-        Some((_, value)) => {
-            return Err(wrong(
-                span,
-                format!("`batch` wants an int, not {}", value.describe()),
-            ));
-        }
-        None => BATCH,
-    };
     let members = match args.get(2, "metrics") {
         Some(Value::List(values)) => values.to_vec(),
         Some(Value::Fn(_)) => args.get(2, "metrics").cloned().into_iter().collect(),
@@ -57,7 +35,7 @@ pub fn eval(
         None => Vec::new(),
     };
     let float = elaborator.float();
-    let mut evaluator = Evaluator::new(data, batch, seed, span)?;
+    let mut evaluator = Evaluator::new(data, BATCH, world.options.seed, span)?;
     let means = evaluator.evaluate(world, elaborator, model, data)?;
     let parts = std::mem::take(&mut evaluator.parts);
     let mut fields: Vec<(Name, f64)> = vec![("loss".into(), means[0])];

@@ -196,6 +196,7 @@ pub(super) fn batch_mean(elaborator: &mut Elaborator, args: &Args, span: Span) -
     if !elaborator.taken.is_empty() {
         return Err(not_alike("under a condition of each example", span));
     }
+    let tensor = elaborator.shared_out(tensor, span)?;
     Ok(Value::Tensor(elaborator.emit(
         Op::BatchMean,
         &[&tensor],
