@@ -109,6 +109,9 @@ impl Elaborator {
         if self.prelude.here(name).is_some() {
             return Some(format!("`{name}` is in scope without a prefix"));
         }
+        if self.host.library().iter().any(|module| module == name) {
+            return Some(format!("`{name}` is a module of its own: `use {name}`"));
+        }
         let module = self.library_module_with(name)?;
         Some(format!("the module `{module}` has it: `{module}.{name}`"))
     }
