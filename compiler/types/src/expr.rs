@@ -385,6 +385,8 @@ impl Elaborator {
             diagnostic = diagnostic.help_edit(format!("write `{ours}`"), name.span, ours);
         } else if let Some(elsewhere) = elsewhere {
             diagnostic = diagnostic.help(elsewhere);
+        } else if let (Value::Module(_), Some(advice)) = (value, crate::slips::advice(&name.name)) {
+            diagnostic = diagnostic.help(advice);
         } else if let (Value::Model(_), Some(advice)) = (value, crate::slips::of_model(&name.name))
         {
             diagnostic = diagnostic.help(advice);

@@ -257,7 +257,7 @@ impl Elaborator {
     }
 
     /// The line of a span up to where it begins.
-    fn line_until(&self, span: Span) -> String {
+    pub(crate) fn line_until(&self, span: Span) -> String {
         let start = Span {
             start: 0,
             end: span.start,

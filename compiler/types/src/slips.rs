@@ -4,7 +4,7 @@
 use aec_syntax::{Diagnostic, Span};
 
 /// A name of another language: what is written here, and what replaces it where that is all.
-const NAMES: [(&str, &str, Option<&str>); 54] = [
+const NAMES: [(&str, &str, Option<&str>); 63] = [
     ("True", "write `true`", Some("true")),
     ("False", "write `false`", Some("false")),
     (
@@ -127,6 +127,27 @@ const NAMES: [(&str, &str, Option<&str>); 54] = [
         "no_grad",
         "gradients are taken where `grad` is called: leave it out",
         None,
+    ),
+    ("Sigmoid", "write `sigmoid`", Some("sigmoid")),
+    ("Tanh", "write `tanh`", Some("tanh")),
+    ("GELU", "write `gelu`", Some("gelu")),
+    ("Softmax", "write `softmax`", Some("softmax")),
+    (
+        "MSELoss",
+        "the squared error is `l2(p, t)`, summed over the entries",
+        Some("l2"),
+    ),
+    ("L1Loss", "write `l1(p, t)`", Some("l1")),
+    ("BCELoss", "write `bce(p, t)`", Some("bce")),
+    (
+        "BCEWithLogitsLoss",
+        "write `bce_logits(a, t)`",
+        Some("bce_logits"),
+    ),
+    (
+        "CrossEntropyLoss",
+        "write `cross_entropy(logits, y)`",
+        Some("cross_entropy"),
     ),
     ("ReLU", "write `relu`", Some("relu")),
     ("concatenate", "write `concat`", Some("concat")),
@@ -361,6 +382,12 @@ pub(crate) fn name(
         Some(new) => diagnostic.help_edit(*advice, span, *new),
         None => diagnostic.help(*advice),
     })
+}
+
+/// What stands here for a name of another library.
+pub(crate) fn advice(name: &str) -> Option<&'static str> {
+    let row = NAMES.iter().find(|(theirs, ..)| *theirs == name);
+    row.map(|(_, advice, _)| *advice)
 }
 
 /// What an argument or setting is called here, if that is among `known`.

@@ -118,10 +118,16 @@ fn counted(site: &Site<'_, '_>) -> Option<Diagnostic> {
     })
 }
 
-/// `for (i in 0..3) {`.
+/// `for (i in 0..3) {`, `for (let i = 0; i < 3; …) {`.
 fn in_parentheses(site: &Site<'_, '_>) -> Option<Diagnostic> {
     let open = site.open?;
     let after_for = open.checked_sub(1).and_then(|i| site.token(i)) == Some(&Token::For);
+    if after_for && site.found == Some(&Token::Let) {
+        return Some(
+            site.error(site.span, "`for` walks a range or a list")
+                .help("write `for i in 0..n { … }`"),
+        );
+    }
     if site.found != Some(&Token::In) || !after_for || site.at != open + 2 {
         return None;
     }

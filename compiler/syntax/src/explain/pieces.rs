@@ -15,6 +15,8 @@ pub(super) fn explain(site: &Site<'_, '_>) -> Option<Diagnostic> {
         .or_else(|| dotted_operator(site))
         .or_else(|| not_in(site))
         .or_else(|| two_clauses(site))
+        .or_else(|| spaced(site))
+        .or_else(|| three_quotes(site))
 }
 
 /// `print` alone.
@@ -198,5 +200,39 @@ fn two_clauses(site: &Site<'_, '_>) -> Option<Diagnostic> {
     (site.found == Some(&Token::For) && open == Some(&Token::LBracket) && first).then(|| {
         site.error(site.span, "a comprehension walks one thing")
             .help("a matrix is one in another: `[[i * j for i in a] for j in b]`; `flatten` makes a row of it")
+    })
+}
+
+/// `[1 2 3]`.
+fn spaced(site: &Site<'_, '_>) -> Option<Diagnostic> {
+    let number = |token: Option<&Token>| matches!(token, Some(Token::Int(_) | Token::Float(_)));
+    let open = site.open.and_then(|open| site.token(open));
+    let row = open == Some(&Token::LBracket) && number(site.found) && number(site.previous());
+    row.then(|| {
+        let start = site.span.start as usize;
+        let before = site.ctx.span(start, start);
+        site.error(site.span, "entries are separated by commas")
+            .help_edit(
+                "write `,` between them; a matrix is a list of rows: `[[1, 2], [3, 4]]`",
+                before,
+                ", ",
+            )
+    })
+}
+
+/// `"""text"""`.
+fn three_quotes(site: &Site<'_, '_>) -> Option<Diagnostic> {
+    let before = site.at.checked_sub(1)?;
+    let empty = site.token_span(before).end - site.token_span(before).start == 2;
+    let strings = matches!(
+        (site.token(before), site.found),
+        (Some(Token::Str(_)), Some(Token::Str(_)))
+    );
+    (strings && empty && site.touching(before, site.at)).then(|| {
+        site.error(
+            site.token_span(before),
+            "a string has one quote at each end",
+        )
+        .help("what a function or script does is told above it, behind `##`")
     })
 }

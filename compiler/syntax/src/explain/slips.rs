@@ -254,7 +254,10 @@ fn colon(site: &Site<'_, '_>) -> Option<Diagnostic> {
         });
     }
     if site.expects("{") && matches!(site.token(first), Some(Token::If | Token::For)) {
-        let head = site.text(first, site.at - 1);
+        let head = match site.previous() {
+            Some(Token::Else) => "else",
+            _ => site.text(first, site.at - 1),
+        };
         return Some(
             site.error(site.span, "a block stands in braces, not behind a colon")
                 .help(format!("write `{head} {{ … }}`")),
