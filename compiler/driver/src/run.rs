@@ -103,7 +103,12 @@ impl Session {
     }
 
     /// Says how a run ended, by its error and by what stopped it.
-    fn ended(&self, error: Option<Box<Diagnostic>>, diagnostics: &mut Vec<Diagnostic>) -> Ended {
+    fn ended(
+        &mut self,
+        error: Option<Box<Diagnostic>>,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Ended {
+        diagnostics.extend(self.elaborator.take_warnings());
         match (self.world.stopped(), error) {
             (Some(Stop::ClosedPipe), _) => Ended::ClosedPipe,
             (Some(Stop::Interrupted), error) => {

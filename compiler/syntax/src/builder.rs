@@ -561,7 +561,13 @@ pub fn assign(ctx: &Ctx<'_>, target: Expr, value: Expr) -> StmtKind {
                 ExprKind::Index { .. } => {
                     error.help("values do not change: `put(x, i, v)` is a changed copy")
                 }
-                ExprKind::Call { .. } => error.help("a function is defined with `fn f(x) = …`"),
+                ExprKind::Call { .. } => {
+                    let start = Span {
+                        end: culprit.span.start,
+                        ..culprit.span
+                    };
+                    error.help_edit("a function is defined with `fn f(x) = …`", start, "fn ")
+                }
                 _ => error.help("`=` rebinds a name or a tuple of names; comparison is `==`"),
             });
             StmtKind::Error

@@ -6,6 +6,8 @@ use crate::diagnostic::Diagnostic;
 use crate::span::Span;
 use crate::token::Token;
 
+mod heads;
+mod pieces;
 mod slips;
 
 /// The message for an error at token `at` of the call (its length: at the end). `None` where
@@ -30,11 +32,13 @@ pub fn syntax_error(ctx: &Ctx<'_>, at: usize, expected: &[String]) -> Option<Dia
         unclosed(&site)
             .or_else(|| stray_closer(&site))
             .or_else(|| misplaced_item(&site))
+            .or_else(|| heads::explain(&site))
             .or_else(|| reserved_name(&site))
             .or_else(|| equals_in_condition(&site))
             .or_else(|| chained_comparison(&site))
             .or_else(|| number_shape(&site))
             .or_else(|| tick(&site))
+            .or_else(|| pieces::explain(&site))
             .or_else(|| slips::explain(&site))
             .or_else(|| other_language(&site))
             .unwrap_or_else(|| general(&site)),
@@ -493,7 +497,7 @@ fn tick(site: &Site<'_, '_>) -> Option<Diagnostic> {
 
 /// Words of other languages, what is written here, and what the word is replaced by where that
 /// is all.
-const ELSEWHERE: [(&str, &str, Option<&str>); 24] = [
+const ELSEWHERE: [(&str, &str, Option<&str>); 37] = [
     ("def", "a function is `fn f(x) = …`", Some("fn ")),
     ("function", "a function is `fn f(x) = …`", Some("fn ")),
     ("func", "a function is `fn f(x) = …`", Some("fn ")),
@@ -542,6 +546,55 @@ const ELSEWHERE: [(&str, &str, Option<&str>); 24] = [
     ("async", "statements run in order", Some("")),
     ("assertEq", "write `assert a == b`", None),
     ("end", "blocks are written in braces", None),
+    ("do", "blocks are written in braces", None),
+    (
+        "raise",
+        "`assert c, \"…\"` ends a script that went wrong",
+        None,
+    ),
+    (
+        "throw",
+        "`assert c, \"…\"` ends a script that went wrong",
+        None,
+    ),
+    (
+        "with",
+        "nothing is opened and closed: files are read and written by one call",
+        None,
+    ),
+    (
+        "global",
+        "a script's `let` may be rebound with `x = …`",
+        None,
+    ),
+    (
+        "nonlocal",
+        "a script's `let` may be rebound with `x = …`",
+        None,
+    ),
+    (
+        "loop",
+        "a script has `for`; in functions `iterate(f, s0, n)`",
+        None,
+    ),
+    (
+        "repeat",
+        "a script has `for`; in functions `iterate(f, s0, n)`",
+        None,
+    ),
+    (
+        "until",
+        "a script has `for`; in functions `while(f, s0, until = c, max = n)`",
+        None,
+    ),
+    ("unless", "write `if not …`", Some("if not ")),
+    ("new", "a model is made by its name: `M(64, 32)`", Some("")),
+    (
+        "yield",
+        "what each round gives is collected by `map` and `scan`",
+        None,
+    ),
+    ("echo", "write `print`", Some("print ")),
 ];
 
 fn other_language(site: &Site<'_, '_>) -> Option<Diagnostic> {
@@ -552,6 +605,12 @@ fn other_language(site: &Site<'_, '_>) -> Option<Diagnostic> {
             .into_iter()
             .flatten()
             .find_map(|i| match site.token(i) {
+                // `with(m, W = v)` is a call.
+                Some(Token::Ident(name))
+                    if &**name == "with" && site.token(i + 1) == Some(&Token::LParen) =>
+                {
+                    None
+                }
                 Some(Token::Ident(name)) => ELSEWHERE
                     .iter()
                     .find(|(word, _, _)| **word == **name)
@@ -674,8 +733,17 @@ fn general(site: &Site<'_, '_>) -> Diagnostic {
         Some(_) if piped && operator => {
             error.help("right of `|>` stands a call; put the pipe in parentheses to go on from it")
         }
-        None | Some(Token::Newline) if site.expects("else") && !site.expects("nl") => {
-            error.help("an `if` that gives a value says what it is otherwise: `else …`")
+        None | Some(Token::Newline | Token::RBrace)
+            if site.expects("else") && !site.expects("nl") =>
+        {
+            let error =
+                error.help("an `if` that gives a value says what it is otherwise: `else …`");
+            let lambda = (0..site.at).any(|i| site.token(i) == Some(&Token::Arrow));
+            match lambda {
+                true => error
+                    .help("a lambda that only does something has braces: `fn x -> { if c { … } }`"),
+                false => error,
+            }
         }
         Some(_)
             if site.expects("on")

@@ -30,6 +30,13 @@ pub fn of_function(def: &FnDef) -> Vec<Free> {
     walk.free
 }
 
+/// Whether an expression mentions one of some names that it does not bind itself.
+pub fn mentions_any(expr: &Expr, names: &[Name]) -> bool {
+    let mut walk = Walk::looking_at(Span::NONE);
+    walk.expr(expr);
+    walk.free.iter().any(|free| names.contains(&free.name))
+}
+
 /// The names that the item itself makes visible where it mentions the name at `span`.
 pub fn visible_at(item: &Item, span: Span) -> Vec<Name> {
     walk(item, span).visible

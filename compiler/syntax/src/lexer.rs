@@ -179,7 +179,10 @@ fn tokenize(file: FileId, text: &str, range: Range<usize>, lexed: &mut Lexed) ->
                     None => Token::Tick,
                 }
             }
-            Ok(Token::Foreign) => foreign(file, text, start..end, raw.last(), diagnostics),
+            Ok(Token::Foreign) => {
+                let line_start = newlines > 0 || raw.is_empty();
+                foreign(file, text, start..end, raw.last(), line_start, diagnostics)
+            }
             Ok(Token::Ident(name)) => contextual(name, &text[end..range.end], newlines > 0),
             // `on = data` names an argument; everywhere else `on` belongs to `train`.
             Ok(Token::On) if Token::lexer(&text[end..range.end]).next() == Some(Ok(Token::Eq)) => {
@@ -277,6 +280,7 @@ fn foreign(
     text: &str,
     range: Range<usize>,
     left: Option<&Raw>,
+    line_start: bool,
     out: &mut Vec<Diagnostic>,
 ) -> Token {
     let operator = &text[range.clone()];
@@ -309,7 +313,39 @@ fn foreign(
         .next()
         .unwrap_or("")
         .trim();
+    let behind_value = left.is_some_and(|left| left.token.ends_expression());
+    // The second of two bars that were told together.
+    if operator == "|" && out.last().is_some_and(|last| covers(last, span)) {
+        return Token::Bad;
+    }
+    if operator == "|"
+        && !behind_value
+        && let Some(told) = bars(text, span)
+    {
+        out.push(told);
+        return Token::Bad;
+    }
+    if operator == "%" && line_start {
+        out.push(error.help_edit("a comment begins with `#`", span, "#"));
+        return Token::Bad;
+    }
     out.push(match (operator, name) {
+        ("=>", _) => match left.and_then(|left| parameters(text, left)) {
+            Some((start, names)) => {
+                let new = format!("fn {names} ->");
+                let whole = Span::new(file, start, range.end);
+                error.help_edit(format!("a lambda is `{new} …`"), whole, new)
+            }
+            None => error.help_edit("write `->`", span, "->"),
+        },
+        ("**=" | "//=" | "^=", Some(name)) => {
+            let sign = if operator == "//=" { "//" } else { "^" };
+            error.help_edit(
+                format!("write `{name} = {name} {sign} …`"),
+                span,
+                format!("= {name} {sign}"),
+            )
+        }
         ("%", _) => remainder(error, text, file, left, after),
         ("+=" | "-=" | "*=" | "/=", Some(name)) => {
             let sign = &operator[..1];
@@ -321,9 +357,10 @@ fn foreign(
                 false => error.help(help),
             }
         }
-        ("+=" | "-=" | "*=" | "/=", None) => {
-            error.help(format!("write `x = x {} …`", &operator[..1]))
-        }
+        ("+=" | "-=" | "*=" | "/=", None) => error.help(format!(
+            "values do not change: `x = put(x, i, x[i] {} …)` gives the name to a changed copy",
+            &operator[..1]
+        )),
         ("++", Some(name)) if after.is_empty() => {
             let help = format!("write `{name} = {name} + 1`");
             error.help_edit(help, span, format!(" = {name} + 1"))
@@ -335,6 +372,54 @@ fn foreign(
         _ => error.help_edit(format!("write `{ours}`"), span, ours),
     });
     token
+}
+
+fn covers(told: &Diagnostic, span: Span) -> bool {
+    let own = told.span();
+    told.code == "E0106" && own.start < span.start && span.end <= own.end
+}
+
+/// `|x|` and `|x| e`, where a value is wanted.
+fn bars(text: &str, first: Span) -> Option<Diagnostic> {
+    let rest = text.get(first.end as usize..)?.lines().next()?;
+    let inner = &rest[..rest.find('|')?];
+    let word = |c: char| c.is_alphanumeric() || c == '_';
+    let whole = Span {
+        end: first.end + inner.len() as u32 + 1,
+        ..first
+    };
+    let after = rest[inner.len() + 1..].trim_start();
+    let names = inner.chars().all(|c| word(c) || c == ',' || c == ' ');
+    let (message, help, new) = if names && after.starts_with(|c| word(c) || c == '{' || c == '(') {
+        let new = format!("fn {} ->", inner.trim());
+        ("a lambda begins with `fn`", format!("write `{new} …`"), new)
+    } else {
+        let new = format!("abs({})", inner.trim());
+        (
+            "there are no bars around a value",
+            format!("write `{new}`"),
+            new,
+        )
+    };
+    Some(Diagnostic::error("E0106", whole, message).help_edit(help, whole, new))
+}
+
+/// What stands before `=>` as the parameters of a lambda, and where it begins.
+fn parameters<'t>(text: &'t str, left: &Raw) -> Option<(usize, &'t str)> {
+    let word = |c: char| c.is_alphanumeric() || matches!(c, '_' | ',' | ' ');
+    match &left.token {
+        Token::Ident(_) => {
+            // `fn x => e` has its `fn` already.
+            let lambda = text[..left.start].trim_end().ends_with("fn");
+            (!lambda).then(|| (left.start, &text[left.start..left.end]))
+        }
+        Token::RParen => {
+            let open = text[..left.start].rfind('(')?;
+            let names = &text[open + 1..left.start];
+            (!names.is_empty() && names.chars().all(word)).then_some((open, names))
+        }
+        _ => None,
+    }
 }
 
 /// `i % 2`, `"%d" % x`.
@@ -428,13 +513,34 @@ fn unreadable(
         '≠' => "!=",
         '→' => "->",
         '…' => "..",
+        '²' => "^2",
+        '³' => "^3",
+        '⊙' | '∘' => "*",
+        '∞' => "inf",
+        'ᵀ' | '⊤' => "'",
+        '∈' => "in",
+        '∧' => "and ",
+        '∨' => "or ",
+        '¬' => "not ",
         '\u{a0}' | '\u{200b}' | '\u{2003}' | '\u{2009}' => " ",
         _ => "",
     };
+    // Signs for functions, and the sign that begins a lambda.
+    let function = match first {
+        '√' => "the square root is `sqrt(x)`",
+        '∑' => "a sum is `sum(x)`; `sum([f(i) for i in 0..n])` has an index",
+        '∏' => "a product is `reduce(fn p, v -> p * v, 1.0, x)`",
+        '∇' | '∂' => "the gradient of f is `grad(f)`",
+        '∫' => "there are no integrals: a mean over draws estimates one",
+        '\\' => "a lambda is `fn x -> …`",
+        _ => "",
+    };
     out.push(match ours {
+        "" if first == '\\' => error.help_edit(function, span, "fn "),
+        "" if !function.is_empty() => error.help(function),
         "" => error,
         " " => error.help_edit("this is a special blank; write a plain space", span, " "),
-        _ => error.help_edit(format!("write `{ours}`"), span, ours),
+        _ => error.help_edit(format!("write `{}`", ours.trim()), span, ours),
     });
     Token::Bad
 }

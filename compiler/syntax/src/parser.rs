@@ -8,7 +8,7 @@ use crate::lexer::{self, Comment, Lexed, Spanned};
 use crate::span::{FileId, Span};
 use crate::token::Token;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 #[allow(clippy::all, missing_docs, rust_2018_idioms, unused_qualifications)]
@@ -128,6 +128,12 @@ fn script_of(
         }
         script.items.push(item);
     }
+    // What the parser makes of an operator that the lexer has refused tells nothing more.
+    let refused: HashSet<u32> = (diagnostics.iter())
+        .filter(|d| d.code == "E0106")
+        .map(|d| d.span().start)
+        .collect();
+    diagnostics.retain(|d| d.code != "E0110" || !refused.contains(&d.span().start));
     diagnostics.sort_by_key(|d| d.span().start);
     (script, diagnostics)
 }

@@ -243,6 +243,9 @@ pub enum Token {
     #[token("!==")]
     #[token("&")]
     #[token("|")]
+    #[token("**=")]
+    #[token("//=")]
+    #[token("^=")]
     #[token("++")]
     #[token("<>")]
     Foreign,

@@ -392,7 +392,14 @@ fn numbers(value: &Value, span: Span) -> Result<Tensor> {
 fn too_many(row: &Row, given: usize, span: Span) -> Diagnostic {
     let wants = crate::call::count(row.params.len(), "argument");
     let message = format!("`{}` takes {wants}, but {given} are given", row.name);
-    Diagnostic::error("E0401", span, message).help(called_as(row))
+    let error = Diagnostic::error("E0401", span, message);
+    match (crate::slips::is_axis(row.name, given), row.params) {
+        (true, _) => error.help(crate::slips::NO_AXES),
+        (false, ["shape"]) => {
+            error.help(format!("sizes stand in brackets: `{}([2, 3])`", row.name))
+        }
+        (false, _) => error.help(called_as(row)),
+    }
 }
 
 /// A call that leaves out what the row's parameter at a place stands for.
@@ -402,7 +409,11 @@ fn too_few(row: &Row, at: usize, span: Span) -> Diagnostic {
 }
 
 fn called_as(row: &Row) -> String {
-    format!("it is called as `{}({})`", row.name, row.params.join(", "))
+    let params = match row.name {
+        "while" => "f, s0, until = c, max = n".to_string(),
+        _ => row.params.join(", "),
+    };
+    format!("it is called as `{}({params})`", row.name)
 }
 
 /// Arguments in the order of the row's parameters, all given.
@@ -425,9 +436,7 @@ fn ordered_up_to(row: &Row, args: Args, span: Span, optional: usize) -> Result<A
                 format!("`{}` has no parameter `{}`", row.name, name.name),
             );
             if matches!(&*name.name, "axis" | "dim") {
-                diagnostic = diagnostic.help(
-                    "a function of one example reduces all of it; `rows.sum`, `rows.mean`, `rows.max` work row by row",
-                );
+                diagnostic = diagnostic.help(crate::slips::NO_AXES);
             } else if let Some(near) =
                 aec_syntax::suggest::nearest(&name.name, row.params.iter().copied())
             {

@@ -492,6 +492,8 @@ impl Elaborator {
         }
         let scope = callee.scope.child();
         let matched = self.match_params(callee.params, &values, &scope)?;
+        let spans: Vec<Span> = values.iter().map(|(_, span)| *span).collect();
+        self.sizes_of_results(callee.params, &matched, &spans, callee.body, &scope)?;
         for size in callee.sizes {
             if let TypeArg::Type(TypeExpr {
                 kind: TypeKind::Path(path),

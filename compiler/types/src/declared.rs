@@ -204,11 +204,21 @@ impl Elaborator {
                     maybe: false,
                 },
                 _ => {
-                    return fail(
-                        "E0204",
-                        ty.span,
-                        format!("there is no type `{}`", self.text(ty.span)),
-                    );
+                    let message = format!("there is no type `{}`", self.text(ty.span));
+                    let error = Diagnostic::error("E0204", ty.span, message);
+                    return Err(Box::new(match &*path[0].name {
+                        "List" | "Sequence" => {
+                            error.help_edit("write `list`", path[0].span, "list")
+                        }
+                        "Tensor" | "Array" | "array" => error.help(
+                            "the type of a tensor is its shape: `[n]`, `int[n]`, or `[..s]` for any",
+                        ),
+                        "Tuple" | "tuple" => {
+                            error.help("the type of a tuple is written like one: `([n], real)`")
+                        }
+                        "Optional" => error.help("what may be missing has a `?`: `?[n]`"),
+                        _ => error,
+                    }));
                 }
             },
             TypeKind::Call { .. } => Declared::Model,

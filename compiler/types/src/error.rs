@@ -37,6 +37,11 @@ pub(crate) fn wanted<T>(span: Span, what: &str, got: &Value) -> Result<T> {
                 "this is the definition; `{name}(…)` with its sizes is a model"
             ))
         }
+        Value::Record(fields) if !fields.is_empty() => {
+            let parts = fields.iter().map(|(name, _)| format!("`.{name}`"));
+            let parts = parts.collect::<Vec<_>>().join(", ");
+            error.help(format!("a part of it is taken by its name: {parts}"))
+        }
         Value::Unit => {
             error.help("a block ends in its value: the last line is an expression, no `let`")
         }

@@ -314,7 +314,11 @@ impl Elaborator {
                 value.field(&name.name).cloned(),
                 fields.iter().map(|(name, _)| name.clone()).collect(),
             ),
-            Value::Module(module) => (module.scope.here(&name.name), module.scope.own_names()),
+            Value::Module(module) => {
+                let mut names = module.scope.own_names();
+                names.retain(|own| !matches!(module.scope.here(own), Some(Value::Module(_))));
+                (module.scope.here(&name.name), names)
+            }
             Value::Model(model) => {
                 let mut names: Vec<Rc<str>> = model
                     .params
@@ -381,6 +385,11 @@ impl Elaborator {
             diagnostic = diagnostic.help_edit(format!("write `{ours}`"), name.span, ours);
         } else if let Some(elsewhere) = elsewhere {
             diagnostic = diagnostic.help(elsewhere);
+        } else if let (Value::Module(_), Some(advice)) = (value, crate::slips::advice(&name.name)) {
+            diagnostic = diagnostic.help(advice);
+        } else if let (Value::Model(_), Some(advice)) = (value, crate::slips::of_model(&name.name))
+        {
+            diagnostic = diagnostic.help(advice);
         } else if let Some(near) =
             aec_syntax::suggest::nearest(&name.name, names.iter().map(|name| &**name))
         {
@@ -406,7 +415,12 @@ impl Elaborator {
             Err(error) => error,
         };
         match value {
-            Value::Tensor(_) | Value::List(_) | Value::Str(_) => {
+            Value::Tensor(_)
+            | Value::Maybe(_)
+            | Value::Token(_)
+            | Value::Ragged(_)
+            | Value::List(_)
+            | Value::Str(_) => {
                 let names = scope.names();
                 let known: Vec<&str> = names.iter().map(|name| &**name).collect();
                 let behind = Span {

@@ -301,6 +301,7 @@ impl Elaborator {
         let FrameKind::Derivative { operands } = frame.kind else {
             return fail("E0490", span, "a derivative ended inside another construct");
         };
+        self.warn_of_discrete(&frame.f, active_count, span);
         let result_types: Vec<Type> = frame
             .f
             .results

@@ -303,6 +303,10 @@ impl Elaborator {
                             expr.span,
                             format!("int({})", self.text(expr.span)),
                         );
+                    } else if tensor.ty.rank() > 0 {
+                        diagnostic = diagnostic.help(
+                            "`[v for v in x if v > 0]` keeps some entries; `select(x > 0, x, 0)` keeps the shape",
+                        );
                     }
                     return Err(Box::new(diagnostic));
                 }

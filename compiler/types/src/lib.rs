@@ -9,11 +9,13 @@
 //! Invariants: no files, no clock, no terminal (the `Host` has them); user input never panics;
 //! a traced value is only used in its own frame or in frames inside it, where it is captured.
 
+mod arrows;
 pub mod builtins;
 mod call;
 mod check;
 mod choice;
 mod declared;
+mod discrete;
 mod equations;
 mod error;
 mod expr;
@@ -23,6 +25,7 @@ pub mod host;
 mod identity;
 mod index;
 mod leaves;
+mod lists;
 mod loops;
 mod missing;
 mod model;
@@ -67,7 +70,7 @@ use aec_runtime::Elem;
 use aec_syntax::ast::Name;
 use aec_syntax::{Diagnostic, SourceMap, Span};
 use std::cell::{OnceCell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 /// What elaboration gives, or why it can't.
@@ -127,6 +130,10 @@ pub struct Elaborator {
     pub(crate) round: i64,
     /// Found while checking.
     pub(crate) found: Vec<Diagnostic>,
+    /// Found while running: warnings that nobody has asked for yet.
+    warnings: Vec<Diagnostic>,
+    /// Draws that were warned of.
+    warned: HashSet<Span>,
     /// Whether calls went too deep, and are refused on the way back.
     refusing: bool,
     /// Depth of constructs in which nothing may have an effect.
@@ -191,6 +198,8 @@ impl Elaborator {
             seed: options.seed,
             round: 0,
             found: Vec::new(),
+            warnings: Vec::new(),
+            warned: HashSet::new(),
             refusing: false,
             pure_depth: 0,
             below: HashMap::new(),

@@ -222,10 +222,7 @@ impl Elaborator {
                 .iter()
                 .zip(&small.ty.shape)
                 .all(|(x, y)| x.size == y.size);
-            let product = a.ty.rank() == 2
-                && b.ty.rank() == 1
-                && a.ty.shape[1].size == b.ty.shape[0].size
-                && self.text(span).contains('*');
+            let product = self.is_product(a, b, span);
             diagnostic = if product {
                 diagnostic.help_edit(
                     "the product of a matrix with a vector is `@`",
@@ -251,6 +248,14 @@ impl Elaborator {
                     (b, spans.1),
                     Some((x, y)),
                 );
+                if self.is_product(a, b, span) {
+                    let product = format!("{} @ {}", self.text(spans.0), self.text(spans.1));
+                    return Err(Box::new(diagnostic.help_edit(
+                        "the product of matrices is `@`",
+                        span,
+                        product,
+                    )));
+                }
                 let ints = [a, b]
                     .iter()
                     .all(|side| side.ty.rank() == 1 && side.is_static_int());

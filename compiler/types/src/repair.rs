@@ -9,6 +9,15 @@ use aec_syntax::ast::{Expr, ExprKind, Param, Pattern, TypeExpr};
 use aec_syntax::{Diagnostic, Span};
 
 impl Elaborator {
+    /// Whether `a * b`, which does not fit entry by entry, is the product of a matrix with a vector
+    /// or matrix.
+    pub(crate) fn is_product(&self, a: &Tensor, b: &Tensor, span: Span) -> bool {
+        a.ty.rank() == 2
+            && matches!(b.ty.rank(), 1 | 2)
+            && a.ty.shape[1].size == b.ty.shape[0].size
+            && self.text(span).contains('*')
+    }
+
     /// Two operands whose sizes `a` and `b` differ. A param that was declared by the name of the
     /// other size is the usual slip: `relu(W @ x + b)` with `param b: [D]`.
     pub(crate) fn repair_operands(
@@ -248,7 +257,7 @@ impl Elaborator {
     }
 
     /// The line of a span up to where it begins.
-    fn line_until(&self, span: Span) -> String {
+    pub(crate) fn line_until(&self, span: Span) -> String {
         let start = Span {
             start: 0,
             end: span.start,

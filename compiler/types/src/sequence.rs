@@ -444,6 +444,16 @@ impl Elaborator {
                         )
                     }
                     None => {
+                        let list = Value::List(Rc::new(items.clone()));
+                        let packed = match condition {
+                            None => self.over_lists(&[&list], span, &mut |elaborator, items| {
+                                round(elaborator, &items[0])
+                            })?,
+                            Some(_) => None,
+                        };
+                        if let Some(value) = packed {
+                            return Ok(value);
+                        }
                         return self.unrolled(
                             &mut items.iter().cloned(),
                             condition,

@@ -4,7 +4,7 @@
 use aec_syntax::{Diagnostic, Span};
 
 /// A name of another language: what is written here, and what replaces it where that is all.
-const NAMES: [(&str, &str, Option<&str>); 28] = [
+const NAMES: [(&str, &str, Option<&str>); 63] = [
     ("True", "write `true`", Some("true")),
     ("False", "write `false`", Some("false")),
     (
@@ -62,6 +62,93 @@ const NAMES: [(&str, &str, Option<&str>); 28] = [
         "the squared error is `l2(p, t)`, summed over the entries",
         Some("l2"),
     ),
+    ("halves", "`split(x, 2)` gives both halves", None),
+    ("nan", "what is missing is written `?`", None),
+    ("NaN", "what is missing is written `?`", None),
+    ("e", "the power of e is `exp(x)`", None),
+    ("σ", "write `sigmoid`", Some("sigmoid")),
+    (
+        "break",
+        "a `for` runs to its end; `while(f, s0, until = c, max = n)` ends where c holds",
+        None,
+    ),
+    (
+        "continue",
+        "what is left out stands in an `if`; `[f(x) for x in xs if c]` takes some",
+        None,
+    ),
+    ("pass", "a block may be empty: leave the word out", Some("")),
+    (
+        "input",
+        "a script asks nobody: values stand in it or in files",
+        None,
+    ),
+    (
+        "open",
+        "files are read whole: `data.csv`, `data.text`, `data.npy` of `use data`",
+        None,
+    ),
+    (
+        "read_csv",
+        "`use data` brings `data.csv(\"file.csv\")`",
+        None,
+    ),
+    (
+        "type",
+        "the REPL shows types: `:type x`; a shape is `shape(x)`",
+        None,
+    ),
+    (
+        "isinstance",
+        "types are known before a script runs: a parameter says its own, `x: [n]`",
+        None,
+    ),
+    (
+        "exit",
+        "a script ends with its last line; `assert c` ends it where c fails",
+        None,
+    ),
+    ("println", "write `print x`", Some("print ")),
+    ("printf", "write `print \"x is {x:.3}\"`", None),
+    ("disp", "write `print x`", Some("print ")),
+    ("display", "write `print x`", Some("print ")),
+    ("console", "write `print x`", None),
+    ("assert_eq", "write `assert a == b`", None),
+    (
+        "manual_seed",
+        "draws are the same at each run; `train` has a setting `seed`",
+        None,
+    ),
+    ("zeros_like", "write `zeros(shape(x))`", None),
+    ("ones_like", "write `ones(shape(x))`", None),
+    ("tensor", "a tensor is written `[1.0, 2.0]`", None),
+    ("array", "a tensor is written `[1.0, 2.0]`", None),
+    (
+        "no_grad",
+        "gradients are taken where `grad` is called: leave it out",
+        None,
+    ),
+    ("Sigmoid", "write `sigmoid`", Some("sigmoid")),
+    ("Tanh", "write `tanh`", Some("tanh")),
+    ("GELU", "write `gelu`", Some("gelu")),
+    ("Softmax", "write `softmax`", Some("softmax")),
+    (
+        "MSELoss",
+        "the squared error is `l2(p, t)`, summed over the entries",
+        Some("l2"),
+    ),
+    ("L1Loss", "write `l1(p, t)`", Some("l1")),
+    ("BCELoss", "write `bce(p, t)`", Some("bce")),
+    (
+        "BCEWithLogitsLoss",
+        "write `bce_logits(a, t)`",
+        Some("bce_logits"),
+    ),
+    (
+        "CrossEntropyLoss",
+        "write `cross_entropy(logits, y)`",
+        Some("cross_entropy"),
+    ),
     ("ReLU", "write `relu`", Some("relu")),
     ("concatenate", "write `concat`", Some("concat")),
     ("cat", "write `concat`", Some("concat")),
@@ -88,9 +175,101 @@ const NAMES: [(&str, &str, Option<&str>); 28] = [
 ];
 
 /// Libraries whose functions are in scope here without a prefix.
-const LIBRARIES: [&str; 11] = [
-    "np", "numpy", "torch", "F", "jnp", "jax", "tf", "keras", "math", "self", "this",
+const LIBRARIES: [&str; 15] = [
+    "np", "numpy", "torch", "F", "jnp", "jax", "tf", "keras", "math", "scipy", "random", "pd",
+    "pandas", "self", "this",
 ];
+
+/// Reductions, which take all of their argument.
+const REDUCTIONS: [&str; 10] = [
+    "sum", "mean", "max", "min", "var", "argmax", "argmin", "all", "any", "norm",
+];
+
+/// What replaces the axis of a reduction.
+pub(crate) const NO_AXES: &str = "a function of one example reduces all of it; `rows.sum`, `rows.mean`, `rows.max` work row by row";
+
+/// Methods and attributes of values elsewhere: what is written here. `{}` is the value.
+const METHODS: [(&str, &str); 23] = [
+    ("astype", "`real({})` and `int({})` convert"),
+    ("float", "`real({})` and `int({})` convert"),
+    ("long", "`real({})` and `int({})` convert"),
+    (
+        "double",
+        "`f64({})` converts; `precision f64` at the top is for all",
+    ),
+    ("to", "all is computed on the processor: leave it out"),
+    ("cuda", "all is computed on the processor: leave it out"),
+    ("cpu", "all is computed on the processor: leave it out"),
+    ("detach", "no gradient goes through `stop({})`"),
+    ("item", "a number is a tensor without axes: write `{}`"),
+    ("numpy", "tensors print and save as they are: write `{}`"),
+    ("clone", "values do not change and need no copy: write `{}`"),
+    ("copy", "values do not change and need no copy: write `{}`"),
+    ("contiguous", "values lie as they are needed: write `{}`"),
+    (
+        "backward",
+        "the gradient of a function f is `grad(f)(x)`; `train` takes that of a loss by itself",
+    ),
+    (
+        "unsqueeze",
+        "calls map over leading axes by themselves; `[{}]` has one axis more",
+    ),
+    (
+        "squeeze",
+        "calls map over leading axes by themselves; `{}[0]` has one axis less",
+    ),
+    ("ndim", "its axes are counted by `len(shape({}))`"),
+    ("dim", "its axes are counted by `len(shape({}))`"),
+    ("dtype", "the REPL shows its type: `:type {}`"),
+    ("t", "transposed it is `{}'`"),
+    (
+        "transpose",
+        "transposed it is `{}'`; `permute({}, [1, 0])` puts axes in any order",
+    ),
+    (
+        "format",
+        "a string holds its values in braces: `\"{x:.3} of {n}\"`",
+    ),
+    ("dot", "the product is `{} @ y`"),
+];
+
+/// Methods of models elsewhere.
+const OF_MODELS: [(&str, &str); 8] = [
+    ("fit", "`train m on data { … }` gives a trained model"),
+    ("train", "`train m on data { … }` gives a trained model"),
+    (
+        "predict",
+        "a model with `apply` is called, `m(x)`; others by a member, `m.encoder(x)`",
+    ),
+    (
+        "forward",
+        "a model with `apply` is called, `m(x)`; others by a member, `m.encoder(x)`",
+    ),
+    (
+        "eval",
+        "outside of `train` a model does not train; `eval(m, on = data)` gives its loss",
+    ),
+    (
+        "parameters",
+        "`params.map(f, m)` and `params.count(m)` work on all params of a model",
+    ),
+    (
+        "state_dict",
+        "`save(m, \"m.safetensors\")` keeps the weights",
+    ),
+    ("to", "all is computed on the processor: leave it out"),
+];
+
+/// What a method of models is called here.
+pub(crate) fn of_model(name: &str) -> Option<&'static str> {
+    let row = OF_MODELS.iter().find(|(theirs, _)| *theirs == name);
+    row.map(|(_, ours)| *ours)
+}
+
+/// A reduction that is given an axis behind what it reduces.
+pub(crate) fn is_axis(name: &str, given: usize) -> bool {
+    given == 2 && REDUCTIONS.contains(&name)
+}
 
 /// Arguments and settings by their names elsewhere.
 const ARGUMENTS: [(&str, &str); 14] = [
@@ -183,12 +362,32 @@ pub(crate) fn name(
             let help = format!("`{member}` is in scope without a prefix");
             return Some(diagnostic.help_edit(help, prefix, ""));
         }
+        // `np.random.randn(3)`: the last name of the path.
+        let path = rest.split(|c| !word(c) && c != '.').next().unwrap_or("");
+        let last = path.rsplit('.').next().unwrap_or("");
+        let known = NAMES.iter().find(|(theirs, ..)| *theirs == last);
+        return Some(match known {
+            Some((_, advice, _)) => diagnostic.help(*advice),
+            None if matches!(name, "self" | "this") => {
+                diagnostic.help("the members of a model see each other without a prefix")
+            }
+            None => diagnostic.help(
+                "tensors and their functions are in scope without a prefix; layers, optimizers and data are \
+                 modules of the library: `use nn`, `use optim`, `use data`",
+            ),
+        });
     }
     let (_, advice, new) = NAMES.iter().find(|(theirs, ..)| *theirs == name)?;
     Some(match new {
         Some(new) => diagnostic.help_edit(*advice, span, *new),
         None => diagnostic.help(*advice),
     })
+}
+
+/// What stands here for a name of another library.
+pub(crate) fn advice(name: &str) -> Option<&'static str> {
+    let row = NAMES.iter().find(|(theirs, ..)| *theirs == name);
+    row.map(|(_, advice, _)| *advice)
 }
 
 /// What an argument or setting is called here, if that is among `known`.
@@ -227,6 +426,9 @@ pub(crate) fn member(
                 "values do not change: `{base} = {base} + [x]` is a longer list"
             ));
         }
+        name if called && REDUCTIONS.contains(&name) && parenthesized(rest) != Some("") => {
+            return diagnostic.help(NO_AXES);
+        }
         "size" | "length" => {
             return diagnostic.help(format!(
                 "its sizes are `shape({base})`, the first `len({base})`"
@@ -234,6 +436,10 @@ pub(crate) fn member(
         }
         _ => {}
     }
+    if let Some((_, advice)) = METHODS.iter().find(|(theirs, _)| *theirs == name) {
+        return diagnostic.help(advice.replace("{}", base));
+    }
+    let name = if name == "view" { "reshape" } else { name };
     if !names.contains(&name) {
         return diagnostic;
     }

@@ -13,8 +13,8 @@ use crate::value::{Closure, Code, TensorType, Value};
 use crate::{Activation, Elaborator, Result};
 use aec_ir::{Guard, Type, Value as IrValue};
 use aec_runtime::{Elem, Tensor as HostTensor};
-use aec_syntax::Span;
 use aec_syntax::ast::Name;
+use aec_syntax::{Diagnostic, Span};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -80,7 +80,8 @@ impl Elaborator {
     ) -> Result<Value> {
         let steps = optimizer.field("update").or(optimizer.field("step"));
         let (Some(init), Some(_)) = (optimizer.field("init").cloned(), steps) else {
-            return wanted(span, OPTIMIZER, optimizer);
+            return wanted(span, OPTIMIZER, optimizer)
+                .map_err(|error| Box::new(self.explain_optimizer(*error, optimizer, span)));
         };
         let state = self.call(&init, std::slice::from_ref(model), span)?;
         Ok(concrete_leaves(&state))
@@ -258,6 +259,24 @@ impl Elaborator {
                 }
             },
             None => fail("E0490", span, "a step ended twice"),
+        }
+    }
+
+    /// `optim.adam` without its parentheses, or its name as text.
+    fn explain_optimizer(&self, error: Diagnostic, given: &Value, span: Span) -> Diagnostic {
+        match given {
+            Value::Fn(_) => {
+                let made = format!("{}()", self.text(span));
+                error.help_edit(
+                    "this is a function that makes optimizers: call it",
+                    span,
+                    made,
+                )
+            }
+            Value::Str(_) => {
+                error.help("`use optim` at the top brings `optim.adam(lr = 1e-3)` and others")
+            }
+            _ => error,
         }
     }
 

@@ -419,7 +419,9 @@ impl Elaborator {
         let several =
             |items: Vec<Value>| -> Box<dyn Iterator<Item = Value>> { Box::new(items.into_iter()) };
         let rounds = match walk {
-            Walk::Items(items) => several(items),
+            Walk::Items(items) if self.checking() => several(items),
+            // Each round is a statement of its own: what the head has made is in memory by then.
+            Walk::Items(items) => several(self.materialize(&items, iter.span)?),
             Walk::Ints(from, to) => Box::new((from..to).map(Value::int)),
             Walk::Axis(value) if self.checking() => several(vec![crate::call::peel_type(&value)]),
             Walk::Axis(value) => {

@@ -145,7 +145,7 @@ impl Elaborator {
         })
     }
 
-    fn match_type<'a>(
+    pub(crate) fn match_type<'a>(
         &mut self,
         ty: &'a TypeExpr,
         value: &Value,
@@ -632,7 +632,7 @@ fn with_flags_of(value: &Value, inner: Value, shape: Vec<Dim>) -> Value {
 }
 
 /// The plain names in a type.
-fn size_names(ty: &TypeExpr, names: &mut Vec<Name>) {
+pub(crate) fn size_names(ty: &TypeExpr, names: &mut Vec<Name>) {
     let of_args = |args: &[TypeArg], names: &mut Vec<Name>| {
         for arg in args {
             match arg {

@@ -61,6 +61,9 @@ impl Elaborator {
         if let Some(explained) = slips::name(error.clone(), name, span, &text, &known) {
             return explained;
         }
+        if let Some(mark) = self.comment_before(span) {
+            return error.help_edit("a comment begins with `#`", mark, "#");
+        }
         // The script's own names first: they are the more probable ones.
         let own = |known: &&str| {
             scope.lookup(known).is_none() || scope.lookup_below(known, &self.prelude).is_some()
@@ -109,8 +112,27 @@ impl Elaborator {
         if self.prelude.here(name).is_some() {
             return Some(format!("`{name}` is in scope without a prefix"));
         }
+        if self.host.library().iter().any(|module| module == name) {
+            return Some(format!("`{name}` is a module of its own: `use {name}`"));
+        }
         let module = self.library_module_with(name)?;
         Some(format!("the module `{module}` has it: `{module}.{name}`"))
+    }
+
+    /// The `//` or `--` before a name that is the first word of a comment in other languages.
+    fn comment_before(&self, span: Span) -> Option<Span> {
+        let before = self.line_until(span);
+        let words = before.trim_end();
+        let slashes = words.ends_with("//");
+        let blanks = u32::try_from(before.len() - words.len()).ok()?;
+        (slashes || words.trim_start() == "--").then(|| {
+            let end = span.start - blanks;
+            Span {
+                start: end - 2,
+                end,
+                ..span
+            }
+        })
     }
 
     /// The module of the library that defines a name and is not in scope.

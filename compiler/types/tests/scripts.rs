@@ -5,7 +5,7 @@ use aec_ir::interpret::{Precision, interpret};
 use aec_runtime::Tensor;
 use aec_syntax::{Diagnostic, Span};
 use aec_types::{EffectArgs, Elaborator, Host, Options, Result, TrainRequest, Value};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -13,6 +13,8 @@ use std::sync::Arc;
 #[derive(Default)]
 struct Bench {
     printed: RefCell<Vec<String>>,
+    /// Instructions of the largest function that was run.
+    largest: Cell<usize>,
 }
 
 fn show(value: &Value) -> String {
@@ -57,6 +59,11 @@ impl Host for Bench {
         inputs: Vec<Arc<Tensor>>,
         span: Span,
     ) -> Result<Vec<Arc<Tensor>>> {
+        let mut count = 0;
+        aec_ir::rewrite::for_each_function(&function, &mut |f: &aec_ir::Function| {
+            count += f.order.len();
+        });
+        self.largest.set(self.largest.get().max(count));
         let function = aec_transform::compile_time_passes(
             function,
             &mut aec_transform::Run::default(),
@@ -110,7 +117,10 @@ impl Host for Bench {
 
 /// What a script prints, or the rendered diagnostics of the first stage that complains.
 fn run(text: &str) -> String {
-    let host = Rc::new(Bench::default());
+    run_on(&Rc::new(Bench::default()), text)
+}
+
+fn run_on(host: &Rc<Bench>, text: &str) -> String {
     let mut elaborator = Elaborator::new(host.clone(), Options::default());
     assert!(
         elaborator.library_faults().is_empty(),
@@ -282,4 +292,31 @@ fn sizes_that_do_not_fit_are_explained() {
     fails("print sigmiod(1.0)", &["E0201", "did you mean `sigmoid`"]);
     fails("print fold(1, 2)", &["E0401"]);
     fails("print [1.0, ?] == ?", &["E0321", "not observed"]);
+}
+
+/// A function over a script's list of sequences of different lengths is traced once, not for each.
+#[test]
+fn sequences_are_mapped_in_one_piece() {
+    let traced = |body: &str, count: usize| {
+        let items: Vec<String> = (0..count)
+            .map(|at| format!("{:?}", vec![1.0; 1 + at % 3]))
+            .collect();
+        let host = Rc::new(Bench::default());
+        let text = format!(
+            "let xs: list[[_]] = [{}]\nlet ys = {body}",
+            items.join(", ")
+        );
+        assert_eq!(run_on(&host, &text), "");
+        host.largest.get()
+    };
+    for body in [
+        "map(fn x -> sum(x * x), xs)",
+        "[sum(x * x) for x in xs]",
+        "[exp(x) for x in xs]",
+        "map(fn x, y -> x @ y, xs, xs)",
+    ] {
+        assert_eq!(traced(body, 4), traced(body, 40), "{body}");
+    }
+    let drawn = "[{ let e ~ normal(0, 1)\n sum(x) + e } for x in xs]";
+    assert!(traced(drawn, 40) > traced(drawn, 4));
 }

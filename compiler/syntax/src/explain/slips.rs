@@ -28,17 +28,17 @@ pub(super) fn explain(site: &Site<'_, '_>) -> Option<Diagnostic> {
 }
 
 impl Site<'_, '_> {
-    fn text(&self, from: usize, to: usize) -> &str {
+    pub(super) fn text(&self, from: usize, to: usize) -> &str {
         self.ctx
             .slice(self.token_span(from).to(self.token_span(to)))
     }
 
-    fn error(&self, span: Span, message: &str) -> Diagnostic {
+    pub(super) fn error(&self, span: Span, message: &str) -> Diagnostic {
         Diagnostic::error("E0110", span, message)
     }
 
     /// The token that is last on the statement that holds `at`.
-    fn last_of_statement(&self) -> usize {
+    pub(super) fn last_of_statement(&self) -> usize {
         let tokens = &self.ctx.tokens;
         let mut depth = 0usize;
         for (i, t) in tokens.iter().enumerate().skip(self.at) {
@@ -55,11 +55,11 @@ impl Site<'_, '_> {
         tokens.len() - 1
     }
 
-    fn touching(&self, left: usize, right: usize) -> bool {
+    pub(super) fn touching(&self, left: usize, right: usize) -> bool {
         self.token_span(left).end == self.token_span(right).start
     }
 
-    fn first_of_statement(&self) -> usize {
+    pub(super) fn first_of_statement(&self) -> usize {
         self.same_level().last().unwrap_or(self.at)
     }
 }
@@ -254,7 +254,10 @@ fn colon(site: &Site<'_, '_>) -> Option<Diagnostic> {
         });
     }
     if site.expects("{") && matches!(site.token(first), Some(Token::If | Token::For)) {
-        let head = site.text(first, site.at - 1);
+        let head = match site.previous() {
+            Some(Token::Else) => "else",
+            _ => site.text(first, site.at - 1),
+        };
         return Some(
             site.error(site.span, "a block stands in braces, not behind a colon")
                 .help(format!("write `{head} {{ … }}`")),
@@ -449,6 +452,18 @@ fn comma(site: &Site<'_, '_>) -> Option<Diagnostic> {
     }
     let first = site.first_of_statement();
     let equals = (first..last).find(|&i| site.token(i) == Some(&Token::Eq))?;
+    let another = matches!(
+        (site.token(site.at + 1), site.token(site.at + 2)),
+        (Some(Token::Ident(_)), Some(Token::Eq))
+    );
+    if another && equals < site.at && site.token(first) == Some(&Token::Let) {
+        let name = site.text(site.at + 1, site.at + 1);
+        return Some(site.error(site.span, "a `let` names one value").help_edit(
+            format!("write `let {name} = …` on a line of its own"),
+            site.span,
+            "\nlet",
+        ));
+    }
     let error = site.error(site.span, "a tuple is written in parentheses");
     if equals < site.at {
         let new = format!("({})", site.text(equals + 1, last));

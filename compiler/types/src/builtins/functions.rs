@@ -67,6 +67,13 @@ pub(super) fn map(elaborator: &mut Elaborator, args: &Args, span: Span) -> Resul
         if lists.iter().any(|list| list.len() != n) {
             return fail("E0309", span, "the lists have different lengths");
         }
+        let whole: Vec<&Value> = sequences.iter().map(|(list, _)| list).collect();
+        let packed = elaborator.over_lists(&whole, span, &mut |elaborator, items| {
+            elaborator.apply(f, items, span)
+        })?;
+        if let Some(value) = packed {
+            return Ok(value);
+        }
         let mut out = Vec::new();
         for at in 0..n {
             let values: Vec<Value> = lists.iter().map(|list| list[at].clone()).collect();

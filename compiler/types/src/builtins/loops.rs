@@ -5,11 +5,51 @@ use crate::call::Args;
 use crate::error::{fail, wanted};
 use crate::loops::Rounds;
 use crate::ops::as_tensor;
-use crate::value::{Dim, Repr, Tensor, Value};
+use crate::value::{Code, Dim, Repr, Tensor, Value};
 use crate::{Elaborator, Result};
 use aec_runtime::Elem;
-use aec_syntax::Span;
+use aec_syntax::ast::{Param, Pattern};
+use aec_syntax::{Diagnostic, Span};
 use std::rc::Rc;
+
+/// Refuses a function that wants another number of arguments than a builtin has for it; `given`
+/// says what these are.
+fn takes(
+    elaborator: &Elaborator,
+    name: &str,
+    f: &(Value, Span),
+    given: &[&str],
+    help: &str,
+) -> Result<()> {
+    let Value::Fn(closure) = &f.0 else {
+        return Ok(());
+    };
+    let (params, at) = match &closure.code {
+        Code::Named(def, _) => (&def.params, f.1),
+        Code::Lambda(lambda, _) => (&lambda.params, f.1),
+        Code::Native(_) => return Ok(()),
+    };
+    let least = params.iter().filter(|param| param.default.is_none());
+    let tuple = |param: &Param| matches!(param.pattern, Pattern::Tuple(..));
+    if (least.count()..=params.len()).contains(&given.len()) || params.iter().any(tuple) {
+        return Ok(());
+    }
+    let (wants, gets) = (
+        crate::call::count(params.len(), "argument"),
+        given.join(" and "),
+    );
+    let error = Diagnostic::error(
+        "E0401",
+        at,
+        format!("`{name}` gives this function {gets}, but it takes {wants}"),
+    );
+    let error = match elaborator.in_library(closure.span) {
+        true => error,
+        false if closure.span == at => error,
+        false => error.label(closure.span, "defined here"),
+    };
+    Err(Box::new(error.help(help)))
+}
 
 /// `scan(f, s0, xs)`: `f(state, x)` gives the next state and an output.
 pub(super) fn scan(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
@@ -20,6 +60,14 @@ pub(super) fn scan(elaborator: &mut Elaborator, args: &Args, span: Span) -> Resu
             "`scan` wants a function, a first state and a sequence",
         );
     };
+    let help = "`scan(fn s, x -> (next, output), s0, xs)`; with no output, `reduce(fn s, x -> next, s0, xs)`";
+    takes(
+        elaborator,
+        "scan",
+        &args.positional[0],
+        &["the state", "an entry"],
+        help,
+    )?;
     if let Value::List(items) = xs {
         return unrolled(elaborator, f, start, items, span);
     }
@@ -80,6 +128,14 @@ pub(super) fn iterate(elaborator: &mut Elaborator, args: &Args, span: Span) -> R
             "`iterate` wants a function, a first state and a number of rounds",
         );
     };
+    let help = "`reduce(fn s, i -> …, s0, 0..n)` gives it the number of the round as well";
+    takes(
+        elaborator,
+        "iterate",
+        &args.positional[0],
+        &["the state"],
+        help,
+    )?;
     let Some(count) = rounds_of(n, *n_span)? else {
         return Ok(Value::Unknown);
     };
@@ -232,6 +288,14 @@ pub(super) fn reduce(elaborator: &mut Elaborator, args: &Args, span: Span) -> Re
             "`reduce` wants a function, a start and a list or tensor",
         );
     };
+    let help = "`reduce(fn s, x -> next, s0, xs)`";
+    takes(
+        elaborator,
+        "reduce",
+        &args.positional[0],
+        &["the state", "an entry"],
+        help,
+    )?;
     let items: Vec<Value> = match sequence {
         Value::List(items) | Value::Tuple(items) => items.to_vec(),
         Value::Unknown => return Ok(Value::Unknown),

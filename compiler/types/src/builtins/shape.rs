@@ -44,7 +44,10 @@ pub(super) fn sizes(elaborator: &mut Elaborator, value: &Value, span: Span) -> R
         };
         match item.as_size() {
             Some(size) if size.as_constant().is_some_and(|size| size < 0) => {
-                return fail("E0307", span, format!("the size {size} is below zero"));
+                let message = format!("the size {size} is below zero");
+                return Err(Box::new(Diagnostic::error("E0307", span, message).help(
+                    "no size is found out by itself; `flatten(x)` has one axis, and `len(x) // 2` is a size",
+                )));
             }
             Some(size) => dims.push(Dim::of(size)),
             None if elaborator.checking() => {

@@ -1,0 +1,238 @@
+//! Pieces of statements as other languages write them.
+
+use super::{Site, is_closer};
+use crate::diagnostic::Diagnostic;
+use crate::token::Token;
+
+/// The first of these slips that the place shows.
+pub(super) fn explain(site: &Site<'_, '_>) -> Option<Diagnostic> {
+    nothing_to_print(site)
+        .or_else(|| mark_behind_value(site))
+        .or_else(|| import_of_tensors(site))
+        .or_else(|| starred(site))
+        .or_else(|| set(site))
+        .or_else(|| function_with_let(site))
+        .or_else(|| dotted_operator(site))
+        .or_else(|| not_in(site))
+        .or_else(|| two_clauses(site))
+        .or_else(|| spaced(site))
+        .or_else(|| three_quotes(site))
+}
+
+/// `print` alone.
+fn nothing_to_print(site: &Site<'_, '_>) -> Option<Diagnostic> {
+    let ends = match site.found {
+        None | Some(Token::Newline) => true,
+        Some(token) => is_closer(token),
+    };
+    (site.previous() == Some(&Token::Print) && ends).then(|| {
+        let word = site.token_span(site.at - 1);
+        site.error(word, "`print` wants something to print")
+            .help_edit("an empty line is `print \"\"`", word, "print \"\"")
+    })
+}
+
+/// `x?`, as one may read the tables of missing entries.
+fn mark_behind_value(site: &Site<'_, '_>) -> Option<Diagnostic> {
+    let before = site.at.checked_sub(1)?;
+    let touches = site.found == Some(&Token::Question) && site.touching(before, site.at);
+    let later = (site.at..site.last_of_statement()).any(|i| site.token(i) == Some(&Token::Colon));
+    let value = matches!(
+        site.previous(),
+        Some(Token::Ident(_) | Token::RParen | Token::RBracket)
+    );
+    (touches && value && !later).then(|| {
+        site.error(
+            site.span,
+            "`?` is a missing entry, it does not stand behind a value",
+        )
+        .help_edit(
+            "a value that may hold some is written like any other",
+            site.span,
+            "",
+        )
+        .help("`x ?? 0` fills what is missing, `observed(x)` says what is there")
+    })
+}
+
+/// `import numpy as np`.
+fn import_of_tensors(site: &Site<'_, '_>) -> Option<Diagnostic> {
+    const LIBRARIES: [&str; 9] = [
+        "numpy",
+        "torch",
+        "jax",
+        "tensorflow",
+        "keras",
+        "math",
+        "scipy",
+        "pandas",
+        "random",
+    ];
+    let first = site.first_of_statement();
+    let name = |i: usize| match site.token(i) {
+        Some(Token::Ident(name)) => Some(&**name),
+        _ => None,
+    };
+    let known = name(first + 1).is_some_and(|library| LIBRARIES.contains(&library));
+    (name(first) == Some("import") && known).then(|| {
+        let line = site
+            .token_span(first)
+            .to(site.token_span(site.last_of_statement()));
+        site.error(
+            site.token_span(first),
+            "`import` is not a word of this language",
+        )
+        .help_edit(
+            "leave the line out: tensors and their functions are there",
+            line,
+            "",
+        )
+        .help("modules of the library are taken with `use`: `use nn`, `use optim`, `use data`")
+    })
+}
+
+/// `fn f(*xs)`, `f(*xs)`, `let (a, *rest) = …`.
+fn starred(site: &Site<'_, '_>) -> Option<Diagnostic> {
+    let stars = matches!(site.found, Some(Token::Star | Token::Caret));
+    let opens = matches!(site.previous(), Some(Token::LParen | Token::Comma));
+    let named = matches!(
+        site.token(site.at + 1),
+        Some(Token::Ident(_) | Token::LBracket | Token::LParen)
+    );
+    (stars && opens && named && site.expects("ID")).then(|| {
+        site.error(site.span, "there is no `*` before an argument")
+            .help("each name takes one value; many values are one list or tensor: `fn f(xs)`")
+    })
+}
+
+/// `{1, 2}`.
+fn set(site: &Site<'_, '_>) -> Option<Diagnostic> {
+    let open = site.open?;
+    let braces = site.token(open) == Some(&Token::LBrace) && site.found == Some(&Token::Comma);
+    let head = open.checked_sub(1).and_then(|i| site.token(i));
+    let operand = matches!(
+        head,
+        Some(Token::Eq | Token::LParen | Token::Comma | Token::Print)
+    );
+    if !braces || !operand || site.at != open + 2 {
+        return None;
+    }
+    let error = site.error(site.token_span(open), "a list is written in brackets");
+    let close = (open + 1..site.ctx.tokens.len()).find(|&i| {
+        site.token(i)
+            .is_some_and(|token| is_closer(token) || *token == Token::Newline)
+    });
+    Some(match close {
+        Some(close) if site.token(close) == Some(&Token::RBrace) => {
+            let new = format!("[{}]", site.text(open + 1, close - 1));
+            let span = site.token_span(open).to(site.token_span(close));
+            error.help_edit(format!("write `{new}`"), span, new)
+        }
+        _ => error.help("write `[1, 2]`"),
+    })
+}
+
+/// `let f(x) = x + 1`.
+fn function_with_let(site: &Site<'_, '_>) -> Option<Diagnostic> {
+    let first = site.first_of_statement();
+    let named = site.token(first) == Some(&Token::Let) && site.at == first + 2;
+    (named && site.found == Some(&Token::LParen)).then(|| {
+        let word = site.token_span(first);
+        site.error(word, "a function is defined with `fn`")
+            .help_edit("write `fn`", word, "fn")
+    })
+}
+
+/// `a .* b`.
+fn dotted_operator(site: &Site<'_, '_>) -> Option<Diagnostic> {
+    let dot = site.at.checked_sub(1)?;
+    let operator = matches!(
+        site.found,
+        Some(Token::Star | Token::Slash | Token::Caret | Token::Plus | Token::Minus)
+    );
+    (operator && site.token(dot) == Some(&Token::Dot) && site.touching(dot, site.at)).then(|| {
+        let span = site.token_span(dot).to(site.span);
+        let plain = site.text(site.at, site.at).to_string();
+        site.error(span, "operators have no point").help_edit(
+            format!("`{plain}` works entry by entry; the product of matrices is `@`"),
+            span,
+            plain,
+        )
+    })
+}
+
+/// `x not in xs`.
+fn not_in(site: &Site<'_, '_>) -> Option<Diagnostic> {
+    let asks = site.found == Some(&Token::Not) && site.token(site.at + 1) == Some(&Token::In);
+    let before = site.at.checked_sub(1)?;
+    if !asks {
+        return None;
+    }
+    let span = site.span.to(site.token_span(site.at + 1));
+    let error = site.error(span, "`in` belongs to `for`; it does not ask");
+    let simple = |i: usize| {
+        matches!(
+            site.token(i),
+            Some(Token::Ident(_) | Token::Int(_) | Token::Str(_))
+        )
+    };
+    let list = site.at + 2;
+    Some(match simple(before) && simple(list) {
+        true => {
+            let new = format!(
+                "all({} != {})",
+                site.text(list, list),
+                site.text(before, before)
+            );
+            let whole = site.token_span(before).to(site.token_span(list));
+            error.help_edit(format!("write `{new}`"), whole, new)
+        }
+        false => error.help("`all(xs != x)` asks whether x is not among them"),
+    })
+}
+
+/// `[e for i in a for j in b]`.
+fn two_clauses(site: &Site<'_, '_>) -> Option<Diagnostic> {
+    let open = site.open.and_then(|open| site.token(open));
+    let first = site
+        .same_level()
+        .any(|i| site.token(i) == Some(&Token::For));
+    (site.found == Some(&Token::For) && open == Some(&Token::LBracket) && first).then(|| {
+        site.error(site.span, "a comprehension walks one thing")
+            .help("a matrix is one in another: `[[i * j for i in a] for j in b]`; `flatten` makes a row of it")
+    })
+}
+
+/// `[1 2 3]`.
+fn spaced(site: &Site<'_, '_>) -> Option<Diagnostic> {
+    let number = |token: Option<&Token>| matches!(token, Some(Token::Int(_) | Token::Float(_)));
+    let open = site.open.and_then(|open| site.token(open));
+    let row = open == Some(&Token::LBracket) && number(site.found) && number(site.previous());
+    row.then(|| {
+        let start = site.span.start as usize;
+        let before = site.ctx.span(start, start);
+        site.error(site.span, "entries are separated by commas")
+            .help_edit(
+                "write `,` between them; a matrix is a list of rows: `[[1, 2], [3, 4]]`",
+                before,
+                ", ",
+            )
+    })
+}
+
+/// `"""text"""`.
+fn three_quotes(site: &Site<'_, '_>) -> Option<Diagnostic> {
+    let before = site.at.checked_sub(1)?;
+    let empty = site.token_span(before).end - site.token_span(before).start == 2;
+    let strings = matches!(
+        (site.token(before), site.found),
+        (Some(Token::Str(_)), Some(Token::Str(_)))
+    );
+    (strings && empty && site.touching(before, site.at)).then(|| {
+        site.error(
+            site.token_span(before),
+            "a string has one quote at each end",
+        )
+        .help("what a function or script does is told above it, behind `##`")
+    })
+}
