@@ -1,6 +1,8 @@
 //! Linear algebra: what factors multiply to, known systems, what has no result.
 
-use aec_runtime::linalg::{BadMatrix, Fault, MatrixOp, Shape, System, apply};
+use aec_runtime::linalg::{
+    BadMatrix, Factors, Fault, MatrixOp, Shape, System, apply, apply_with, kept_factors,
+};
 use aec_runtime::pool::Pool;
 
 /// A deterministic generator of numbers in (-1, 1).
@@ -358,5 +360,44 @@ fn threads_and_neighbours_do_not_change_bits() {
         assert!(out[4 * n * 2..][..n * 2].iter().all(|x| x.is_nan()));
         assert_eq!(out[5 * n * 2..], one[5 * n * 2..]);
         assert_eq!(out[..4 * n * 2], one[..4 * n * 2]);
+    }
+}
+
+/// Factors that one call keeps give another the bits that its own would.
+#[test]
+fn factors_are_shared() {
+    let mut numbers = Numbers(6);
+    let op = MatrixOp::Solve(System::Positive);
+    for n in [9, 16, 17, 48] {
+        for batch in [1, 3, 8, 17, 65] {
+            let shape = Shape {
+                batch,
+                rows: n,
+                cols: n,
+                rhs: 2,
+            };
+            let mut a: Vec<f64> = (0..batch).flat_map(|_| positive(&mut numbers, n)).collect();
+            if batch > 8 {
+                a[9 * n * n + 1] = f64::NAN;
+            }
+            let first = numbers.matrix(batch * n, 2);
+            let second = numbers.matrix(batch * n, 2);
+            let bit = |x: &f64| if x.is_nan() { u64::MAX } else { x.to_bits() };
+            let bits = |x: &[f64]| x.iter().map(bit).collect::<Vec<u64>>();
+            let want = [&first, &second].map(|b| bits(&run(op, shape, &a, b).unwrap()));
+            for threads in [1, 3] {
+                let pool = Pool::new(threads);
+                let mut kept = vec![0.0; kept_factors(op, shape).unwrap()];
+                let mut out = vec![0.0; first.len()];
+                let make = Factors::Keep(&mut kept);
+                apply_with(op, shape, &a, &first, make, &mut out, &pool).unwrap();
+                assert_eq!(bits(&out), want[0]);
+                // The matrices are not read again.
+                let other = vec![0.0; a.len()];
+                let take = Factors::Known(&kept);
+                apply_with(op, shape, &other, &second, take, &mut out, &pool).unwrap();
+                assert_eq!(bits(&out), want[1]);
+            }
+        }
     }
 }

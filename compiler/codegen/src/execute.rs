@@ -11,13 +11,15 @@ use crate::jit::{Code, CodegenError, CodegenOptions, kernel_text};
 use crate::memory::{Block, read_tensor, tensor_bytes};
 use crate::resolve::{Action, Resolver, Rounds, all_loops, kept_panels, list_buffers};
 use crate::sort;
-use aec_ir::{BadIndex, Fault, Type};
+use aec_ir::{BadIndex, Type};
 use aec_kernels::lir::Kernel;
-use aec_kernels::plan::{BufferRef, MatrixCall, Place, Plan};
+use aec_kernels::plan::{
+    BufferRef, CheckInfo, Condition, Kept, MatrixCall, Place, Plan, bad_matrix,
+};
 use aec_runtime::gemm::Isa;
 use aec_runtime::interrupt;
 use aec_runtime::levels::{Trees, most_rounds, order};
-use aec_runtime::linalg::{self, BadMatrix};
+use aec_runtime::linalg::{self, BadMatrix, Factors};
 use aec_runtime::pool::{Pool, flush_denormals};
 use aec_runtime::{Elem, Tensor, gemm};
 use aec_syntax::Span;
@@ -464,16 +466,25 @@ impl Instance {
             } => {
                 self.check_status()?;
                 let [a, b, to] = [0, 1, 2].map(|nth| self.table[at + nth].get());
+                let factors = match call.factors {
+                    Some(_) => self.table[at + 3].get(),
+                    None => std::ptr::null_mut(),
+                };
                 let outcome = match elem {
                     // SAFETY: the buffers hold matrices of the call's shape, and the result
                     // overlaps neither operand.
-                    Elem::F64 => unsafe { call_matrix::<f64>(call, a, b, to, &self.pool) },
+                    Elem::F64 => unsafe {
+                        call_matrix::<f64>(call, [a, b], to, factors, &self.pool)
+                    },
                     // SAFETY: as above.
-                    Elem::F32 => unsafe { call_matrix::<f32>(call, a, b, to, &self.pool) },
+                    Elem::F32 => unsafe {
+                        call_matrix::<f32>(call, [a, b], to, factors, &self.pool)
+                    },
                     Elem::I32 | Elem::I64 | Elem::Bool => Ok(()),
                 };
                 outcome.map_err(|bad| RunError::Matrix { span: *span, bad })?;
             }
+            Action::Settle => self.check_status()?,
             Action::Guard { elem, at, span } => {
                 self.check_status()?;
                 // SAFETY: the buffer is a scalar.
@@ -578,15 +589,24 @@ impl Instance {
         let info = usize::try_from(code - 1)
             .ok()
             .and_then(|at| self.exe.plan.checks.get(at));
-        let (span, fault, size) = info.map_or((Span::NONE, Fault::Index, 0), |info| {
-            (info.span, info.fault, info.size)
-        });
-        let bad = BadIndex {
-            fault,
-            index: detail,
-            size,
+        let Some(&CheckInfo { span, condition }) = info else {
+            let unknown = format!("check {code} has no meaning");
+            return Err(RunError::Codegen(CodegenError(unknown)));
         };
-        Err(RunError::Check { span, bad })
+        Err(match condition {
+            Condition::Index { fault, size } => RunError::Check {
+                span,
+                bad: BadIndex {
+                    fault,
+                    index: detail,
+                    size,
+                },
+            },
+            Condition::Matrix { op, batch, size } => RunError::Matrix {
+                span,
+                bad: bad_matrix(op, batch, size, detail),
+            },
+        })
     }
 
     /// Works out the table of pointers and the actions.
@@ -675,26 +695,36 @@ pub(crate) fn bytes(ty: &Type) -> usize {
 }
 
 /// # Safety
-/// `a`, `b` and `to` point at initialised matrices of `T` of the call's shape; `to` overlaps no
-/// other.
+/// `a`, `b` and `to` point at initialised matrices of `T` of the call's shape, `factors` at room for
+/// those that it shares, if it does; what is written overlaps no other.
 unsafe fn call_matrix<T: linalg::Element>(
     call: &MatrixCall,
-    a: *const u8,
-    b: *const u8,
+    [a, b]: [*mut u8; 2],
     to: *mut u8,
+    factors: *mut u8,
     pool: &Pool,
 ) -> Result<(), BadMatrix> {
     let shape = call.shape;
     let (a_len, b_len, to_len) = call.op.lengths(shape);
+    let kept = linalg::kept_factors(call.op, shape).unwrap_or(0);
     // SAFETY: the caller's promise.
-    let (a, b, to) = unsafe {
+    let (a, b, to, factors) = unsafe {
         (
             std::slice::from_raw_parts(a.cast::<T>(), a_len),
             std::slice::from_raw_parts(b.cast::<T>(), b_len),
             std::slice::from_raw_parts_mut(to.cast::<T>(), to_len),
+            match call.factors {
+                Some(Kept::Made(_)) => {
+                    Factors::Keep(std::slice::from_raw_parts_mut(factors.cast(), kept))
+                }
+                Some(Kept::Known(_)) => {
+                    Factors::Known(std::slice::from_raw_parts(factors.cast(), kept))
+                }
+                None => Factors::Own,
+            },
         )
     };
-    linalg::apply(call.op, shape, a, b, to, pool)
+    linalg::apply_with(call.op, shape, a, b, factors, to, pool)
 }
 
 /// # Safety

@@ -57,10 +57,12 @@ pub(crate) enum Action {
     Matrix {
         call: MatrixCall,
         elem: Elem,
-        /// Place in the table of the matrices, the right sides and the results.
+        /// Place in the table of the matrices, the right sides, the results and, if there are some,
+        /// the factors.
         at: usize,
         span: Span,
     },
+    Settle,
     Guard {
         elem: Elem,
         at: usize,
@@ -168,6 +170,7 @@ pub(crate) fn kept_panels(action: &Action) -> Option<(usize, &Cell<bool>)> {
         | Action::ArgSort { .. }
         | Action::Levels { .. }
         | Action::Matrix { .. }
+        | Action::Settle
         | Action::Guard { .. }
         | Action::Loop(_) => return None,
     };
@@ -209,7 +212,9 @@ pub(crate) fn list_buffers(plan: &Plan, steps: &[Step], out: &mut Vec<Option<Buf
             }
             StepKind::Matrix(call) => {
                 out.extend([Some(call.a), Some(call.b.unwrap_or(call.a)), Some(call.to)]);
+                out.extend(call.factors.map(|kept| Some(kept.buffer())));
             }
+            StepKind::Settle => {}
             StepKind::Guard { buffer } => out.push(Some(*buffer)),
             StepKind::Loop(looped) => {
                 out.push(Some(looped.index));
@@ -349,6 +354,7 @@ impl Resolver<'_> {
                 at,
                 span,
             },
+            StepKind::Settle => Action::Settle,
             StepKind::Guard { buffer } => Action::Guard {
                 elem: plan.buffers[*buffer].ty.elem,
                 at,

@@ -7,7 +7,8 @@ use aec_kernels::lir::{
     ValData, ValKind, VarData,
 };
 use aec_kernels::plan::{
-    BufferRef, CheckInfo, Gemm, KernelRef, Matrix, Place, Plan, PlanBuffer, Step, StepKind,
+    BufferRef, CheckInfo, Condition, Gemm, KernelRef, Matrix, Place, Plan, PlanBuffer, Step,
+    StepKind,
 };
 use aec_runtime::gemm::{Isa, Walk};
 use aec_runtime::pool::Pool;
@@ -518,8 +519,10 @@ fn gather_plan(rows: usize, count: usize, lanes: bool) -> Plan {
     step(&mut plan, kind);
     plan.checks.push(CheckInfo {
         span: span(9),
-        fault: Fault::Index,
-        size: 5,
+        condition: Condition::Index {
+            fault: Fault::Index,
+            size: 5,
+        },
     });
     plan
 }

@@ -162,30 +162,39 @@ fn programs_of_f64() {
 /// Every op of linear algebra, on a batch, between kernels that make and use its operands.
 #[test]
 fn linear_algebra() {
-    for (elem, size) in [("f32", 3), ("f64", 3), ("f32", 1), ("f64", 0), ("f32", 17)] {
+    for (elem, size, batch) in [
+        ("f32", 3, 4),
+        ("f64", 3, 17),
+        ("f32", 1, 4),
+        ("f64", 0, 4),
+        ("f32", 17, 4),
+        ("f64", 8, 5),
+        ("f32", 4, 3),
+        ("f32", 2, 65),
+    ] {
         let (n, above, below) = (size, size + 1, 2 * size + 1);
         let double = 2 * size;
         let text = format!(
-            "fn f(%0: {elem}[4,{n},{n}], %1: {elem}[4,{n},2]) {{
-  %2: {elem}[4,{n},{n}] = tanh %0
-  %3: {elem}[4,{n},{n}] = contract %2[a,b,d] %2[a,c,d] -> [a,b,c]
-  %4: {elem}[4,{n},{n}] = constant 2.0
-  %5: {elem}[4,{n},{n}] = contract %4[a,b,b] delta[b,c] -> [a,b,c]
-  %6: {elem}[4,{n},{n}] = add %3, %5
-  %7: {elem}[4,{n},2] = solve positive %6, %1
-  %8: {elem}[4,{n},2] = solve general %6, %7
-  %9: {elem}[4,{n},2] = solve general_transposed %6, %8
-  %10: {elem}[4,{n},2] = sin %9
-  %11: {elem}[4,{n},{n}] = cholesky %6
-  %12: {elem}[4,{n},2] = solve lower %11, %10
-  %13: {elem}[4,{n},2] = solve upper_transposed %6, %12
-  %14: {elem}[4,{double},{n}] = qr %6
-  %15: {elem}[4,{below},{n}] = svd %6
-  %16: {elem}[4,1,{n}] = slice [0:4:1,{double}:{below}:1,0:{n}:1] %15
-  %17: {elem}[4,{above},{n}] = eigh %6
-  %18: {elem}[4,1,{n}] = slice [0:4:1,{n}:{above}:1,0:{n}:1] %17
-  %19: {elem}[4,2] = logdet %6
-  %20: {elem}[4,2] = exp %19
+            "fn f(%0: {elem}[{batch},{n},{n}], %1: {elem}[{batch},{n},2]) {{
+  %2: {elem}[{batch},{n},{n}] = tanh %0
+  %3: {elem}[{batch},{n},{n}] = contract %2[a,b,d] %2[a,c,d] -> [a,b,c]
+  %4: {elem}[{batch},{n},{n}] = constant 2.0
+  %5: {elem}[{batch},{n},{n}] = contract %4[a,b,b] delta[b,c] -> [a,b,c]
+  %6: {elem}[{batch},{n},{n}] = add %3, %5
+  %7: {elem}[{batch},{n},2] = solve positive %6, %1
+  %8: {elem}[{batch},{n},2] = solve general %6, %7
+  %9: {elem}[{batch},{n},2] = solve general_transposed %6, %8
+  %10: {elem}[{batch},{n},2] = sin %9
+  %11: {elem}[{batch},{n},{n}] = cholesky %6
+  %12: {elem}[{batch},{n},2] = solve lower %11, %10
+  %13: {elem}[{batch},{n},2] = solve upper_transposed %6, %12
+  %14: {elem}[{batch},{double},{n}] = qr %6
+  %15: {elem}[{batch},{below},{n}] = svd %6
+  %16: {elem}[{batch},1,{n}] = slice [0:{batch}:1,{double}:{below}:1,0:{n}:1] %15
+  %17: {elem}[{batch},{above},{n}] = eigh %6
+  %18: {elem}[{batch},1,{n}] = slice [0:{batch}:1,{n}:{above}:1,0:{n}:1] %17
+  %19: {elem}[{batch},2] = logdet %6
+  %20: {elem}[{batch},2] = exp %19
   return %13, %14, %16, %18, %20
 }}"
         );

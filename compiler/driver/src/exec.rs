@@ -302,6 +302,7 @@ fn product_flop(step: &Step) -> f64 {
         | StepKind::ArgSort { .. }
         | StepKind::Levels(_)
         | StepKind::Matrix(_)
+        | StepKind::Settle
         | StepKind::Guard { .. } => 0.0,
     }
 }

@@ -214,6 +214,7 @@ fn kernels_of(
             StepKind::ArgSort { from, .. } => format!("argsort {from}"),
             StepKind::Levels(call) => format!("levels, rounds of {} nodes", call.rows),
             StepKind::Matrix(call) => call.to_string(),
+            StepKind::Settle => "stop if a check failed".to_string(),
             StepKind::Guard { buffer } => format!("guard {buffer}"),
             StepKind::Loop(looped) => match looped.limit {
                 Some(_) => format!("loop of up to {} rounds", looped.count),

@@ -3,10 +3,13 @@
 //! result a value of its own, and numbers the run-time checks.
 
 use crate::coords;
-use crate::plan::{CheckInfo, Plan};
+use crate::plan::{CheckInfo, Condition, Plan};
+use crate::small;
 use crate::views::{self, trace};
 use aec_ir::rewrite::{self, ValueMap};
-use aec_ir::{Contract, Def, Factor, Fault, Function, Inst, Label, Labels, Op, Type, Value};
+use aec_ir::{
+    Contract, Def, Factor, Fault, Function, Inst, Label, Labels, MatrixOp, Op, Type, Value,
+};
 use aec_runtime::Elem;
 use aec_runtime::gemm::Walk;
 use aec_syntax::Span;
@@ -74,7 +77,7 @@ pub struct Prepared {
     pub copies: EntitySet<Value>,
     /// Plans of the bodies of loops.
     pub loops: HashMap<Inst, Plan>,
-    /// Check codes of gathers and scatters.
+    /// Check codes of gathers, scatters and small matrices.
     pub checks: HashMap<Inst, i64>,
     /// Their meaning.
     pub check_infos: Vec<CheckInfo>,
@@ -738,6 +741,23 @@ impl Preparer {
         for at in 0..self.out.f.order.len() {
             let inst = self.out.f.order[at];
             let data = &self.out.f.insts[inst];
+            if let Op::Matrix(op) = data.op
+                && small::is_written(&self.out.f, inst)
+                && op != MatrixOp::LogDet
+            {
+                let shape = small::shape_of(&self.out.f, inst);
+                self.out.check_infos.push(CheckInfo {
+                    span: data.span,
+                    condition: Condition::Matrix {
+                        op,
+                        batch: shape.batch,
+                        size: shape.cols,
+                    },
+                });
+                let code = first_check + self.out.check_infos.len() as i64;
+                self.out.checks.insert(inst, code);
+                continue;
+            }
             let (fault, size, indices): (Fault, usize, Vec<Value>) = match &data.op {
                 Op::Gather { batch, fault } => (
                     *fault,
@@ -756,8 +776,7 @@ impl Preparer {
             }
             self.out.check_infos.push(CheckInfo {
                 span: data.span,
-                fault,
-                size,
+                condition: Condition::Index { fault, size },
             });
             self.out
                 .checks

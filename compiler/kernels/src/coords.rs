@@ -27,6 +27,11 @@ impl Coord {
         }
     }
 
+    /// Whether it is one.
+    pub fn is_constant(&self) -> bool {
+        self.terms.is_empty() && self.at.is_empty()
+    }
+
     /// A variable.
     pub fn var(var: Term) -> Coord {
         Coord {
@@ -99,6 +104,16 @@ pub fn row_major(dims: &[usize]) -> SmallVec<[i64; 4]> {
         strides[axis - 1] = strides[axis] * dims[axis].max(1) as i64;
     }
     strides
+}
+
+/// The coordinates of the element at a place in memory.
+pub fn place_of(dims: &[usize], mut at: usize) -> Vec<Coord> {
+    let mut coords = vec![Coord::constant(0); dims.len()];
+    for (coord, &size) in coords.iter_mut().zip(dims).rev() {
+        *coord = Coord::constant((at % size) as i64);
+        at /= size;
+    }
+    coords
 }
 
 /// The place of an element in a row-major buffer.

@@ -12,12 +12,13 @@ use crate::kernel::is_scalar_constant;
 use crate::lir::{AccOp, Access, BufferId, Comparison, LirBinary, Stmt, Val, ValKind, Var};
 use crate::math;
 use crate::nest::Nest;
-use crate::views;
-use aec_ir::{Contract, Function, Inst, Label, Literal, Op, Reduction, Value};
+use crate::{small, views};
+use aec_ir::{Contract, Function, Inst, Label, Literal, MatrixOp, Op, Reduction, Value};
 use aec_runtime::Elem;
 use cranelift_entity::{EntityRef, EntitySet};
 use rustc_hash::FxHashMap as HashMap;
 use smallvec::SmallVec;
+use std::rc::Rc;
 
 /// What a kernel's pointer param stands for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -50,6 +51,9 @@ pub enum Fail {
     Illegal(&'static str),
 }
 
+/// Terms of sums that are written out at most.
+const WRITTEN_TERMS: usize = 16;
+
 /// The state of building one kernel.
 pub struct Emitter<'a> {
     /// The function.
@@ -70,6 +74,10 @@ pub struct Emitter<'a> {
     /// What the buffers are.
     pub binds: Vec<Bind>,
     memo: HashMap<(Value, Vec<Coord>), Val>,
+    /// Results of small linear algebra, by the coordinates in front of the matrix.
+    matrices: HashMap<(Inst, Vec<Coord>), Rc<[Val]>>,
+    /// Whether axes behind the iteration space are written out, entry by entry, and short sums too.
+    pub written: bool,
     buffers: HashMap<Bind, BufferId>,
     splits: &'a Splits,
     var_loop: Vec<Option<(LoopKey, usize)>>,
@@ -95,6 +103,8 @@ impl<'a> Emitter<'a> {
             nest: Nest::new(),
             binds: Vec::new(),
             memo: HashMap::default(),
+            matrices: HashMap::default(),
+            written: false,
             buffers: HashMap::default(),
             splits,
             var_loop: Vec::new(),
@@ -235,6 +245,14 @@ impl<'a> Emitter<'a> {
     /// A value that this kernel computes: at the place of the iteration space, or for a whole
     /// row in an earlier pass (a reduction's loop), which then stores it for the later ones.
     fn own_value(&mut self, v: Value, coords: &[Coord]) -> Result<Val, Fail> {
+        if self.written {
+            // Every place of a row is one that the kernel names.
+            let (row, entry) = coords.split_at(self.space.len().min(coords.len()));
+            return match row == &self.space[..row.len()] && entry.iter().all(Coord::is_constant) {
+                true => self.compute(v, coords),
+                false => Err(Fail::Illegal("wanted in another row of the same kernel")),
+            };
+        }
         // The same place in terms of the space's axes.
         let (dims, place) = match self.regrouped(v) {
             None => (self.f.dims(v).to_vec(), coords.to_vec()),
@@ -500,10 +518,10 @@ impl<'a> Emitter<'a> {
                 | Op::Put { .. }
                 | Op::CumSum { .. }
                 | Op::ArgSort
-                | Op::Levels { .. }
-                | Op::Matrix(_),
+                | Op::Levels { .. },
                 _,
             ) => Err(Fail::Illegal("this op writes its own buffer")),
+            (Op::Matrix(op), _) => self.matrix(inst, *op, coords),
             (Op::Loop(_), _) => Err(Fail::Illegal("loops are steps of their own")),
             (Op::Map { .. } | Op::Derivative { .. } | Op::BatchMean, _) => {
                 Err(Fail::Illegal("transform expands this op"))
@@ -526,6 +544,37 @@ impl<'a> Emitter<'a> {
                 None,
             ) => Err(Fail::Illegal("an operand is missing")),
         }
+    }
+
+    /// An entry of small linear algebra, of which all are computed at once.
+    fn matrix(&mut self, inst: Inst, op: MatrixOp, coords: &[Coord]) -> Result<Val, Fail> {
+        let result = self.f.insts[inst].results[0];
+        let Some(lead) = small::lead_of(self.f, result) else {
+            return Err(Fail::Illegal("this op writes its own buffer"));
+        };
+        let (lead, entry) = coords.split_at(lead);
+        let place = coords::linear(&self.f.dims(result)[lead.len()..], entry);
+        if !place.is_constant() {
+            return Err(Fail::Illegal("an entry of a matrix at a place that varies"));
+        }
+        let key = (inst, lead.to_vec());
+        let known = self.matrices.get(&key);
+        let entries = match known.filter(|all| all.iter().all(|&x| self.nest.visible(x))) {
+            Some(entries) => entries.clone(),
+            None => {
+                let entries: Rc<[Val]> = small::entries(self, inst, op, lead)?.into();
+                self.matrices.insert(key, entries.clone());
+                entries
+            }
+        };
+        let at = usize::try_from(place.base).ok();
+        let entry = at.and_then(|at| entries.get(at).copied());
+        entry.ok_or(Fail::Illegal("an entry that the matrix does not have"))
+    }
+
+    /// The code by which an instruction's check is told, if it has one.
+    pub(crate) fn check_code(&self, inst: Inst) -> Option<i64> {
+        self.prepared.checks.get(&inst).copied()
     }
 
     /// The rule of [`ValKind::Draw`]: consecutive elements in the lanes, the rest the same.
@@ -567,7 +616,7 @@ impl<'a> Emitter<'a> {
         let not_negative = n.compare(Comparison::Ge, at, zero);
         let below = n.compare(Comparison::Lt, at, top);
         let ok = n.binary(LirBinary::And, not_negative, below);
-        if let Some(&code) = self.prepared.checks.get(&inst) {
+        if let Some(code) = self.check_code(inst) {
             let status = self.buffer(Bind::Status, true);
             let depth = self.nest.depth_of(ok);
             self.nest.push_at(
@@ -629,8 +678,21 @@ impl<'a> Emitter<'a> {
         coords: &[Coord],
         op: AccOp,
         elem: Elem,
-        body: impl FnOnce(&mut Emitter<'a>, &[Coord]) -> Result<Val, Fail>,
+        mut body: impl FnMut(&mut Emitter<'a>, &[Coord]) -> Result<Val, Fail>,
     ) -> Result<Val, Fail> {
+        let sizes: SmallVec<[usize; 4]> = axes.iter().map(|&(_, size)| size).collect();
+        let terms: usize = sizes.iter().product();
+        if self.written && op == AccOp::Sum && (1..=WRITTEN_TERMS).contains(&terms) {
+            let mut sum = None;
+            for at in 0..terms {
+                let value = body(self, &coords::place_of(&sizes, at))?;
+                sum = Some(match sum {
+                    None => value,
+                    Some(sum) => self.nest.add_fused(sum, value),
+                });
+            }
+            return sum.ok_or(Fail::Illegal("no terms"));
+        }
         let depth = coords
             .iter()
             .map(|c| self.nest.depth_of_coord(c))

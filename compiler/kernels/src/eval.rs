@@ -314,7 +314,7 @@ impl<M: Memory + ?Sized> Machine<'_, M> {
                 (Scalar::F64(a), Scalar::F64(b), Scalar::F64(c)) => Scalar::F64(a.mul_add(b, c)),
                 other => panic!("no fma of {other:?}"),
             },
-            ValKind::Compare(op, a, b) => Scalar::Bool(compare(*op, get(*a), get(*b))),
+            ValKind::Compare(op, a, b) => Scalar::Bool(compare_scalars(*op, get(*a), get(*b))),
             ValKind::Select(c, a, b) => {
                 if self.flag(*c) {
                     get(*a)
@@ -478,22 +478,24 @@ fn binary(op: LirBinary, a: Scalar, b: Scalar) -> Scalar {
     }
 }
 
-fn compare(op: Comparison, a: Scalar, b: Scalar) -> bool {
-    fn of<T: PartialOrd>(op: Comparison, a: T, b: T) -> bool {
-        match op {
-            Comparison::Eq => a == b,
-            Comparison::Ne => a != b,
-            Comparison::Lt => a < b,
-            Comparison::Le => a <= b,
-            Comparison::Gt => a > b,
-            Comparison::Ge => a >= b,
-        }
+/// Whether a comparison holds.
+pub(crate) fn compare<T: PartialOrd>(op: Comparison, a: T, b: T) -> bool {
+    match op {
+        Comparison::Eq => a == b,
+        Comparison::Ne => a != b,
+        Comparison::Lt => a < b,
+        Comparison::Le => a <= b,
+        Comparison::Gt => a > b,
+        Comparison::Ge => a >= b,
     }
+}
+
+fn compare_scalars(op: Comparison, a: Scalar, b: Scalar) -> bool {
     match (a, b) {
-        (Scalar::F32(a), Scalar::F32(b)) => of(op, a, b),
-        (Scalar::F64(a), Scalar::F64(b)) => of(op, a, b),
-        (Scalar::I32(a), Scalar::I32(b)) => of(op, a, b),
-        (Scalar::I64(a), Scalar::I64(b)) => of(op, a, b),
+        (Scalar::F32(a), Scalar::F32(b)) => compare(op, a, b),
+        (Scalar::F64(a), Scalar::F64(b)) => compare(op, a, b),
+        (Scalar::I32(a), Scalar::I32(b)) => compare(op, a, b),
+        (Scalar::I64(a), Scalar::I64(b)) => compare(op, a, b),
         other => panic!("no comparison of {other:?}"),
     }
 }

@@ -10,7 +10,7 @@
 use crate::contract::{Prepared, Product};
 use crate::kernel::{Action, Built, Spec, build, in_place};
 use crate::roots::{Roots, calls_runtime, choose_roots, inline_operands, writes_own_buffer};
-use crate::{Options, internal};
+use crate::{Options, internal, small};
 use aec_ir::{Def, Function, Inst, Op, Value};
 use aec_syntax::{Diagnostic, Span};
 use cranelift_entity::EntitySet;
@@ -172,6 +172,9 @@ impl<'a> Graph<'a> {
                 alive: true,
                 version: 0,
             };
+            if small::is_written(f, inst) {
+                cluster.reasons.push(small::reason(f, inst).to_string());
+            }
             if let Some(note) = self.prepared.notes.get(&v) {
                 cluster.reasons.push(note.clone());
             }
@@ -181,9 +184,9 @@ impl<'a> Graph<'a> {
                 cluster.spec.tile = product.row_axes.map(|rows| (v, rows));
                 cluster.loads = vec![product.a.value, product.b.value];
                 cluster.loads.dedup();
-            } else if writes_own_buffer(&f.insts[inst].op) {
+            } else if writes_own_buffer(f, inst) {
                 cluster.kind = ClusterKind::Special(inst);
-                if calls_runtime(&f.insts[inst].op) || matches!(f.insts[inst].op, Op::Loop(_)) {
+                if calls_runtime(f, inst) || matches!(f.insts[inst].op, Op::Loop(_)) {
                     cluster.loads = f.insts[inst].operands.to_vec();
                     cluster.loads.sort();
                     cluster.loads.dedup();
@@ -412,7 +415,16 @@ impl<'a> Graph<'a> {
                 return None;
             }
         }
-        let space = common_space(&x.spec.space, &y.spec.space)?;
+        let written = [x, y].map(|c| c.spec.written(&self.prepared.f).is_some());
+        let (a_space, b_space) = (&x.spec.space, &y.spec.space);
+        let space = match written {
+            [false, false] => common_space(a_space, b_space)?,
+            _ if on_product => return None,
+            [true, true] if a_space != b_space => return None,
+            [true, _] if begin_alike(a_space, b_space) => a_space.clone(),
+            [false, true] if begin_alike(a_space, b_space) => b_space.clone(),
+            _ => return None,
+        };
         let inside = [a, b];
         let mut values: Vec<Value> = Vec::new();
         if let ClusterKind::Product(v) = x.kind {
@@ -711,12 +723,12 @@ impl<'a> Graph<'a> {
                         reason: "rounds that carry a state".to_string(),
                         span,
                     }
-                } else if calls_runtime(&f.insts[inst].op) {
+                } else if calls_runtime(f, inst) {
                     Node {
                         work: Work::Call(inst),
                         loads: cluster.loads.clone(),
                         stores: vec![result],
-                        reason: "a call of the runtime".to_string(),
+                        reason: small::reason(f, inst).to_string(),
                         span,
                     }
                 } else {
@@ -744,11 +756,16 @@ impl<'a> Graph<'a> {
     }
 }
 
+/// Whether one space is the beginning of the other.
+fn begin_alike(a: &[usize], b: &[usize]) -> bool {
+    let n = a.len().min(b.len());
+    a[..n] == b[..n]
+}
+
 /// The space in which kernels over two spaces can run as one: the longer one if the other is its
 /// beginning; entries in a row as the rows that the other has them in, or sums them by.
 fn common_space(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
-    let n = a.len().min(b.len());
-    if a[..n] == b[..n] {
+    if begin_alike(a, b) {
         return Some(if a.len() >= b.len() { a } else { b }.to_vec());
     }
     let rows = |line: &[usize], other: &[usize]| match *line {

@@ -3,10 +3,10 @@
 //! runs on tiles of a product, and the form that runs on ranges for threads.
 
 use crate::contract::{Prepared, Product};
-use crate::coords::Coord;
+use crate::coords::{self, Coord};
 use crate::emit::{Bind, Emitter, Fail, LoopKey, Splits};
 use crate::lir::{Access, Affine, Bound, Buffer, BufferId, Kernel, Stmt, ValKind, Var};
-use crate::{strip, tidy};
+use crate::{small, strip, tidy};
 use aec_ir::{Inst, Literal, Op, Value};
 use aec_runtime::{Elem, gemm};
 use aec_syntax::Span;
@@ -18,7 +18,8 @@ use smallvec::SmallVec;
 #[derive(Clone, PartialEq, Debug)]
 pub enum Action {
     /// Computes a value whose dims are the first of the space's, or these regrouped, and stores it
-    /// if asked to.
+    /// if asked to. Around linear algebra that is written out, the space may be the first of the
+    /// value's dims.
     Root {
         /// The value.
         value: Value,
@@ -69,11 +70,20 @@ pub struct Spec {
 impl Spec {
     /// Computes and stores one value.
     pub fn root(f: &aec_ir::Function, value: Value) -> Spec {
+        let dims = f.dims(value);
+        let lead = small::lead_of(f, value).unwrap_or(dims.len());
         Spec {
-            space: f.dims(value).to_vec(),
+            space: dims[..lead].to_vec(),
             actions: vec![Action::Root { value, store: true }],
             tile: None,
         }
+    }
+
+    /// The number of axes in front of its matrices, if there is linear algebra written out in it:
+    /// those are the space.
+    pub fn written(&self, f: &aec_ir::Function) -> Option<usize> {
+        let roots = self.roots();
+        roots.iter().find_map(|&v| small::lead_of(f, v))
     }
 
     fn roots(&self) -> SmallVec<[Value; 4]> {
@@ -104,6 +114,8 @@ pub struct Built {
     pub copies: Option<(Value, Value)>,
     /// Whether it wants whole rows of the product that it runs on, not just tiles.
     pub whole_rows: bool,
+    /// Whether it writes out linear algebra, which may meet a matrix without a result.
+    pub may_stop: bool,
     /// `(extent, grain)` if its outermost loop takes its range from args 0 and 1.
     pub parallel: Option<(usize, usize)>,
 }
@@ -131,6 +143,9 @@ impl Built {
     }
 }
 
+/// Entries of a value that are written out at most.
+const WRITTEN_ENTRIES: usize = 64;
+
 /// A way to run the space.
 #[derive(Clone, PartialEq, Debug)]
 struct Strategy {
@@ -154,7 +169,24 @@ pub fn build(
     spec: &Spec,
 ) -> Result<Built, &'static str> {
     let identity: Vec<usize> = (0..spec.space.len()).collect();
-    let last = spec.space.iter().rposition(|&size| size != 1);
+    if spec.written(&prepared.f).is_some() {
+        // Examples side by side. What belongs to several of them wants the axes in order.
+        let roots = spec.roots();
+        let full = |v: &Value| prepared.f.dims(*v).len() >= spec.space.len();
+        let lanes = match roots.iter().all(full) {
+            true => identity.iter().copied().max_by_key(|&a| spec.space[a]),
+            false => last_axis(&spec.space),
+        };
+        let mut order: Vec<usize> = identity.into_iter().filter(|&a| Some(a) != lanes).collect();
+        order.extend(lanes);
+        let strategy = Strategy {
+            order,
+            lane_axis: lanes,
+            reduce_lanes: false,
+        };
+        return attempt(prepared, stored, spec, &strategy);
+    }
+    let last = last_axis(&spec.space);
     let plain = Strategy {
         order: identity.clone(),
         lane_axis: last,
@@ -237,6 +269,26 @@ pub fn build(
     best
 }
 
+/// The places of a value's entries behind a space, all named.
+fn entries(space: &[Coord], dims: &[usize]) -> Result<Vec<Vec<Coord>>, Fail> {
+    let (shared, own) = dims.split_at(space.len().min(dims.len()));
+    let count: usize = own.iter().product();
+    if count > WRITTEN_ENTRIES {
+        return Err(Fail::Illegal("too many entries to be written out"));
+    }
+    let place = |entry| {
+        let mut coords = space[..shared.len()].to_vec();
+        coords.extend(coords::place_of(own, entry));
+        coords
+    };
+    Ok((0..count).map(place).collect())
+}
+
+/// The last axis that has a loop.
+fn last_axis(space: &[usize]) -> Option<usize> {
+    space.iter().rposition(|&size| size != 1)
+}
+
 fn has_strided_lanes(kernel: &Kernel) -> bool {
     fn scan(kernel: &Kernel, body: &[Stmt], lane: Option<Var>) -> bool {
         let strided = |index: &Affine| {
@@ -309,6 +361,7 @@ fn emit_once(
     let mut e = Emitter::new(prepared, stored, splits);
     e.lanes = strategy.reduce_lanes;
     e.own = spec.roots();
+    e.written = spec.written(f).is_some();
     let own_buffers = matches!(
         spec.actions.as_slice(),
         [Action::Scatter { .. } | Action::Put(_) | Action::CumSum(_)]
@@ -326,7 +379,9 @@ fn emit_once(
             coords[axis] = e.open_axis(LoopKey::Space(axis), spec.space[axis], lanes);
         }
         e.space = coords;
-        e.space_dims = spec.space.clone();
+        if !e.written {
+            e.space_dims = spec.space.clone();
+        }
     }
     // All values before all stores: a store may overwrite what others read at this place.
     let mut stores: Vec<(Value, Vec<Coord>, crate::lir::Val)> = Vec::new();
@@ -343,10 +398,15 @@ fn emit_once(
     for action in actions {
         match action {
             Action::Root { value, store } => {
-                let coords = e.home(*value)?;
-                let val = e.emit(*value, &coords)?;
-                if *store && !e.streamed.iter().any(|(v, _)| v == value) {
-                    stores.push((*value, coords, val));
+                let places = match e.written {
+                    true => entries(&e.space, f.dims(*value))?,
+                    false => vec![e.home(*value)?],
+                };
+                for coords in places {
+                    let val = e.emit(*value, &coords)?;
+                    if *store && !e.streamed.iter().any(|(v, _)| v == value) {
+                        stores.push((*value, coords, val));
+                    }
                 }
             }
             Action::Place { value, into, at } => {
@@ -466,6 +526,7 @@ fn emit_once(
         cost,
         copies: None,
         whole_rows,
+        may_stop: spec.written(f).is_some(),
         parallel,
     };
     drop_unused_buffers(&mut built, spec.tile.is_some());

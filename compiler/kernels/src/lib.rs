@@ -21,6 +21,7 @@ mod roots;
 mod run;
 mod scan;
 mod schedule;
+mod small;
 mod strip;
 mod sums;
 pub mod tidy;

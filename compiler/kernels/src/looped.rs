@@ -311,8 +311,13 @@ fn renamed(step: &Step, buffers: &Buffers, kernels: &Kernels) -> Result<Step, Di
             a: at(&call.a)?,
             b: call.b.as_ref().map(at).transpose()?,
             to: at(&call.to)?,
+            factors: match call.factors {
+                Some(kept) => Some(kept.at(at(&kept.buffer())?)),
+                None => None,
+            },
             ..call.clone()
         }),
+        StepKind::Settle => StepKind::Settle,
         StepKind::Guard { buffer } => StepKind::Guard {
             buffer: at(buffer)?,
         },

@@ -3,6 +3,7 @@
 //! loop and equal values are computed once.
 
 use crate::coords::{Coord, Term};
+use crate::eval::compare;
 use crate::lir::{
     Acc, AccData, AccOp, Access, Affine, Bound, Buffer, BufferId, Comparison, Kernel, LirBinary,
     LirUnary, Loop, Stmt, Val, ValData, ValKind, Var, VarData,
@@ -365,6 +366,11 @@ impl Nest {
 
     /// A comparison.
     pub fn compare(&mut self, op: Comparison, a: Val, b: Val) -> Val {
+        if let (&ValKind::Int(x), &ValKind::Int(y)) =
+            (&self.kernel.values[a].kind, &self.kernel.values[b].kind)
+        {
+            return self.value(ValKind::Bool(compare(op, x, y)), Elem::Bool);
+        }
         self.value(ValKind::Compare(op, a, b), Elem::Bool)
     }
 

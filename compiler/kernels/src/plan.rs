@@ -1,13 +1,14 @@
 //! A plan: everything that one run of a function does, fixed when it is compiled. Buffers have
 //! their places, steps their order; nothing is allocated or decided while it runs.
 
-use crate::lir::Kernel;
+use crate::lir::{Kernel, Val};
+use crate::nest::Nest;
 use aec_ir::{Fault, Type};
-use aec_runtime::Tensor;
 #[cfg(doc)]
 use aec_runtime::gemm::Axes;
 use aec_runtime::gemm::Walk;
-use aec_runtime::linalg::{MatrixOp, Shape};
+use aec_runtime::linalg::{self, BadMatrix, MatrixOp, Shape, System};
+use aec_runtime::{Elem, Tensor};
 use aec_syntax::Span;
 use cranelift_entity::{PrimaryMap, entity_impl};
 use std::fmt;
@@ -170,6 +171,34 @@ pub struct MatrixCall {
     pub b: Option<BufferRef>,
     /// Results.
     pub to: BufferRef,
+    /// Where the factors are that calls with the same matrices share.
+    pub factors: Option<Kept>,
+}
+
+/// Factors that a [`MatrixCall`] shares with others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kept {
+    /// It makes them.
+    Made(BufferRef),
+    /// An earlier one has made them.
+    Known(BufferRef),
+}
+
+impl Kept {
+    /// Where they are.
+    pub fn buffer(self) -> BufferRef {
+        match self {
+            Kept::Made(buffer) | Kept::Known(buffer) => buffer,
+        }
+    }
+
+    /// The same factors at another place.
+    pub fn at(self, buffer: BufferRef) -> Kept {
+        match self {
+            Kept::Made(_) => Kept::Made(buffer),
+            Kept::Known(_) => Kept::Known(buffer),
+        }
+    }
 }
 
 impl fmt::Display for MatrixCall {
@@ -189,7 +218,12 @@ impl fmt::Display for MatrixCall {
         if let Some(b) = self.b {
             write!(f, ", {rhs} right sides {b}")?;
         }
-        write!(f, " -> {}", self.to)
+        write!(f, " -> {}", self.to)?;
+        match self.factors {
+            Some(Kept::Made(factors)) => write!(f, ", factors -> {factors}"),
+            Some(Kept::Known(factors)) => write!(f, " by factors {factors}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -235,6 +269,8 @@ pub enum StepKind {
     Loop(LoopStep),
     /// Linear algebra; a matrix without a result stops the run.
     Matrix(MatrixCall),
+    /// Stops the run if a check has failed. Stands after kernels that write out linear algebra.
+    Settle,
     /// Stops the run with an error if the float scalar is not finite. Stands before every step
     /// that writes an input's memory.
     Guard {
@@ -254,6 +290,7 @@ impl StepKind {
             StepKind::ArgSort { .. } => "sort",
             StepKind::Levels(_) => "levels",
             StepKind::Matrix(_) => "linear algebra",
+            StepKind::Settle => "checks",
             StepKind::Loop(_) => "loop",
             StepKind::Guard { .. } => "guard",
         }
@@ -276,10 +313,63 @@ pub struct Step {
 pub struct CheckInfo {
     /// The script text to blame.
     pub span: Span,
-    /// What an index beyond the axis means.
-    pub fault: Fault,
-    /// The size of that axis; the index is the check's detail.
-    pub size: usize,
+    /// What did not hold.
+    pub condition: Condition,
+}
+
+/// What a check asks for.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Condition {
+    /// An index, the check's detail, lies on its axis.
+    Index {
+        /// What it means if not.
+        fault: Fault,
+        /// The size of the axis.
+        size: usize,
+    },
+    /// A matrix that a kernel factors has a result. The detail is [`matrix_detail`].
+    Matrix {
+        /// What is computed.
+        op: MatrixOp,
+        /// Number of systems.
+        batch: usize,
+        /// Columns of each.
+        size: usize,
+    },
+}
+
+/// More than a small matrix has pivots.
+const PIVOTS: i64 = 64;
+
+/// What the check of a matrix tells: the example, and its pivot that is bad, or (of a positive definite
+/// system) how many are good.
+pub fn matrix_detail(n: &mut Nest, system: Val, at: Val) -> Val {
+    let pivots = n.int(PIVOTS, Elem::I64);
+    let scaled = n.mul(system, pivots);
+    n.add(scaled, at)
+}
+
+/// What a failed check of a matrix told.
+pub fn bad_matrix(op: MatrixOp, batch: usize, size: usize, detail: i64) -> BadMatrix {
+    let at = (detail % PIVOTS) as usize;
+    BadMatrix {
+        op,
+        system: (detail / PIVOTS) as usize,
+        batch,
+        size,
+        fault: match op {
+            MatrixOp::Solve(System::Positive) | MatrixOp::Cholesky => {
+                linalg::Fault::NotPositive(at)
+            }
+            MatrixOp::Solve(
+                System::General { .. } | System::Lower { .. } | System::Upper { .. },
+            )
+            | MatrixOp::LogDet
+            | MatrixOp::Qr
+            | MatrixOp::Svd
+            | MatrixOp::Eigh => linalg::Fault::Singular(at),
+        },
+    }
 }
 
 /// A compiled-to-be function.

@@ -359,6 +359,7 @@ pub fn step_text(plan: &Plan, kind: &StepKind) -> (String, f64) {
             call.to_string(),
             call.op.flops(call.shape) * call.shape.batch as f64,
         ),
+        StepKind::Settle => ("stop if a check failed".to_string(), 0.0),
         StepKind::Guard { buffer } => (format!("guard {buffer}"), 0.0),
         StepKind::Loop(looped) => (
             format!(

@@ -4,7 +4,7 @@
 use crate::Options;
 use crate::contract::Prepared;
 use crate::emit::summed_labels;
-use crate::views;
+use crate::{small, views};
 use aec_ir::{Binary, Function, Inst, Op, Unary, Value};
 use cranelift_entity::{EntitySet, SecondaryMap};
 use smallvec::SmallVec;
@@ -66,24 +66,25 @@ fn row_indices(f: &Function) -> EntitySet<Value> {
     out
 }
 
-pub(crate) fn writes_own_buffer(op: &Op) -> bool {
+pub(crate) fn writes_own_buffer(f: &Function, inst: Inst) -> bool {
     matches!(
-        op,
+        f.insts[inst].op,
         Op::Pad { .. }
             | Op::Concat { .. }
             | Op::ScatterAdd { .. }
             | Op::Put { .. }
             | Op::CumSum { .. }
-            | Op::ArgSort
-            | Op::Levels { .. }
             | Op::Loop(_)
-            | Op::Matrix(_)
-    )
+    ) || calls_runtime(f, inst)
 }
 
 /// Whether the runtime computes it, whole buffers at a time.
-pub(crate) fn calls_runtime(op: &Op) -> bool {
-    matches!(op, Op::ArgSort | Op::Levels { .. } | Op::Matrix(_))
+pub(crate) fn calls_runtime(f: &Function, inst: Inst) -> bool {
+    match f.insts[inst].op {
+        Op::ArgSort | Op::Levels { .. } => true,
+        Op::Matrix(_) => !small::is_written(f, inst),
+        _ => false,
+    }
 }
 
 /// Rough cost of one element.
@@ -168,6 +169,8 @@ fn uses(prepared: &Prepared) -> SecondaryMap<Value, Uses> {
                         && !c.factors[nth].labels.contains(&l)
                         && (c.out.contains(&l) || c.factors.iter().any(|x| x.labels.contains(&l)))
                 }),
+                // Every entry is computed in its own place.
+                Op::Matrix(_) => true,
                 _ => false,
             };
             let mut more = if through {
@@ -229,7 +232,7 @@ fn needed(prepared: &Prepared, forced: &EntitySet<Value>) -> EntitySet<Value> {
     for &inst in &f.order {
         let data = &f.insts[inst];
         match &data.op {
-            op if calls_runtime(op) => {
+            _ if calls_runtime(f, inst) => {
                 for &operand in &data.operands {
                     must.insert(operand);
                 }
@@ -310,7 +313,8 @@ fn choose(
         }
         let root = place
             || must.contains(v)
-            || writes_own_buffer(&data.op)
+            || writes_own_buffer(f, inst)
+            || matches!(data.op, Op::Matrix(_))
             || is_reduction(f, inst)
             || if options.fuse {
                 !free

@@ -411,7 +411,8 @@ fn run_steps(
                     }
                 }
             }
-            StepKind::Loop(_) => {}
+            // Checks are looked at after every step.
+            StepKind::Loop(_) | StepKind::Settle => {}
             StepKind::Matrix(call) => {
                 let read = |buffer: &BufferRef| -> Vec<f64> {
                     let (elem, spot) = place(buffer);

@@ -14,13 +14,14 @@ use crate::lir::Kernel;
 use crate::looped;
 use crate::place::{Lifetime, place};
 use crate::plan::{
-    BufferRef, Gemm, KernelRef, LevelsCall, Matrix, MatrixCall, Place, Plan, PlanBuffer, Step,
-    StepKind,
+    BufferRef, Gemm, Kept, KernelRef, LevelsCall, Matrix, MatrixCall, Place, Plan, PlanBuffer,
+    Step, StepKind,
 };
+use crate::small;
 use aec_ir::{Def, Function, Inst, Op, Type, Value};
 use aec_runtime::Elem;
 use aec_runtime::gemm::Walk;
-use aec_runtime::linalg::Shape;
+use aec_runtime::linalg::{Shape, kept_factors};
 use aec_syntax::{Diagnostic, Span};
 use cranelift_entity::PrimaryMap;
 use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
@@ -102,9 +103,10 @@ impl Scheduler<'_> {
         (0..self.tasks.len())
             .filter(|&t| match self.tasks[t] {
                 Task::Guard(_) => true,
-                Task::Node(at) => match self.nodes[at].work {
-                    Work::Call(inst) | Work::Loop(inst) => may_stop(&self.prepared.f, inst),
-                    Work::Kernels(_) | Work::Product { .. } => false,
+                Task::Node(at) => match &self.nodes[at].work {
+                    Work::Call(inst) | Work::Loop(inst) => may_stop(&self.prepared.f, *inst),
+                    Work::Kernels(built) => built.iter().any(|built| built.may_stop),
+                    Work::Product { .. } => false,
                 },
                 Task::CopyBack(_) => false,
             })
@@ -348,6 +350,7 @@ impl Scheduler<'_> {
                 checks: self.prepared.check_infos.clone(),
             },
             of_value: HashMap::default(),
+            factors: HashMap::default(),
             within: Vec::new(),
             status: None,
             nowhere: None,
@@ -443,6 +446,13 @@ impl Scheduler<'_> {
                         node.span,
                         node.reason.clone(),
                     );
+                    if built.may_stop {
+                        b.step(
+                            StepKind::Settle,
+                            node.span,
+                            "a matrix may have no result".to_string(),
+                        );
+                    }
                 }
             }
             Work::Product {
@@ -512,6 +522,7 @@ impl Scheduler<'_> {
                             a: from,
                             b: right.map(|right| b.get(right)).transpose()?,
                             to,
+                            factors: self.factors(b, *inst),
                         })
                     }
                     Op::Levels { rows } => {
@@ -541,6 +552,33 @@ impl Scheduler<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The factors that a call shares with those that come later, or with an earlier one.
+    fn factors(&self, b: &mut Builder, inst: Inst) -> Option<Kept> {
+        let f = &self.prepared.f;
+        let data = &f.insts[inst];
+        let Op::Matrix(op) = data.op else { return None };
+        let matrices = data.operands[0];
+        if let Some(&known) = b.factors.get(&matrices) {
+            return Some(Kept::Known(known));
+        }
+        let len = kept_factors(op, small::shape_of(f, inst))?;
+        let shares = |other: &Inst| {
+            let other_data = &f.insts[*other];
+            *other != inst
+                && matches!(other_data.op, Op::Matrix(other) if other == op)
+                && other_data.operands[0] == matrices
+                && kept_factors(op, small::shape_of(f, *other)).is_some()
+        };
+        f.order.iter().any(shares).then(|| {
+            let factors = b.plan.buffers.push(PlanBuffer {
+                ty: Type::new(Elem::F64, &[len]),
+                place: Place::Arena(0),
+            });
+            b.factors.insert(matrices, factors);
+            Kept::Made(factors)
+        })
     }
 
     /// How many indices of each sorted row are read: all, if not every reader takes the first
@@ -584,6 +622,8 @@ impl Scheduler<'_> {
 pub(crate) struct Builder {
     pub(crate) plan: Plan,
     of_value: HashMap<Value, BufferRef>,
+    /// Factors that calls of linear algebra share, by their matrices.
+    factors: HashMap<Value, BufferRef>,
     /// Buffers that lie in another one, and where.
     pub(crate) within: Vec<(BufferRef, BufferRef, usize)>,
     status: Option<BufferRef>,
@@ -733,7 +773,12 @@ pub fn buffers_of(kind: &StepKind) -> Vec<BufferRef> {
         StepKind::Pack(pack) => vec![pack.from.buffer, pack.to],
         StepKind::Copy { from, to } | StepKind::ArgSort { from, to, .. } => vec![*from, *to],
         StepKind::Levels(call) => call.trees.into_iter().chain([call.to]).collect(),
-        StepKind::Matrix(call) => call.b.into_iter().chain([call.a, call.to]).collect(),
+        StepKind::Matrix(call) => {
+            let kept = call.factors.map(Kept::buffer);
+            let operands = call.b.into_iter().chain([call.a, call.to]);
+            operands.chain(kept).collect()
+        }
+        StepKind::Settle => Vec::new(),
         StepKind::Guard { buffer } => vec![*buffer],
         StepKind::Loop(looped) => looped.touches.clone(),
     }

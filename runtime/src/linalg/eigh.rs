@@ -3,6 +3,7 @@
 //! The procedures `tred2` and `tql2` of Bowdler, Martin, Reinsch and Wilkinson (Handbook for
 //! Automatic Computation II, 1971), with the vectors kept in rows while they are rotated.
 
+use super::way::is_large;
 use super::{Fault, axpy, dot, large, positive_columns, transpose};
 
 /// QL steps for one value before giving up.
@@ -10,7 +11,7 @@ const MAX_STEPS: usize = 60;
 
 /// Vectors (`n x n`, in columns) over the values, ascending, of a symmetric matrix.
 pub(super) fn eigh(n: usize, a: Vec<f64>) -> Result<Vec<f64>, Fault> {
-    if large::is_large(n, n) {
+    if is_large(n, n) {
         return large::eigh(n, &a);
     }
     let (mut values, mut off, mut vectors) = tridiagonal(n, a);

@@ -1,18 +1,10 @@
 //! Large matrices are factored by the library `faer`, whose blocked algorithms keep to the caches;
-//! on one thread and in one order, as all here. Below [`LARGE`] rows our own loops are as fast, and
+//! on one thread and in one order, as all here. Below 64 rows our own loops are as fast, and
 //! say of a matrix without a result where it fails.
 
 use super::{Fault, positive_columns, scale_columns};
 use faer::linalg::triangular_solve as triangular;
 use faer::{MatMut, MatRef, Par, Side};
-
-/// Rows and columns from which on the library is asked.
-const LARGE: usize = 64;
-
-/// Whether a matrix of `rows x cols` is large.
-pub(super) fn is_large(rows: usize, cols: usize) -> bool {
-    rows.min(cols) >= LARGE
-}
 
 fn matrix(rows: usize, cols: usize, a: &[f64]) -> MatRef<'_, f64> {
     MatRef::from_row_major_slice(a, rows, cols)

@@ -14,6 +14,9 @@ mod large;
 mod qr;
 mod solve;
 mod svd;
+mod way;
+
+pub use way::{Way, way};
 
 use crate::pool::Pool;
 use std::fmt;
@@ -181,6 +184,24 @@ impl MatrixOp {
         (batch * rows * cols, b, batch * each)
     }
 
+    /// Whether all entries of a matrix that are read are finite.
+    fn is_finite(self, rows: usize, cols: usize, a: &[f64]) -> bool {
+        let finite = |row: usize, from: usize, to: usize| {
+            let entries = &a[row * cols..][from..to];
+            entries.iter().all(|x| x.is_finite())
+        };
+        (0..rows).all(|row| match self {
+            MatrixOp::Solve(System::Lower { .. }) => finite(row, 0, row + 1),
+            MatrixOp::Solve(System::Upper { .. }) => finite(row, row, cols),
+            MatrixOp::Solve(System::General { .. } | System::Positive)
+            | MatrixOp::Cholesky
+            | MatrixOp::LogDet
+            | MatrixOp::Qr
+            | MatrixOp::Svd
+            | MatrixOp::Eigh => finite(row, 0, cols),
+        })
+    }
+
     /// Rough number of arithmetic operations for one system.
     pub fn flops(self, shape: Shape) -> f64 {
         let (n, m, k) = (shape.rows as f64, shape.cols as f64, shape.rhs as f64);
@@ -312,9 +333,11 @@ pub trait Element: Copy + Send + Sync {
 
 impl Element for f32 {
     const EPSILON: f64 = f32::EPSILON as f64;
+    #[inline(always)]
     fn wide(self) -> f64 {
         f64::from(self)
     }
+    #[inline(always)]
     fn narrow(x: f64) -> f32 {
         x as f32
     }
@@ -322,9 +345,11 @@ impl Element for f32 {
 
 impl Element for f64 {
     const EPSILON: f64 = f64::EPSILON;
+    #[inline(always)]
     fn wide(self) -> f64 {
         self
     }
+    #[inline(always)]
     fn narrow(x: f64) -> f64 {
         x
     }
@@ -333,8 +358,29 @@ impl Element for f64 {
 /// Work below which (in operations) a batch is not shared out among threads.
 const SHARED_FLOPS: f64 = 200_000.0;
 
-/// One part's results, and its verdict.
-type Share<'a, T> = (&'a mut [T], Result<(), BadMatrix>);
+/// What becomes of the factors of a batch of matrices.
+pub enum Factors<'a> {
+    /// They are used here alone.
+    Own,
+    /// They are kept for other calls with the same matrices; as many numbers as [`kept_factors`].
+    Keep(&'a mut [f64]),
+    /// An earlier call has kept them.
+    Known(&'a [f64]),
+}
+
+/// How many numbers the factors of a batch take that one call keeps for others; none if they
+/// are not to be had.
+pub fn kept_factors(op: MatrixOp, shape: Shape) -> Option<usize> {
+    let groups = shape.batch.div_ceil(lanes::LANES);
+    (way(op, shape) == Way::Lanes).then(|| groups * lanes::triangle(shape.rows) * lanes::LANES)
+}
+
+/// One part's results, room for the factors that it keeps, and its verdict.
+struct Share<'a, T> {
+    results: &'a mut [T],
+    kept: &'a mut [f64],
+    verdict: Result<(), BadMatrix>,
+}
 
 /// Computes all systems of a batch: `a` holds the matrices, `b` the right sides (empty but for
 /// a solve), `out` takes the results. NaN and infinities give NaN. The error is that of the
@@ -344,6 +390,19 @@ pub fn apply<T: Element>(
     shape: Shape,
     a: &[T],
     b: &[T],
+    out: &mut [T],
+    pool: &Pool,
+) -> Result<(), BadMatrix> {
+    apply_with(op, shape, a, b, Factors::Own, out, pool)
+}
+
+/// [`apply`], with factors that several calls share.
+pub fn apply_with<T: Element>(
+    op: MatrixOp,
+    shape: Shape,
+    a: &[T],
+    b: &[T],
+    factors: Factors<'_>,
     out: &mut [T],
     pool: &Pool,
 ) -> Result<(), BadMatrix> {
@@ -359,28 +418,61 @@ pub fn apply<T: Element>(
             .min(shape.batch)
             .max(1),
     };
+    let together = match way::called(op, shape) {
+        Way::Lanes => lanes::LANES,
+        Way::Written | Way::Alone | Way::Library => 1,
+    };
     // One share of the results for each part, and the first bad system of each.
-    let per_part = shape.batch.div_ceil(parts);
+    let per_part = shape.batch.div_ceil(parts).next_multiple_of(together);
+    let triangle = lanes::triangle(shape.rows);
+    let factors_len = per_part / together * triangle * lanes::LANES;
+    let (kept, known) = match factors {
+        Factors::Own => (&mut [][..], None),
+        Factors::Keep(kept) => (kept, None),
+        Factors::Known(known) => (&mut [][..], Some(known)),
+    };
+    let keeps = !kept.is_empty();
+    let mut kept = kept.chunks_mut(factors_len.max(1));
     let shares: Vec<Mutex<Share<'_, T>>> = out
         .chunks_mut(per_part * each)
-        .map(|share| Mutex::new((share, Ok(()))))
+        .map(|results| {
+            Mutex::new(Share {
+                results,
+                kept: kept.next().unwrap_or_default(),
+                verdict: Ok(()),
+            })
+        })
         .collect();
     let (a_len, b_len) = (shape.rows * shape.cols, shape.rows * shape.rhs);
     let run = |part: usize| {
         let Some(Ok(mut share)) = shares.get(part).map(Mutex::lock) else {
             return;
         };
-        let (results, verdict) = &mut *share;
-        let together = if lanes::suits(op, shape) {
-            lanes::LANES
-        } else {
-            1
+        let Share {
+            results,
+            kept,
+            verdict,
+        } = &mut *share;
+        let (kept, _) = kept.as_chunks_mut::<{ lanes::LANES }>();
+        let mut scratch = match together > 1 && !keeps && known.is_none() {
+            true => vec![[0.0; lanes::LANES]; triangle],
+            false => Vec::new(),
         };
         for (group, results) in results.chunks_mut(together * each).enumerate() {
             let first = part * per_part + group * together;
             let solved = if together > 1 {
+                let own = group * triangle..(group + 1) * triangle;
+                let factor = match known {
+                    Some(known) => {
+                        let (known, _) = known.as_chunks::<{ lanes::LANES }>();
+                        let first = first / together * triangle;
+                        lanes::Factor::Take(&known[first..first + triangle])
+                    }
+                    None if keeps => lanes::Factor::Make(&mut kept[own]),
+                    None => lanes::Factor::Make(&mut scratch),
+                };
                 let (a, b) = (&a[first * a_len..], &b[first * b_len..]);
-                lanes::solve(shape.rows, shape.rhs, a, b, results)
+                lanes::solve((shape.rows, shape.rhs), a, b, factor, results)
             } else {
                 [false; lanes::LANES]
             };
@@ -427,7 +519,7 @@ pub fn apply<T: Element>(
         share
             .into_inner()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .1
+            .verdict
     })
 }
 
@@ -440,7 +532,7 @@ fn one(op: MatrixOp, shape: Shape, eps: f64, a: Vec<f64>, b: Vec<f64>) -> Result
     let Shape {
         rows, cols, rhs, ..
     } = shape;
-    if !a.iter().all(|x| x.is_finite()) {
+    if !op.is_finite(rows, cols, &a) {
         let (_, _, len) = op.lengths(Shape { batch: 1, ..shape });
         return Ok(vec![f64::NAN; len]);
     }

@@ -1,10 +1,11 @@
 //! QR by Householder reflections (Golub & Van Loan, Matrix Computations, 5.2).
 
+use super::way::is_large;
 use super::{axpy, dot, large, transpose};
 
 /// Q (`n x m`) over R (`m x m`) of an `n x m` matrix, `n >= m`.
 pub(super) fn qr(n: usize, m: usize, a: Vec<f64>) -> Vec<f64> {
-    if large::is_large(n, m) {
+    if is_large(n, m) {
         return large::qr(n, m, &a);
     }
     // Columns are contiguous while reflections are applied.

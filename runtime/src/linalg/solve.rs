@@ -1,6 +1,7 @@
 //! Cholesky, LU and substitution.
 
 use super::eigh::eigh;
+use super::way::is_large;
 use super::{Fault, System, axpy, dot, large};
 
 /// `(A + A') / 2`.
@@ -19,7 +20,7 @@ pub(super) fn symmetric(n: usize, mut a: Vec<f64>) -> Vec<f64> {
 /// leaves of its diagonal entry is a fault.
 pub(super) fn cholesky(n: usize, eps: f64, mut a: Vec<f64>) -> Result<Vec<f64>, Fault> {
     let too_small = |pivot: f64, diagonal: f64| pivot <= diagonal.abs() * eps * n as f64;
-    if large::is_large(n, n)
+    if is_large(n, n)
         && let Some(l) = large::cholesky(n, &a)
     {
         let at = |j: usize| j * (n + 1);
@@ -55,7 +56,7 @@ struct Lu {
 
 /// Partial pivoting. A pivot that vanishes is left as it is.
 fn lu(n: usize, mut a: Vec<f64>) -> Lu {
-    if large::is_large(n, n) {
+    if is_large(n, n) {
         let (factors, order) = large::lu(n, &a);
         let sign = sign_of(&order);
         return Lu {
@@ -222,7 +223,7 @@ type Square<'a> = (usize, &'a [f64], bool);
 
 /// Solves with a lower triangular matrix, in place.
 fn forward((n, a, transposed): Square<'_>, unit: bool, x: &mut [f64]) {
-    if large::is_large(n, n) {
+    if is_large(n, n) {
         return large::substitute((n, a, transposed), true, unit, x);
     }
     let l = |i: usize, j: usize| {
@@ -245,7 +246,7 @@ fn forward((n, a, transposed): Square<'_>, unit: bool, x: &mut [f64]) {
 
 /// Solves with an upper triangular matrix, in place.
 fn backward((n, a, transposed): Square<'_>, unit: bool, x: &mut [f64]) {
-    if large::is_large(n, n) {
+    if is_large(n, n) {
         return large::substitute((n, a, transposed), false, unit, x);
     }
     let u = |i: usize, j: usize| {

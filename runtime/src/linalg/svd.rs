@@ -4,6 +4,7 @@
 //! is that of Drmač & Veselić (2008): with it few sweeps are needed, and tall matrices cost
 //! little more than their triangle.
 
+use super::way::is_large;
 use super::{Fault, dot, large, positive_columns, qr::qr, scale_columns, transpose};
 
 /// Sweeps before giving up; a dozen are rarely needed.
@@ -11,7 +12,7 @@ const MAX_SWEEPS: usize = 60;
 
 /// U (`n x r`) over V (`m x r`) over the singular values.
 pub(super) fn svd(n: usize, m: usize, a: Vec<f64>) -> Result<Vec<f64>, Fault> {
-    if large::is_large(n, m) {
+    if is_large(n, m) {
         return large::svd(n, m, &a);
     }
     let tall = n >= m;
