@@ -37,16 +37,23 @@ pub(crate) fn wanted<T>(span: Span, what: &str, got: &Value) -> Result<T> {
                 "this is the definition; `{name}(…)` with its sizes is a model"
             ))
         }
-        Value::Record(fields) if !fields.is_empty() => {
-            let parts = fields.iter().map(|(name, _)| format!("`.{name}`"));
-            let parts = parts.collect::<Vec<_>>().join(", ");
-            error.help(format!("a part of it is taken by its name: {parts}"))
+        Value::Record(fields) if fields.iter().any(|(_, part)| is_tensor(part)) => {
+            let tensors = fields.iter().filter(|(_, part)| is_tensor(part));
+            let parts: Vec<String> = tensors.map(|(name, _)| format!("`.{name}`")).collect();
+            error.help(format!(
+                "a part of it is taken by its name: {}",
+                parts.join(", ")
+            ))
         }
         Value::Unit => {
             error.help("a block ends in its value: the last line is an expression, no `let`")
         }
         _ => error,
     }))
+}
+
+fn is_tensor(value: &Value) -> bool {
+    matches!(value, Value::Tensor(_))
 }
 
 /// A `max` or its like of nothing that is observed, which is known before anything runs.
