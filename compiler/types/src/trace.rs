@@ -11,7 +11,7 @@ use crate::{Elaborator, Result};
 use aec_ir::{Def, Function, Literal, Op, Type, Value as IrValue};
 use aec_runtime::{Data, Elem, Tensor as HostTensor};
 use aec_syntax::Span;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 /// What kind of function a frame is.
@@ -550,24 +550,29 @@ fn extract(
     done: &HashMap<IrValue, Arc<HostTensor>>,
     wanted: &[IrValue],
 ) -> (Function, Vec<Arc<HostTensor>>) {
-    let mut needed: HashSet<IrValue> = wanted.iter().copied().collect();
-    for &inst in f.order.iter().rev() {
-        let data = &f.insts[inst];
-        if data
-            .results
-            .iter()
-            .any(|result| needed.contains(result) && !done.contains_key(result))
-        {
-            needed.extend(data.operands.iter().copied());
+    // From what is wanted back to what is there: a statement may have traced a thousand steps before.
+    // Both numbers rise in the order of tracing.
+    let (mut leaves, mut insts) = (BTreeSet::new(), BTreeSet::new());
+    let mut seen: HashSet<IrValue> = wanted.iter().copied().collect();
+    let mut work = wanted.to_vec();
+    while let Some(value) = work.pop() {
+        match f.values[value].def {
+            Def::Result(inst, _) if !done.contains_key(&value) => {
+                if insts.insert(inst) {
+                    let operands = f.insts[inst].operands.iter().copied();
+                    work.extend(operands.filter(|&operand| seen.insert(operand)));
+                }
+            }
+            Def::Result(..) | Def::Param(_) => {
+                leaves.insert(value);
+            }
         }
     }
     let mut out = Function::new(f.name.clone());
     let mut map: HashMap<IrValue, IrValue> = HashMap::new();
     let mut given = Vec::new();
-    for (value, data) in f.values.iter() {
-        if !needed.contains(&value) {
-            continue;
-        }
+    for value in leaves {
+        let data = &f.values[value];
         let host = match (done.get(&value), data.def) {
             (Some(host), _) => host,
             (None, Def::Param(index)) => &inputs[index as usize],
@@ -576,15 +581,8 @@ fn extract(
         map.insert(value, out.param(data.ty.clone(), ""));
         given.push(host.clone());
     }
-    for &inst in &f.order {
+    for inst in insts {
         let data = &f.insts[inst];
-        if !data
-            .results
-            .iter()
-            .any(|result| needed.contains(result) && !map.contains_key(result))
-        {
-            continue;
-        }
         let operands: Vec<IrValue> = data.operands.iter().map(|operand| map[operand]).collect();
         let types: Vec<Type> = data
             .results
