@@ -10,7 +10,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LargePages;
 
-/// Smallest allocation that large pages are asked for.
+/// Smallest allocation that large pages are asked for, and that is mapped by itself.
 const LARGE: usize = 4 << 20;
 /// Up to this alignment zeroed memory comes as such, untouched.
 const ZEROED_BY_THE_SYSTEM: usize = 16;
@@ -48,6 +48,17 @@ unsafe impl GlobalAlloc for LargePages {
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
         // SAFETY: the caller's promise is the callee's.
         unsafe { System.dealloc(at, layout) }
+    }
+}
+
+/// Has the system map what is large by itself, always, and take it back when it is freed. Left alone,
+/// glibc puts it among the small once something as large was freed; small results that stay then hold
+/// the memory between them, more of it after every statement.
+pub fn map_what_is_large() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: it sets a number of the allocator's, which it checks; a refusal is no harm.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE as libc::c_int);
     }
 }
 
