@@ -2,7 +2,7 @@
 //!
 //! First every value that is expensive and used in several places, and every reduction, is a
 //! root with a kernel of its own; the rest is computed inside its consumers. Then kernels over
-//! the same space merge, producers with consumers and neighbours that read the same, as long as
+//! the same space (or over entries of which the other has the rows) merge, producers with consumers and neighbours that read the same, as long as
 //! no value is wanted at another place than where it is computed, no cycle arises and the
 //! estimated cost does not grow; consumers of a matrix product that stay on its elements become
 //! its epilogue. At last, roots that only their own kernel reads lose their memory.

@@ -14,6 +14,7 @@ pub mod lir;
 mod looped;
 pub mod math;
 pub mod nest;
+mod passes;
 mod place;
 pub mod plan;
 pub mod report;
