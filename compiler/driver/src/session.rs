@@ -208,7 +208,7 @@ impl Host for World {
         if self.training_interrupted.get() {
             return Err(self.stop(Stop::Interrupted, request.span));
         }
-        train::train(self, elaborator, &request)
+        train::train(self, elaborator, request)
     }
 
     fn module(&self, path: &str) -> Option<(String, String)> {

@@ -15,7 +15,7 @@ use aec_runtime::pool::Pool;
 use aec_runtime::{Tensor, shuffle};
 use aec_syntax::ast::Name;
 use aec_syntax::{Diagnostic, Span};
-use aec_types::value::History;
+use aec_types::value::{History, Repr, Tensor as TensorValue};
 use aec_types::{
     BatchSize, Elaborator, TrainRequest, Value, leaves, settled, train_sets, with_leaves,
 };
@@ -29,9 +29,11 @@ const EVALUATE: usize = 256;
 /// Compiled steps of a training, one for each size of batch; the weights live in one of them.
 struct Steps<'a> {
     world: &'a World,
-    request: &'a TrainRequest,
+    /// Once an instance holds the weights, the model has only their types.
+    request: TrainRequest,
     optimizer: &'a Value,
-    state: &'a Value,
+    /// The optimizer's first state, of which only the types stay, too.
+    state: Value,
     /// Threads, if the training has its own.
     pool: Option<Arc<Pool>>,
     /// By the size of each set's batch.
@@ -65,7 +67,12 @@ impl Steps<'_> {
                     .zip(self.set_weights.iter().copied())
                     .collect();
                 let step = self.world.compiler.timed("trace", || {
-                    elaborator.trace_train_step(self.request, self.optimizer, self.state, &batches)
+                    elaborator.trace_train_step(
+                        &self.request,
+                        self.optimizer,
+                        &self.state,
+                        &batches,
+                    )
                 })?;
                 self.kept = step.model_leaves + step.state_leaves;
                 self.model_leaves = step.model_leaves;
@@ -102,12 +109,17 @@ impl Steps<'_> {
                 let start = leaves(&self.request.model)
                     .into_iter()
                     .filter(|leaf| leaf.changes);
-                for (place, leaf) in start.chain(leaves(self.state)).enumerate().take(self.kept) {
+                for (place, leaf) in start.chain(leaves(&self.state)).enumerate().take(self.kept) {
                     if let Some(tensor) = elements(&leaf.tensor) {
                         self.ready[at].1.set_input(place, &tensor);
                     }
                 }
             }
+        }
+        if self.holder.is_none() {
+            self.request.model = without_elements(&self.request.model, true);
+            self.state = without_elements(&self.state, false);
+            self.start = None;
         }
         self.holder = Some(at);
         Ok(at)
@@ -136,22 +148,35 @@ impl Steps<'_> {
 
     /// Copies of model and optimizer state.
     fn kept(&self) -> Vec<Arc<Tensor>> {
-        match (self.holder, &self.start) {
-            (Some(at), _) => {
-                let instance = &self.ready[at].1;
-                (0..self.kept)
-                    .map(|leaf| Arc::new(instance.input(leaf)))
-                    .collect()
-            }
-            (None, Some(start)) => start.clone(),
-            (None, None) => Vec::new(),
-        }
+        let Some(at) = self.holder else {
+            return self.start.clone().unwrap_or_default();
+        };
+        let instance = &self.ready[at].1;
+        (0..self.kept)
+            .map(|leaf| Arc::new(instance.input(leaf)))
+            .collect()
     }
 
     /// The model with the weights as they are now.
     fn model(&self) -> Value {
         rebuild(&self.request.model, self.weights())
     }
+}
+
+/// The same value with the types of its tensors alone, so that the elements are in memory once;
+/// with `changing_only` frozen models keep theirs.
+fn without_elements(value: &Value, changing_only: bool) -> Value {
+    let leaves = leaves(value)
+        .into_iter()
+        .filter(|leaf| leaf.changes || !changing_only);
+    let mut types = leaves.map(|leaf| match leaf.tensor {
+        Value::Tensor(tensor) => Value::Tensor(TensorValue {
+            ty: tensor.ty,
+            repr: Repr::Unknown,
+        }),
+        other => other,
+    });
+    with_leaves(value, &mut types, changing_only)
 }
 
 fn rebuild(model: &Value, weights: Vec<Arc<Tensor>>) -> Value {
@@ -161,8 +186,8 @@ fn rebuild(model: &Value, weights: Vec<Arc<Tensor>>) -> Value {
 
 /// Trains as `request` says and gives the trained model. An interrupted training gives the
 /// weights so far.
-pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest) -> Result<Value> {
-    let settings = Settings::read(request, world.options.seed)?;
+pub fn train(world: &World, elaborator: &mut Elaborator, request: TrainRequest) -> Result<Value> {
+    let settings = Settings::read(&request, world.options.seed)?;
     let mut sets = Vec::new();
     for set in train_sets(&request.data) {
         let data = DataSet::of(&set.data, request.data_span, "training data")?;
@@ -209,11 +234,10 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
         let given = given.iter().find(|(name, _)| **name == *setting);
         given.map_or(whole, |(_, span)| *span)
     };
-    let request = &TrainRequest {
-        model: elaborator.with_started_averages(request, &batches)?,
-        data: request.data.clone(),
+    let request = TrainRequest {
+        model: elaborator.with_started_averages(&request, &batches)?,
         settings: Vec::new(),
-        ..*request
+        ..request
     };
     let optimizer = optimizer(elaborator, &settings, &at)?;
     let state = elaborator.init_optimizer(&optimizer, &request.model, at("optimizer"))?;
@@ -226,11 +250,12 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
         Some(clock) => (clock.most().div_ceil(per_epoch), clock.most()),
         None => (epochs, total),
     };
+    let what = describe(&request, &sets, settings.seed);
     let mut steps = Steps {
         world,
         request,
         optimizer: &optimizer,
-        state: &state,
+        state,
         pool: settings.threads.map(|threads| Arc::new(Pool::new(threads))),
         ready: Vec::new(),
         set_weights,
@@ -259,7 +284,6 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
     let mut done = 0;
     let mut first_epoch = 0;
     let mut figures = history::Figures::new();
-    let what = describe(request, &sets, settings.seed);
     if let Some(checkpoint) = &settings.checkpoint
         && let Some(state) = checkpoint.load(&what)?
     {
@@ -313,7 +337,7 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
             });
             if let Err(failure) = ran {
                 progress.clear();
-                return Err(blame(failure, request, epoch, done, world));
+                return Err(blame(failure, &steps.request, epoch, done, world));
             }
             if let Some(clock) = bench
                 && clock.step(started.elapsed(), instance.output_scalar(kept))
@@ -343,13 +367,7 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
         let metrics = match &settings.validate {
             Some((data, _)) if !settings.metrics.is_empty() => {
                 let model = steps.model();
-                crate::effects::eval::metrics(
-                    elaborator,
-                    &model,
-                    &settings.metrics,
-                    data,
-                    request.span,
-                )?
+                crate::effects::eval::metrics(elaborator, &model, &settings.metrics, data, whole)?
             }
             _ => Vec::new(),
         };
@@ -417,7 +435,7 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: &TrainRequest)
         world.note_interrupted_training();
     }
     let model = match best {
-        Some((_, weights)) if !interrupted => rebuild(&request.model, weights),
+        Some((_, weights)) if !interrupted => rebuild(&steps.request.model, weights),
         _ => steps.model(),
     };
     Ok(match figures.is_empty() {
