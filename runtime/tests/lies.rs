@@ -13,8 +13,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aec_runtime::read::{
-    ReadError, Stored, read_columns, read_csv, read_idx, read_npy, read_npz, read_picture,
-    read_text,
+    Encoding, ReadError, Stored, read_columns, read_csv, read_idx, read_npy, read_npz,
+    read_picture, read_text,
 };
 use aec_runtime::write::load_weights;
 use aec_runtime::{Elem, Tensor};
@@ -219,7 +219,7 @@ fn formats() -> Vec<Format> {
         },
         Format {
             name: "t.txt",
-            read: |path| read_text(path).map(|text| vec![text.len() as f64]),
+            read: |path| read_text(path, Encoding::Utf8).map(|text| vec![text.len() as f64]),
             good: "ein größerer Text\n".repeat(20).into_bytes(),
             lies: vec![b"one\ntwo \xff\n".to_vec()],
             parts: true,

@@ -98,6 +98,16 @@ fn what_cannot_be_read_is_named_with_its_place() {
             .run(&format!("use data\nlet x = data.{call}\n"))
             .fails(1, &["error[E0811]", says, "script.ae:2"]);
     }
+    folder
+        .run("use data\nlet x = data.text(\"bytes.txt\", encoding = \"latin1\")\n")
+        .fails(
+            1,
+            &["`encoding` is `\"utf-8\"` or `\"latin-1\"`, not `\"latin1\"`"],
+        );
+    let run = folder
+        .run("use data\nprint data.lines(\"bytes.txt\", encoding = \"latin-1\")\n")
+        .well();
+    assert_eq!(run.out, "[\"one\", \"two \u{ff}\"]\n");
 }
 
 #[test]

@@ -98,9 +98,11 @@ pub(crate) fn call(
         return Ok(value);
     }
     let unknown = |args: &Args| {
-        args.positional
-            .iter()
-            .any(|(value, _)| matches!(value, Value::Unknown))
+        args.positional.iter().any(|(value, _)| match value {
+            // Whether it is a tensor shows when its items are known.
+            Value::List(items) => items.iter().any(|item| matches!(item, Value::Unknown)),
+            value => matches!(value, Value::Unknown),
+        })
     };
     match row.action {
         // A shape that is read from a file.

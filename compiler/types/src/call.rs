@@ -380,7 +380,7 @@ impl Elaborator {
         let mut unread = false;
         for (param, (value, at)) in callee.params.iter().zip(&mut values) {
             if let (Some(ty), Value::List(_)) = (&param.ty, &*value)
-                && self.takes_tensors(ty)?
+                && self.takes_packed(ty)?
                 && let Some(packed) = self.packed(value, *at)?
             {
                 unread |= matches!(packed, Value::Unknown);

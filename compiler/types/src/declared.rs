@@ -381,9 +381,13 @@ impl Elaborator {
         })
     }
 
-    /// Whether a declared type is that of tensors.
-    pub(crate) fn takes_tensors(&self, ty: &TypeExpr) -> Result<bool> {
-        Ok(matches!(self.declared(ty)?, Declared::Tensor { .. }))
+    /// Whether a declared type is one of which a list is packed for a mapped call.
+    pub(crate) fn takes_packed(&self, ty: &TypeExpr) -> Result<bool> {
+        let declared = self.declared(ty)?;
+        Ok(matches!(
+            declared,
+            Declared::Tensor { .. } | Declared::Tree { .. }
+        ))
     }
 
     /// Evaluates a size. Names are looked up below the module's scope; those not found are

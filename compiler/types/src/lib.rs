@@ -51,6 +51,7 @@ mod stmt;
 pub mod tokens;
 mod trace;
 pub mod train;
+mod treebank;
 mod trees;
 mod typing;
 mod unbound;

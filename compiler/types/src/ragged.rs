@@ -122,7 +122,7 @@ fn flags(value: &Value) -> Option<&Tensor> {
 }
 
 /// Tensors one after the other, each with zeros up to `room`.
-fn padded(parts: &[Option<Arc<HostTensor>>], room: &[usize], elem: Elem) -> HostTensor {
+pub(crate) fn padded(parts: &[Option<Arc<HostTensor>>], room: &[usize], elem: Elem) -> HostTensor {
     let dims: Vec<usize> = std::iter::once(parts.len())
         .chain(room.iter().copied())
         .collect();
@@ -156,7 +156,7 @@ fn each_run(own: &[usize], room: &[usize], run: &mut dyn FnMut(usize, usize, usi
     }
 }
 
-fn copy(from: &Data, start: usize, to: &mut Data, at: usize, len: usize) {
+pub(crate) fn copy(from: &Data, start: usize, to: &mut Data, at: usize, len: usize) {
     let (source, target) = (start..start + len, at..at + len);
     match (from, to) {
         (Data::F32(from), Data::F32(to)) => to[target].copy_from_slice(&from[source]),
@@ -208,6 +208,13 @@ impl Elaborator {
         };
         if self.checking() && items.iter().any(|item| matches!(item, Value::Unknown)) {
             return Ok(Some(Value::Unknown));
+        }
+        if matches!(items.first(), Some(Value::Tree(_))) {
+            let items = match self.effects_allowed() {
+                true => self.materialize(items, span)?,
+                false => items.to_vec(),
+            };
+            return Ok(crate::treebank::packed(self, &items));
         }
         let Some(tensors) = items.iter().map(item).collect::<Option<Vec<_>>>() else {
             return Ok(None);

@@ -16,6 +16,10 @@ use std::sync::Arc;
 /// Comprehensions over compile-time sequences up to this length may be unrolled.
 const MAX_UNROLL: usize = 4096;
 
+/// Of a script's list, the values of so many items at the beginning are computed by one program, and
+/// those of the others each by its own, which is most often the one before it again.
+const TRACED_TOGETHER: usize = 16;
+
 /// Ranges up to this length are taken apart; longer ones are walked, not kept.
 const MAX_ITEMS: i64 = 1 << 20;
 
@@ -608,6 +612,7 @@ impl Elaborator {
         self.unrolled(&mut items, condition, pattern, at, scope, span, round)
     }
 
+    /// The values for items one by one, a tensor if they are alike.
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn unrolled(
         &mut self,
@@ -638,7 +643,13 @@ impl Elaborator {
                     }
                 }
             }
-            values.push(round(self, &item)?);
+            let value = round(self, &item)?;
+            values.push(
+                match self.effects_allowed() && values.len() >= TRACED_TOGETHER {
+                    true => self.materialize_one(value, span)?,
+                    false => value,
+                },
+            );
         }
         self.stack(&Value::List(Rc::new(values)), span)
     }

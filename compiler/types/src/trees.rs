@@ -20,10 +20,9 @@ use crate::train::holds_unknown;
 use crate::value::{Code, Dim, Repr, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
 use aec_ir::{Binary, Comparison, Function, Op, Type, Value as IrValue};
-use aec_runtime::{Elem, Tensor as HostTensor};
+use aec_runtime::Elem;
 use aec_syntax::{Diagnostic, Span};
 use std::rc::Rc;
-use std::sync::Arc;
 
 /// The tables of one tree.
 struct Parts {
@@ -40,14 +39,20 @@ struct Parts {
     places: Dim,
 }
 
-fn unknown(elem: Elem, shape: Vec<Dim>) -> Tensor {
+pub(crate) fn unknown(elem: Elem, shape: Vec<Dim>) -> Tensor {
     Tensor {
         ty: TensorType { elem, shape },
         repr: Repr::Unknown,
     }
 }
 
-fn record(leaf: Value, label: Option<Value>, left: Tensor, right: Tensor, count: Tensor) -> Value {
+pub(crate) fn record(
+    leaf: Value,
+    label: Option<Value>,
+    left: Tensor,
+    right: Tensor,
+    count: Tensor,
+) -> Value {
     let mut fields: Vec<(Rc<str>, Value)> = vec![("leaf".into(), leaf)];
     fields.extend(label.map(|label| ("label".into(), label)));
     fields.push(("left".into(), Value::Tensor(left)));
@@ -642,204 +647,23 @@ pub(crate) fn from_parts(elaborator: &mut Elaborator, args: &Args, span: Span) -
     Ok(record(leaf.clone(), None, left, right, count))
 }
 
-/// A tree as it is read.
-#[derive(Default)]
-struct Read {
-    words: Vec<String>,
-    leaf_labels: Vec<i64>,
-    /// Children: below 0 a leaf (`-1 - index`), else an inner node.
-    nodes: Vec<(i64, i64, i64)>,
-}
-
-/// `core.parse_trees(lines, v)`: one tree, or a data set of them.
-pub(crate) fn parse(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
-    let [(text, at), (vocab, vocab_span)] = args.positional.as_slice() else {
-        return fail(
-            "E0401",
-            span,
-            "trees are read from lines, with a vocabulary",
-        );
+/// `core.label_tree(t, label)`: the same tree with one label at all its places.
+pub(crate) fn labelled(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    let [(t, at), (label, label_span)] = args.positional.as_slice() else {
+        return fail("E0401", span, "a tree and its label are wanted");
     };
-    if elaborator.checking() || matches!(text, Value::Unknown) {
-        let many = !matches!(text, Value::Str(_));
-        let size = elaborator.fresh_size("leaves");
-        let word = Value::Token(unknown(Elem::I64, Vec::new()));
-        let label = Value::Tensor(unknown(Elem::I64, Vec::new()));
-        let tree = abstract_tree(&word, Some(&label), size);
-        if !many {
-            return Ok(tree);
-        }
-        let written = |line: &Value| matches!(line, Value::Str(line) if !line.trim().is_empty());
-        let trees = match text {
-            Value::List(lines) if lines.iter().all(written) => Dim::known(lines.len()),
-            _ => Dim::of(elaborator.fresh_size("trees")),
-        };
-        return Ok(map_tensors(&tree, &mut |tensor| Tensor {
-            ty: with_axis(&tensor.ty, &trees),
-            repr: Repr::Unknown,
-        }));
+    if matches!(t, Value::Unknown) || matches!(label, Value::Unknown) {
+        return Ok(Value::Unknown);
     }
-    let Value::Vocab(vocab) = vocab else {
-        return wanted(*vocab_span, "a vocabulary", vocab);
-    };
-    let lines: Vec<Rc<str>> = match text {
-        Value::Str(line) => vec![line.clone()],
-        Value::List(items) => items
-            .iter()
-            .filter_map(|item| match item {
-                Value::Str(line) if line.trim().is_empty() => None,
-                Value::Str(line) => Some(Ok(line.clone())),
-                other => Some(wanted(*at, "a text", other)),
-            })
-            .collect::<Result<_>>()?,
-        other => return wanted(*at, "a text, or a list of texts", other),
-    };
-    let mut read = Vec::new();
-    for (number, line) in lines.iter().enumerate() {
-        match read_tree(line) {
-            Ok(tree) => read.push(tree),
-            Err(message) => {
-                let shown: String = line.chars().take(60).collect();
-                return Err(Box::new(
-                    Diagnostic::error("E0332", *at, format!("this is no tree: {message}"))
-                        .note(format!("tree {}: `{shown}`", number + 1))
-                        .help("`((the cat) sat)`, or `(2 (1 the) (3 cat))` with labels"),
-                ));
-            }
-        }
-    }
-    let room = read.iter().map(|tree| tree.words.len()).max().unwrap_or(1);
-    let labelled = read.iter().all(|tree| !tree.leaf_labels.is_empty());
-    let n = read.len();
-    let mut words = vec![0i64; n * room];
-    let mut labels = vec![0i64; n * (2 * room - 1)];
-    let (mut left, mut right) = (vec![0i64; n * (room - 1)], vec![0i64; n * (room - 1)]);
-    let mut counts = Vec::new();
-    for (t, tree) in read.iter().enumerate() {
-        for (at, word) in tree.words.iter().enumerate() {
-            words[t * room + at] = vocab.place(word, *vocab_span)?;
-        }
-        for (at, &label) in tree.leaf_labels.iter().enumerate() {
-            labels[t * (2 * room - 1) + at] = label;
-        }
-        let place = |child: i64| match child < 0 {
-            true => -1 - child,
-            false => room as i64 + child,
-        };
-        for (at, &(l, r, label)) in tree.nodes.iter().enumerate() {
-            left[t * (room - 1) + at] = place(l);
-            right[t * (room - 1) + at] = place(r);
-            labels[t * (2 * room - 1) + room + at] = label;
-        }
-        counts.push(tree.words.len() as i64);
-    }
-    let single = matches!(text, Value::Str(_));
-    let ints = |values: Vec<i64>, width: Option<usize>| {
-        let dims: Vec<usize> = match single {
-            true => width.into_iter().collect(),
-            false => std::iter::once(n).chain(width).collect(),
-        };
-        Tensor {
-            ty: TensorType {
-                elem: Elem::I64,
-                shape: dims.iter().map(|&size| Dim::known(size)).collect(),
-            },
-            repr: Repr::Concrete(Arc::new(HostTensor::i64(&dims, values))),
-        }
-    };
+    let parts = parts_of(t, *at)?;
+    let label = as_tensor(label, *label_span, "the label of a tree")?;
+    let label = elaborator.filled(&label, vec![parts.places], span)?;
+    let (leaf, left, right) = (parts.leaf, parts.left, parts.right);
     Ok(record(
-        Value::Token(ints(words, Some(room))),
-        labelled.then(|| Value::Tensor(ints(labels, Some(2 * room - 1)))),
-        ints(left, Some(room - 1)),
-        ints(right, Some(room - 1)),
-        ints(counts, None),
+        leaf,
+        Some(Value::Tensor(label)),
+        left,
+        right,
+        parts.count,
     ))
-}
-
-/// `core.tree_words(text)`: the words of trees, with blanks between.
-pub(crate) fn words(elaborator: &mut Elaborator, args: &Args, _: Span) -> Result<Value> {
-    let (text, at) = &args.positional[0];
-    if elaborator.checking() || matches!(text, Value::Unknown) {
-        return Ok(Value::str(""));
-    }
-    let Value::Str(text) = text else {
-        return wanted(*at, "a text", text);
-    };
-    let mut words = Vec::new();
-    for line in text.lines().filter(|line| !line.trim().is_empty()) {
-        if let Ok(tree) = read_tree(line) {
-            words.extend(tree.words);
-        }
-    }
-    Ok(Value::str(&words.join(" ")))
-}
-
-/// One tree in brackets: `((the cat) sat)`, or `(2 (1 the) (3 cat))` with a label first. Nodes
-/// with more than two children lean to the left.
-fn read_tree(text: &str) -> std::result::Result<Read, String> {
-    let spaced = text.replace('(', " ( ").replace(')', " ) ");
-    let tokens: Vec<&str> = spaced.split_whitespace().collect();
-    // Labels, if every bracket begins with a number.
-    let labelled = tokens
-        .iter()
-        .zip(tokens.iter().skip(1))
-        .filter(|(open, _)| **open == "(")
-        .all(|(_, next)| next.parse::<i64>().is_ok())
-        && tokens.contains(&"(");
-    let mut tree = Read::default();
-    // Of each open bracket its label, the children that it has, and its words.
-    let mut open: Vec<(i64, Vec<i64>)> = Vec::new();
-    let mut root = None;
-    let mut at = 0;
-    while at < tokens.len() {
-        let token = tokens[at];
-        at += 1;
-        if root.is_some() {
-            return Err("something follows the closing bracket".into());
-        }
-        let done = match token {
-            "(" => {
-                let mut label = 0;
-                if labelled {
-                    label = tokens.get(at).and_then(|t| t.parse().ok()).unwrap_or(0);
-                    at += 1;
-                }
-                open.push((label, Vec::new()));
-                continue;
-            }
-            ")" => {
-                let Some((label, children)) = open.pop() else {
-                    return Err("a bracket closes that was not opened".into());
-                };
-                let Some((&first, rest)) = children.split_first() else {
-                    return Err("a bracket is empty".into());
-                };
-                if rest.is_empty() && labelled && first < 0 {
-                    tree.leaf_labels[(-1 - first) as usize] = label;
-                }
-                rest.iter().fold(first, |left, &right| {
-                    tree.nodes.push((left, right, label));
-                    tree.nodes.len() as i64 - 1
-                })
-            }
-            word => {
-                tree.words.push(word.to_string());
-                if labelled {
-                    tree.leaf_labels.push(0);
-                }
-                -(tree.words.len() as i64)
-            }
-        };
-        match open.last_mut() {
-            Some((_, children)) => children.push(done),
-            None => root = Some(done),
-        }
-    }
-    if !open.is_empty() {
-        return Err("a bracket is not closed".into());
-    }
-    match root {
-        Some(_) => Ok(tree),
-        None => Err("there are no words".into()),
-    }
 }

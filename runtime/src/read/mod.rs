@@ -164,9 +164,27 @@ pub(crate) fn read_whole(path: &Path) -> Result<Vec<u8>, ReadError> {
     Ok(bytes)
 }
 
-/// Reads a text in UTF-8, plain or gzipped.
-pub fn read_text(path: &Path) -> Result<String, ReadError> {
+/// How the bytes of a text are its letters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Encoding {
+    /// UTF-8; other bytes are an error.
+    Utf8,
+    /// ISO 8859-1: each byte is the letter of that number.
+    Latin1,
+}
+
+impl Encoding {
+    /// All of them, and their names in scripts.
+    pub const ALL: [(&'static str, Encoding); 2] =
+        [("utf-8", Encoding::Utf8), ("latin-1", Encoding::Latin1)];
+}
+
+/// Reads a text, plain or gzipped.
+pub fn read_text(path: &Path, encoding: Encoding) -> Result<String, ReadError> {
     let bytes = read_whole(path)?;
+    if encoding == Encoding::Latin1 {
+        return Ok(bytes.into_iter().map(char::from).collect());
+    }
     String::from_utf8(bytes).map_err(|error| {
         let good = error.utf8_error().valid_up_to();
         let bytes = error.as_bytes();
@@ -176,7 +194,7 @@ pub fn read_text(path: &Path) -> Result<String, ReadError> {
             format!("the byte {:02x} at {good} is not UTF-8", bytes[good]),
         )
         .at_line(line)
-        .help("save the text as UTF-8, or see whether it is a text at all")
+        .help("if it is a text in Latin-1, read it with `encoding = \"latin-1\"`; else save it as UTF-8")
     })
 }
 

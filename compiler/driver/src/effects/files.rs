@@ -3,7 +3,7 @@
 
 use super::{cannot_read, wrong};
 use crate::session::{Result, Stop, World};
-use aec_runtime::read::{self, ReadError, Stored};
+use aec_runtime::read::{self, Encoding, ReadError, Stored};
 use aec_runtime::write::load_weights;
 use aec_runtime::{Data, Elem, Tensor};
 use aec_syntax::Span;
@@ -258,8 +258,17 @@ pub fn labels(world: &World, name: &str, span: Span) -> Result<Value> {
 }
 
 /// A whole text file.
-pub fn whole_text(world: &World, name: &str, span: Span) -> Result<Value> {
-    Ok(Value::str(&read_with(world, name, span, read::read_text)?))
+pub fn whole_text(world: &World, name: &str, encoding: &str, span: Span) -> Result<Value> {
+    let known = Encoding::ALL.iter().find(|(known, _)| *known == encoding);
+    let Some(&(_, encoding)) = known else {
+        let names = Encoding::ALL.map(|(name, _)| format!("`\"{name}\"`"));
+        return Err(wrong(
+            span,
+            format!("`encoding` is {}, not `\"{encoding}\"`", names.join(" or ")),
+        ));
+    };
+    let text = read_with(world, name, span, |path| read::read_text(path, encoding))?;
+    Ok(Value::str(&text))
 }
 
 /// Bytes of a file.

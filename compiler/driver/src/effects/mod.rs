@@ -39,7 +39,12 @@ pub fn perform(
         "core.read_classes" => files::classes(world, float, text(args, 0, "path", span)?, span),
         "core.read_stored" => files::stored(world, float, text(args, 0, "path", span)?, span),
         "core.load_rows" => files::load_rows(value(args, 0, "x", span)?, span),
-        "core.read_text" => files::whole_text(world, text(args, 0, "path", span)?, span),
+        "core.read_text" => files::whole_text(
+            world,
+            text(args, 0, "path", span)?,
+            text(args, 1, "encoding", span)?,
+            span,
+        ),
         "core.digits" => files::digits(float, span),
         "core.file_size" => files::size(world, text(args, 0, "path", span)?, span),
         "core.plot_grid" => pictures::grid(

@@ -559,7 +559,7 @@ pub(super) static TABLE: &[Row] = &[
     ),
     core(
         "read_text",
-        &["path"],
+        &["path", "encoding"],
         Action::Effect(Checked::Str),
         "a text file",
     ),
@@ -865,15 +865,21 @@ pub(super) static TABLE: &[Row] = &[
         "a tree of its leaves and the children of its inner nodes",
     ),
     core(
+        "label_tree",
+        &["t", "label"],
+        Action::Other(crate::trees::labelled),
+        "the tree with one label at all places",
+    ),
+    core(
         "parse_trees",
         &["lines", "v"],
-        Action::Other(crate::trees::parse),
+        Action::Other(crate::treebank::parse),
         "trees in brackets, one a line",
     ),
     core(
         "tree_words",
         X,
-        Action::Other(crate::trees::words),
+        Action::Other(crate::treebank::words),
         "the words of trees in brackets",
     ),
     core(
