@@ -9,7 +9,7 @@
 #![allow(unsafe_code)]
 
 use aec_runtime::gemm::{
-    Axes, Batch, GemmCall, Isa, MatRef, PANEL_COLS, Walk, gemm_batched_f32, gemm_f32,
+    Axes, Batch, GemmCall, Isa, MatRef, PANEL_COLS, TermSums, Walk, gemm_batched_f32, gemm_f32,
 };
 use aec_runtime::machine::multiply_add_rate;
 use aec_runtime::pool::Pool;
@@ -101,6 +101,7 @@ fn main() {
             c_row_stride: n,
             accumulate: false,
             epilogue: None,
+            sums: TermSums::NONE,
         };
         let layout: String = layout.iter().map(|&t| if t { 'T' } else { 'N' }).collect();
         print!("{:>22} {layout:>3}", format!("{m} x {n} x {k}"));
@@ -185,6 +186,7 @@ fn convolution((size, from, to, stride): Picture, pool: &Pool) {
                 c_row_stride: k,
                 accumulate: false,
                 epilogue: None,
+                sums: TermSums::NONE,
             }
         } else {
             GemmCall {
@@ -197,6 +199,7 @@ fn convolution((size, from, to, stride): Picture, pool: &Pool) {
                 c_row_stride: n,
                 accumulate: false,
                 epilogue: None,
+                sums: TermSums::NONE,
             }
         };
         let batch = Batch {
@@ -256,6 +259,7 @@ fn decoding(rows: usize, pool: &Pool) {
                         c_row_stride: n,
                         accumulate: false,
                         epilogue: None,
+                        sums: TermSums::NONE,
                     };
                     let batch = Batch {
                         b_axes: panels.then(|| Axes::panels(k)),

@@ -4,8 +4,8 @@
 
 use aec_runtime::gemm::{
     Axes, Batch, EPILOGUE_ARGS, EpilogueCall, GemmCall, Isa, MatRef, PANEL_COLS, TILE_STRIDE,
-    WHOLE_ROWS_DEPTH, Walk, gemm_batched_f32, gemm_batched_f64, gemm_f32, gemm_f64, panels_f32,
-    panels_f64,
+    TermSums, WHOLE_ROWS_DEPTH, Walk, gemm_batched_f32, gemm_batched_f64, gemm_f32, gemm_f64,
+    panels_f32, panels_f64,
 };
 use aec_runtime::pool::Pool;
 
@@ -85,10 +85,26 @@ macro_rules! against_naive {
                     (want[i * n + j], chain[i * n + j], size[i * n + j]) = (sum, fused, abs);
                 }
             }
+            // Chains of additions, of operands whose sums lie side by side.
+            let row_sums: Vec<$t> = match ars {
+                1 => (0..m)
+                    .map(|i| (0..k).fold(0.0, |sum, l| sum + a[i + l * acs]))
+                    .collect(),
+                _ => Vec::new(),
+            };
+            let column_sums: Vec<$t> = match bcs {
+                1 => (0..n)
+                    .map(|j| (0..k).fold(0.0, |sum, l| sum + b[l * brs + j]))
+                    .collect(),
+                _ => Vec::new(),
+            };
             for isa in Isa::ALL.into_iter().filter(|isa| isa.available()) {
                 let mut first: Option<Vec<$t>> = None;
                 for pool in pools {
                     let mut c = start.clone();
+                    let mut sums = [vec![<$t>::NAN; m + 1], vec![<$t>::NAN; n + 1]];
+                    let wanted = [!row_sums.is_empty(), !column_sums.is_empty()];
+                    let [to_a, to_b] = &mut sums;
                     let call = GemmCall::<$t> {
                         m,
                         n,
@@ -107,10 +123,26 @@ macro_rules! against_naive {
                         c_row_stride: crs,
                         accumulate,
                         epilogue: None,
+                        sums: TermSums {
+                            a: if wanted[0] {
+                                to_a.as_mut_ptr()
+                            } else {
+                                std::ptr::null_mut()
+                            },
+                            b: if wanted[1] {
+                                to_b.as_mut_ptr()
+                            } else {
+                                std::ptr::null_mut()
+                            },
+                        },
                     };
                     // SAFETY: the vectors have the sizes that `strides` says.
                     unsafe { $gemm(&call, isa, pool) };
                     let at = || format!("{isa:?} {m}x{n}x{k} threads {}", pool.threads());
+                    for (got, want) in sums.iter().zip([&row_sums, &column_sums]) {
+                        assert_eq!(got[..want.len()], want[..], "sums {}", at());
+                        assert!(got[want.len()].is_nan(), "a sum too many {}", at());
+                    }
                     for i in 0..m {
                         for j in 0..crs {
                             let got = c[i * crs + j];
@@ -256,6 +288,7 @@ fn a_row_does_not_depend_on_the_number_of_rows() {
                 c_row_stride: n,
                 accumulate: false,
                 epilogue: None,
+                sums: TermSums::NONE,
             };
             // SAFETY: sizes as stated.
             unsafe { gemm_f32(&call, isa, &pool) };
@@ -328,6 +361,70 @@ fn an_epilogue_takes_every_element_once() {
     }
 }
 
+#[test]
+fn sums_of_terms_are_chains_however_a_product_is_cut() {
+    for (n, k) in [(20, 300), (77, 4500), (421, 300), (421, 2100)] {
+        let mut rng = Lcg(9);
+        let a: Vec<f32> = rng.fill(k * M).into_iter().map(|v| v as f32).collect();
+        let b: Vec<f32> = rng.fill(k * n).into_iter().map(|v| v as f32).collect();
+        let chains = |x: &[f32], count: usize| -> Vec<f32> {
+            let chain = |i: usize| (0..k).fold(0.0, |sum, l| sum + x[l * count + i]);
+            (0..count).map(chain).collect()
+        };
+        let want = [chains(&a, M), chains(&b, n)];
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.available()) {
+            for (threads, whole_rows) in [(1, false), (2, false), (1, true), (3, true)] {
+                if whole_rows && k > WHOLE_ROWS_DEPTH {
+                    continue;
+                }
+                let (mut out, mut seen) = (vec![0.0f32; M * n], vec![0u32; M * n]);
+                let mut sums = [vec![f32::NAN; M], vec![f32::NAN; n]];
+                let buffers = [
+                    std::ptr::null_mut(),
+                    out.as_mut_ptr().cast(),
+                    seen.as_mut_ptr().cast(),
+                    (&raw const n).cast_mut().cast(),
+                ];
+                let [to_a, to_b] = &mut sums;
+                let call = GemmCall {
+                    m: M,
+                    n,
+                    k,
+                    a: MatRef {
+                        ptr: a.as_ptr(),
+                        row_stride: 1,
+                        col_stride: M,
+                    },
+                    b: MatRef {
+                        ptr: b.as_ptr(),
+                        row_stride: n,
+                        col_stride: 1,
+                    },
+                    c: std::ptr::null_mut(),
+                    c_row_stride: n,
+                    accumulate: false,
+                    epilogue: Some(EpilogueCall {
+                        func: if whole_rows { double_row } else { double },
+                        buffers: buffers.as_ptr(),
+                        buffer_count: 4,
+                        whole_rows,
+                    }),
+                    sums: TermSums {
+                        a: to_a.as_mut_ptr(),
+                        b: to_b.as_mut_ptr(),
+                    },
+                };
+                // SAFETY: sizes as stated; the epilogue writes disjoint places.
+                unsafe { gemm_f32(&call, isa, &Pool::new(threads)) };
+                assert!(
+                    sums == want,
+                    "{isa:?} n {n} k {k} threads {threads} {whole_rows}"
+                );
+            }
+        }
+    }
+}
+
 fn takes_every_element_once(n: usize, k: usize) {
     let mut rng = Lcg(5);
     let a: Vec<f32> = rng.fill(3 * M * k).into_iter().map(|v| v as f32).collect();
@@ -362,6 +459,7 @@ fn takes_every_element_once(n: usize, k: usize) {
                     c_row_stride: n,
                     accumulate,
                     epilogue: None,
+                    sums: TermSums::NONE,
                 };
                 let mut results: Vec<Vec<f32>> = Vec::new();
                 let mut out = vec![f32::NAN; 3 * M * n];
@@ -473,6 +571,7 @@ fn panels_of(rng: &mut Lcg, (m, n, k): (usize, usize, usize), by_columns: bool) 
                         buffer_count: 4,
                         whole_rows: false,
                     }),
+                    sums: TermSums::NONE,
                 };
                 // SAFETY: sizes as stated; the epilogue writes disjoint places.
                 unsafe { gemm_batched_f32(&call, batch, isa, &pool) };
@@ -527,6 +626,7 @@ fn panels_of_f64() {
                     c_row_stride: n,
                     accumulate: false,
                     epilogue: None,
+                    sums: TermSums::NONE,
                 };
                 // SAFETY: sizes as stated.
                 unsafe { gemm_batched_f64(&call, batch, isa, &Pool::new(1)) };
@@ -567,6 +667,7 @@ fn many_small_products() {
                 c_row_stride: n,
                 accumulate: false,
                 epilogue: None,
+                sums: TermSums::NONE,
             };
             let batch = Batch {
                 count,
@@ -660,6 +761,7 @@ fn axes_of_memory_are_packed() {
                     c_row_stride: n,
                     accumulate: false,
                     epilogue: None,
+                    sums: TermSums::NONE,
                 };
                 // SAFETY: the walks end within `x`, and `y` and `c` are whole matrices.
                 unsafe { gemm_batched_f32(&call, &batch, isa, pool) };

@@ -7,7 +7,7 @@ use aec_kernels::plan::{
     BufferRef, Gemm, LevelsCall, LoopStep, Matrix, MatrixCall, Pack, Place, Plan, Step, StepKind,
 };
 use aec_runtime::Elem;
-use aec_runtime::gemm::{Axes, Batch, EpilogueCall, GemmCall, MatRef};
+use aec_runtime::gemm::{Axes, Batch, EpilogueCall, GemmCall, MatRef, TermSums};
 use aec_runtime::levels::Scratch;
 use aec_syntax::Span;
 use std::cell::{Cell, RefCell};
@@ -80,6 +80,8 @@ pub(crate) struct Product<T> {
     pub(crate) offsets: [usize; 3],
     /// Place in the table of the limit, and the terms for each 1 of it.
     pub(crate) limit: Option<(usize, usize)>,
+    /// Places in the table of the sums of A's rows and of B's columns.
+    pub(crate) sums: [Option<usize>; 2],
     /// Whether the next run takes the columns backwards: from end to end by turns, as what the
     /// last run read last may still be in L2.
     pub(crate) backwards: Cell<bool>,
@@ -129,6 +131,14 @@ impl<T: Copy> Product<T> {
         call.a.ptr = side(0).cast_const();
         call.b.ptr = side(1).cast_const();
         call.c = side(2);
+        let sums = self.sums.map(|at| match at {
+            Some(at) => table[at].get().cast::<T>(),
+            None => std::ptr::null_mut(),
+        });
+        call.sums = TermSums {
+            a: sums[0],
+            b: sums[1],
+        };
         if let Some((at, each)) = self.limit {
             let limit = usize::try_from(int(at)).unwrap_or(0);
             call.k = limit.saturating_mul(each).min(call.k);
@@ -202,6 +212,7 @@ pub(crate) fn list_buffers(plan: &Plan, steps: &[Step], out: &mut Vec<Option<Buf
                     out.extend(buffers.iter().copied().map(Some));
                 }
                 out.extend(gemm.limit.map(|(limit, _)| Some(limit)));
+                out.extend(gemm.sums.into_iter().flatten().map(Some));
             }
             StepKind::Pack(pack) => out.extend([Some(pack.from.buffer), Some(pack.to)]),
             StepKind::Copy { from, to } | StepKind::ArgSort { from, to, .. } => {
@@ -386,6 +397,14 @@ impl Resolver<'_> {
                 whole_rows: gemm.whole_rows,
             }
         });
+        let limit = at + 3 + epilogue.map_or(0, |epilogue| epilogue.buffer_count);
+        let mut next = limit + usize::from(gemm.limit.is_some());
+        let sums = gemm.sums.map(|sum| {
+            sum.map(|_| {
+                next += 1;
+                next - 1
+            })
+        });
         Product {
             call: GemmCall {
                 m: gemm.m,
@@ -397,13 +416,12 @@ impl Resolver<'_> {
                 c_row_stride: gemm.c.rows.uniform().unwrap_or(0),
                 accumulate: gemm.accumulate,
                 epilogue,
+                sums: TermSums::NONE,
             },
             batch: batch(gemm),
             at,
-            limit: gemm.limit.map(|(_, each)| {
-                let buffers = epilogue.map_or(0, |epilogue| epilogue.buffer_count);
-                (at + 3 + buffers, each)
-            }),
+            limit: gemm.limit.map(|(_, each)| (limit, each)),
+            sums,
             offsets: [gemm.a.offset, gemm.b.offset, gemm.c.offset],
             backwards: Cell::new(false),
         }

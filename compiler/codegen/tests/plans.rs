@@ -342,6 +342,7 @@ fn product_plan(batch: usize, [m, n, k]: [usize; 3], epilogue: Option<bool>) -> 
         limit: None,
         epilogue,
         whole_rows: false,
+        sums: [None; 2],
     };
     step(&mut plan, StepKind::Gemm(Box::new(gemm)));
     plan

@@ -64,6 +64,8 @@ pub struct Product {
     /// The terms are those of rounds of a loop with this limit, so many of each round. Those of
     /// rounds that are not run are zero, and need not be added.
     pub limit: Option<(Value, usize)>,
+    /// Sums of A's rows, and of B's columns, that it takes along (`term_sums.rs`).
+    pub sums: [Option<Value>; 2],
 }
 
 /// A function ready to be planned.
@@ -614,6 +616,7 @@ impl Preparer {
             },
             row_axes: (one && row_axes == rows.len()).then_some(row_axes),
             limit: None,
+            sums: [None; 2],
         };
         self.out.products.insert(v, product);
         (v, out)

@@ -10,6 +10,7 @@
 use crate::contract::{Prepared, Product};
 use crate::kernel::{Action, Built, Spec, build, in_place};
 use crate::roots::{Roots, calls_runtime, choose_roots, inline_operands, writes_own_buffer};
+use crate::term_sums::{Ride, Side, rides};
 use crate::{Options, internal, small};
 use aec_ir::{Def, Function, Inst, Op, Value};
 use aec_syntax::{Diagnostic, Span};
@@ -67,7 +68,11 @@ pub fn fuse(prepared: &Prepared, options: &Options) -> Result<Groups, Diagnostic
     let mut forced: EntitySet<Value> = EntitySet::new();
     for _ in 0..64 {
         let roots = choose_roots(prepared, options, &forced);
-        let mut graph = Graph::new(prepared, &roots);
+        let rides = match options.fuse {
+            true => rides(prepared),
+            false => HashMap::default(),
+        };
+        let mut graph = Graph::new(prepared, &roots, rides);
         match graph.fill() {
             Ok(()) => {
                 if options.fuse {
@@ -129,11 +134,13 @@ struct Graph<'a> {
     clusters: Vec<Cluster>,
     owner: HashMap<Value, usize>,
     wanted: EntitySet<Value>,
+    /// Sums that products take along.
+    rides: HashMap<Value, Ride>,
     failed: HashSet<(usize, u32, usize, u32)>,
 }
 
 impl<'a> Graph<'a> {
-    fn new(prepared: &'a Prepared, roots: &'a Roots) -> Graph<'a> {
+    fn new(prepared: &'a Prepared, roots: &'a Roots, rides: HashMap<Value, Ride>) -> Graph<'a> {
         let mut wanted = EntitySet::new();
         for &result in &prepared.f.results {
             wanted.insert(result);
@@ -147,6 +154,7 @@ impl<'a> Graph<'a> {
             clusters: Vec::new(),
             owner: HashMap::default(),
             wanted,
+            rides,
             failed: HashSet::default(),
         }
     }
@@ -161,6 +169,9 @@ impl<'a> Graph<'a> {
             if matches!(f.insts[inst].op, Op::Loop(_)) && nth > 0 {
                 // The first result's cluster gives all.
                 self.owner.insert(v, self.owner[&f.insts[inst].results[0]]);
+                continue;
+            }
+            if self.rides.contains_key(&v) {
                 continue;
             }
             let mut cluster = Cluster {
@@ -209,6 +220,9 @@ impl<'a> Graph<'a> {
             }
             self.owner.insert(v, self.clusters.len());
             self.clusters.push(cluster);
+        }
+        for (&sum, ride) in &self.rides {
+            self.owner.insert(sum, self.owner[&ride.product]);
         }
         Ok(())
     }
@@ -392,6 +406,13 @@ impl<'a> Graph<'a> {
                 .any(|v| self.roots.places.contains(*v) && self.owner.get(v) == Some(&from))
         };
         if finds_rows(a, y) || finds_rows(b, x) {
+            return None;
+        }
+        // Sums that the product takes along are there when all of its tiles are.
+        if y.loads
+            .iter()
+            .any(|v| self.rides.contains_key(v) && self.owner.get(v) == Some(&a))
+        {
             return None;
         }
         // A scalar that others wait for must not wait for a large kernel.
@@ -682,7 +703,12 @@ impl<'a> Graph<'a> {
                 }
             }
             ClusterKind::Product(value) => {
-                let product = self.prepared.products[&value];
+                let mut product = self.prepared.products[&value];
+                for (&sum, ride) in &self.rides {
+                    if ride.product == value {
+                        product.sums[usize::from(ride.side == Side::B)] = Some(sum);
+                    }
+                }
                 let epilogue = if cluster.spec.actions.is_empty() {
                     None
                 } else {
@@ -700,6 +726,7 @@ impl<'a> Graph<'a> {
                 }
                 loads.sort();
                 loads.dedup();
+                stores.extend(product.sums.into_iter().flatten());
                 Node {
                     work: Work::Product {
                         value,

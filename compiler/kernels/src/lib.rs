@@ -25,6 +25,7 @@ mod schedule;
 mod small;
 mod strip;
 mod sums;
+mod term_sums;
 pub mod tidy;
 pub mod verify;
 pub mod views;

@@ -191,6 +191,7 @@ fn pack_constants(
         let small = gemm.n < WORTH_PANELS || gemm.k < WORTH_PANELS || gemm.m > MANY_ROWS;
         if gemm.batch != 1
             || gemm.limit.is_some()
+            || gemm.sums[1].is_some()
             || !plain
             || small
             || !constants.contains(&gemm.b.buffer)
@@ -252,6 +253,7 @@ fn renamed(step: &Step, buffers: &Buffers, kernels: &Kernels) -> Result<Step, Di
             ..*m
         })
     };
+    let sum = |id: Option<BufferRef>| id.as_ref().map(at).transpose();
     let kind = match &step.kind {
         StepKind::Kernel {
             kernel,
@@ -274,6 +276,7 @@ fn renamed(step: &Step, buffers: &Buffers, kernels: &Kernels) -> Result<Step, Di
                 Some((kernel, ids)) => Some((kernels[*kernel], all(ids)?)),
                 None => None,
             },
+            sums: [sum(gemm.sums[0])?, sum(gemm.sums[1])?],
             ..(**gemm).clone()
         })),
         StepKind::Pack(pack) => StepKind::Pack(Box::new(Pack {

@@ -100,6 +100,9 @@ pub struct Gemm {
     /// Whether the epilogue wants whole rows of C, one at a time, as it sums over them. B is then
     /// read again and again, by as many columns as C has.
     pub whole_rows: bool,
+    /// Where the sums of A's rows, and of B's columns, over the terms go (batch 1 only). The rows,
+    /// or the columns, are adjacent in memory.
+    pub sums: [Option<BufferRef>; 2],
 }
 
 /// A right side of products brought into panels ([`Axes::panels`]), for products that read it

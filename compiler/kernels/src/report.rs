@@ -309,9 +309,14 @@ pub fn step_text(plan: &Plan, kind: &StepKind) -> (String, f64) {
                     format!("then {kernel} {} ({})", k.name, list.join(", "))
                 }
             };
+            let sums: String = ["A's rows", "B's columns"]
+                .iter()
+                .zip(gemm.sums)
+                .filter_map(|(what, to)| Some(format!(", sums of {what} -> {}", to?)))
+                .collect();
             (
                 format!(
-                    "product {batch}{} x {} x {}{} of {} and {} {end}",
+                    "product {batch}{} x {} x {}{} of {} and {} {end}{sums}",
                     gemm.m,
                     gemm.n,
                     match gemm.limit {

@@ -494,6 +494,21 @@ fn run_gemm(
             gemm.k.min(limit.max(0) as usize * each)
         }
     };
+    let sides = [
+        (a, &gemm.a, gemm.a.rows, gemm.a.cols, gemm.m),
+        (b, &gemm.b, gemm.b.cols, gemm.b.rows, gemm.n),
+    ];
+    for ((from, matrix, own, along, count), sum) in sides.into_iter().zip(&gemm.sums) {
+        let Some(sum) = sum else { continue };
+        let to = place(sum).1;
+        for at in 0..count {
+            let entry = |k: usize| (matrix.offset + own.at(at) + along.at(k)) as i64;
+            let total = (0..terms)
+                .map(|k| number(regions.get(from, elem, entry(k))))
+                .sum();
+            regions.set(to, at as i64, round(total), elem);
+        }
+    }
     for batch in 0..gemm.batch {
         let element = |regions: &Regions, i: usize, j: usize| {
             let mut sum = 0.0;

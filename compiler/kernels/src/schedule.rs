@@ -23,8 +23,9 @@ use aec_runtime::Elem;
 use aec_runtime::gemm::Walk;
 use aec_runtime::linalg::{Shape, kept_factors};
 use aec_syntax::{Diagnostic, Span};
-use cranelift_entity::PrimaryMap;
+use cranelift_entity::{PrimaryMap, SecondaryMap};
 use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
+use std::collections::BTreeSet;
 
 /// A task to be ordered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -254,17 +255,21 @@ impl Scheduler<'_> {
         false
     }
 
-    /// Bytes of a value that lives in the arena, 0 of others.
-    fn arena_bytes(&self, v: Value) -> usize {
+    /// Bytes of the values that live in the arena, 0 of others.
+    fn arena_bytes(&self) -> SecondaryMap<Value, i64> {
         let f = &self.prepared.f;
-        let is_result = f.results.contains(&v) || self.on_the_way.contains_key(&v);
-        let is_inst = matches!(f.values[v].def, Def::Result(inst, _)
-            if !matches!(f.insts[inst].op, Op::Dense(_)));
-        if is_inst && !is_result {
-            f.ty(v).len() * f.ty(v).elem.bytes()
-        } else {
-            0
+        let mut bytes = SecondaryMap::new();
+        for (v, data) in &f.values {
+            let is_inst = matches!(data.def, Def::Result(inst, _)
+                if !matches!(f.insts[inst].op, Op::Dense(_)));
+            if is_inst && !self.on_the_way.contains_key(&v) {
+                bytes[v] = (f.ty(v).len() * f.ty(v).elem.bytes()) as i64;
+            }
         }
+        for &result in &f.results {
+            bytes[result] = 0;
+        }
+        bytes
     }
 
     /// Topological order that takes what frees the most memory first, guards before all.
@@ -277,48 +282,56 @@ impl Scheduler<'_> {
                 after[b].push(at);
             }
         }
-        let mut readers_left: HashMap<Value, usize> = HashMap::default();
-        for node in &self.nodes {
-            for &v in &node.loads {
-                *readers_left.entry(v).or_default() += 1;
+        let bytes = self.arena_bytes();
+        // The nodes that have not yet run of those that read a value.
+        let mut readers: SecondaryMap<Value, HashSet<usize>> = SecondaryMap::new();
+        for (task, of) in self.tasks.iter().enumerate() {
+            if let Task::Node(at) = of {
+                for &v in &self.nodes[*at].loads {
+                    readers[v].insert(task);
+                }
             }
         }
-        let mut ready: Vec<usize> = (0..count).filter(|&t| waiting[t] == 0).collect();
-        let mut order = Vec::with_capacity(count);
-        while !ready.is_empty() {
-            let key = |&t: &usize| -> (i64, usize) {
-                match self.tasks[t] {
-                    Task::Guard(_) => (i64::MIN, t),
-                    Task::CopyBack(_) => (i64::MAX, t),
-                    Task::Node(at) => {
-                        let node = &self.nodes[at];
-                        let made: usize = node.stores.iter().map(|&v| self.arena_bytes(v)).sum();
-                        let freed: usize = node
-                            .loads
-                            .iter()
-                            .filter(|v| readers_left[*v] == 1)
-                            .map(|&v| self.arena_bytes(v))
-                            .sum();
-                        (made as i64 - freed as i64, t)
-                    }
+        let key = |task: usize, readers: &SecondaryMap<Value, HashSet<usize>>| {
+            let cost = match self.tasks[task] {
+                Task::Guard(_) => i64::MIN,
+                Task::CopyBack(_) => i64::MAX,
+                Task::Node(at) => {
+                    let node = &self.nodes[at];
+                    let made: i64 = node.stores.iter().map(|&v| bytes[v]).sum();
+                    let last = node.loads.iter().filter(|&&v| readers[v].len() == 1);
+                    made - last.map(|&v| bytes[v]).sum::<i64>()
                 }
             };
-            let best = (0..ready.len())
-                .min_by_key(|&i| key(&ready[i]))
-                .unwrap_or(0);
-            let task = ready.swap_remove(best);
+            (cost, task)
+        };
+        let mut ready: BTreeSet<(i64, usize)> = (0..count)
+            .filter(|&task| waiting[task] == 0)
+            .map(|task| key(task, &readers))
+            .collect();
+        let mut order = Vec::with_capacity(count);
+        while let Some((_, task)) = ready.pop_first() {
             order.push(task);
             if let Task::Node(at) = self.tasks[task] {
-                for v in &self.nodes[at].loads {
-                    if let Some(left) = readers_left.get_mut(v) {
-                        *left -= 1;
+                for &v in &self.nodes[at].loads {
+                    // The one reader that is left will free it.
+                    let others = readers[v].iter().filter(|&&other| other != task);
+                    let last = match (readers[v].len(), others.copied().next()) {
+                        (2, Some(last)) => Some((last, key(last, &readers))),
+                        _ => None,
+                    };
+                    readers[v].remove(&task);
+                    if let Some((last, before)) = last
+                        && ready.remove(&before)
+                    {
+                        ready.insert(key(last, &readers));
                     }
                 }
             }
             for &next in &after[task] {
                 waiting[next] -= 1;
                 if waiting[next] == 0 {
-                    ready.push(next);
+                    ready.insert(key(next, &readers));
                 }
             }
         }
@@ -483,6 +496,10 @@ impl Scheduler<'_> {
                     Some((limit, each)) => Some((b.get(limit)?, each)),
                     None => None,
                 };
+                let mut sums = [None; 2];
+                for (sum, value) in sums.iter_mut().zip(product.sums) {
+                    *sum = value.map(|value| b.get(value)).transpose()?;
+                }
                 b.step(
                     StepKind::Gemm(Box::new(Gemm {
                         batch: product.batch,
@@ -502,6 +519,7 @@ impl Scheduler<'_> {
                         limit,
                         epilogue,
                         whole_rows,
+                        sums,
                     })),
                     node.span,
                     node.reason.clone(),
@@ -768,6 +786,7 @@ pub fn buffers_of(kind: &StepKind) -> Vec<BufferRef> {
                 None => out.push(gemm.c.buffer),
             }
             out.extend(gemm.limit.map(|(limit, _)| limit));
+            out.extend(gemm.sums.into_iter().flatten());
             out
         }
         StepKind::Pack(pack) => vec![pack.from.buffer, pack.to],

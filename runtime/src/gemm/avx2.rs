@@ -3,8 +3,9 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::drive::{TileArgs, Tiles};
 use super::pack::{pack_plain, pack_walks};
+use super::sums::{Terms, add_terms};
+use super::tiles::{TileArgs, Tiles};
 use super::walk::Walk;
 
 /// Most rows of a tile: 12 accumulators, 2 vectors of B and a broadcast fill 16 registers.
@@ -34,6 +35,16 @@ macro_rules! tiles {
                         _ => $tile::<6>(args),
                     }
                 }
+            }
+
+            unsafe fn add_terms(to: *mut $t, terms: &Terms<$t>) {
+                #[target_feature(enable = "avx2,fma")]
+                unsafe fn wide(to: *mut $t, terms: &Terms<$t>) {
+                    // SAFETY: the caller's promise.
+                    unsafe { add_terms(to, terms) }
+                }
+                // SAFETY: the contract of `add_terms`.
+                unsafe { wide(to, terms) }
             }
 
             unsafe fn pack_walks(

@@ -5,8 +5,10 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::drive::{ROW_PANELS, RowArgs, TileArgs, Tiles};
+use super::drive::ROW_PANELS;
 use super::pack::{pack_plain, pack_walks};
+use super::sums::Terms;
+use super::tiles::{RowArgs, TileArgs, Tiles};
 use super::walk::Walk;
 
 /// Most rows of a tile.
@@ -41,7 +43,7 @@ macro_rules! per_rows {
 }
 
 macro_rules! tiles {
-    ($name:ident, $tile:ident, $row:ident, $t:ty, $lanes:literal, $mask:ty, $zero:ident, $load:ident, $maskz_load:ident,
+    ($name:ident, $tile:ident, $row:ident, $sums:ident, $t:ty, $lanes:literal, $mask:ty, $zero:ident, $load:ident, $maskz_load:ident,
      $store:ident, $mask_store:ident, $set1:ident, $fmadd:ident, $pack:expr) => {
         /// Tiles of one element type.
         pub(super) struct $name;
@@ -92,6 +94,18 @@ macro_rules! tiles {
                 unsafe { OF[args.count - 1](args) }
             }
 
+            unsafe fn add_terms(to: *mut $t, terms: &Terms<$t>) {
+                for start in (0..terms.width).step_by(4 * $lanes) {
+                    let some = Terms {
+                        at: terms.at.wrapping_add(start),
+                        width: (terms.width - start).min(4 * $lanes),
+                        ..terms.clone()
+                    };
+                    // SAFETY: the contract of `add_terms`.
+                    unsafe { $sums(to.wrapping_add(start), &some) };
+                }
+            }
+
             unsafe fn pack_walks(
                 to: *mut $t,
                 to_strides: (usize, usize),
@@ -124,6 +138,37 @@ macro_rules! tiles {
             ) {
                 // SAFETY: the contract of `pack`.
                 unsafe { $pack(panel, b, row_stride, col_stride, k, cols) }
+            }
+        }
+
+        /// # Safety
+        /// As [`Tiles::add_terms`], of at most four vectors of sums.
+        #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl")]
+        unsafe fn $sums(to: *mut $t, terms: &Terms<$t>) {
+            let mut masks: [$mask; 4] = [0; 4];
+            for (v, mask) in masks.iter_mut().enumerate() {
+                let width = terms.width.saturating_sub(v * $lanes).min($lanes);
+                *mask = ((1u32 << width) - 1) as $mask;
+            }
+            let one = $set1(1.0);
+            let mut sums = [$zero(); 4];
+            // SAFETY: all is read and written under the masks.
+            unsafe {
+                if terms.depth.start > 0 {
+                    for v in 0..4 {
+                        sums[v] = $maskz_load(masks[v], to.wrapping_add(v * $lanes));
+                    }
+                }
+                for k in terms.depth.clone() {
+                    let line = terms.at.wrapping_add(k * terms.step);
+                    for v in 0..4 {
+                        let x = $maskz_load(masks[v], line.wrapping_add(v * $lanes));
+                        sums[v] = $fmadd(x, one, sums[v]);
+                    }
+                }
+                for v in 0..4 {
+                    $mask_store(to.wrapping_add(v * $lanes), masks[v], sums[v]);
+                }
             }
         }
 
@@ -270,6 +315,7 @@ tiles!(
     TilesF32,
     tile_f32,
     row_f32,
+    sums_f32,
     f32,
     16,
     __mmask16,
@@ -286,6 +332,7 @@ tiles!(
     TilesF64,
     tile_f64,
     row_f64,
+    sums_f64,
     f64,
     8,
     __mmask8,

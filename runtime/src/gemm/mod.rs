@@ -29,14 +29,19 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod drive;
+mod group;
 mod pack;
 mod portable;
+mod sink;
+mod sums;
+mod tiles;
 mod walk;
 
 use std::sync::OnceLock;
 
 use crate::pool::Pool;
 
+pub use sums::TermSums;
 pub use walk::{WALK_AXES, Walk};
 
 /// Row stride, in elements, of the tile that an epilogue gets.
@@ -170,6 +175,8 @@ pub struct GemmCall<T = f32> {
     pub accumulate: bool,
     /// Takes the tiles in place of C, which is then not written.
     pub epilogue: Option<EpilogueCall>,
+    /// Sums to take beside a single product of plain matrices.
+    pub sums: TermSums<T>,
 }
 
 /// Both axes of a matrix of which one is several axes of memory.

@@ -1,6 +1,7 @@
 //! Buffers for packed panels, and the plain packers that serve any strides.
 
 use super::walk::Walk;
+use std::cell::Cell;
 use std::ops::Range;
 
 /// Elements of 64 bytes, so that panels are aligned to cache lines and vectors.
@@ -161,6 +162,33 @@ unsafe fn copy_rows<T: Copy, const N: usize>(
             let (to, from) = (to.add(i * to_step), from.add(i * from_step));
             to.cast::<[T; N]>()
                 .write_unaligned(from.cast::<[T; N]>().read_unaligned());
+        }
+    }
+}
+
+thread_local! {
+    /// Packed panels of B, partial sums and packed rows of A, kept between calls so that steady work allocates nothing.
+    static KEPT: [Cell<PackBuffer>; 3] = const {
+        [
+            Cell::new(PackBuffer::empty()),
+            Cell::new(PackBuffer::empty()),
+            Cell::new(PackBuffer::empty()),
+        ]
+    };
+}
+
+impl PackBuffer {
+    /// This thread's kept buffer number `slot`, grown to hold `count` elements.
+    pub(super) fn take<T>(slot: usize, count: usize) -> PackBuffer {
+        let mut buffer = KEPT.with(|kept| kept[slot].take());
+        buffer.grow(count * size_of::<T>());
+        buffer
+    }
+
+    /// Keeps the buffer for the thread's next call; an empty one displaces nothing.
+    pub(super) fn give_back(self, slot: usize) {
+        if !self.is_empty() {
+            KEPT.with(|kept| kept[slot].set(self));
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Tiles in plain Rust, written so that the compiler makes vectors of them: the fallback for
 //! processors without AVX2, and the starting point for other architectures.
 
-use std::ops::Range;
+use std::ops::{Add, Range};
 
-use super::drive::{TileArgs, Tiles};
 use super::pack::{pack_plain, pack_walks};
+use super::sums::{Terms, add_terms};
+use super::tiles::{TileArgs, Tiles};
 use super::walk::Walk;
 
 /// Rows of a tile.
@@ -13,7 +14,7 @@ pub(super) const ROWS: usize = 4;
 const COLS: usize = 16;
 
 /// Floats that the portable tiles take.
-pub(super) trait Float: Copy + Default + Send + Sync + 'static {
+pub(super) trait Float: Copy + Default + Add<Output = Self> + Send + Sync + 'static {
     /// `a * b + self`, fused only where that is one instruction.
     fn madd(self, a: Self, b: Self) -> Self;
 }
@@ -63,6 +64,11 @@ impl<T: Float> Tiles for TilesOf<T> {
                 _ => tile::<T, 4>(args),
             }
         }
+    }
+
+    unsafe fn add_terms(to: *mut T, terms: &Terms<T>) {
+        // SAFETY: the contract of `add_terms`.
+        unsafe { add_terms(to, terms) }
     }
 
     unsafe fn pack_walks(
