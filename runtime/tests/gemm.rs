@@ -356,6 +356,7 @@ fn an_epilogue_takes_every_element_once() {
         (421, 1),
         (421, 300),
         (421, 2100),
+        (512, 1100),
     ] {
         takes_every_element_once(n, k);
     }
@@ -363,7 +364,7 @@ fn an_epilogue_takes_every_element_once() {
 
 #[test]
 fn sums_of_terms_are_chains_however_a_product_is_cut() {
-    for (n, k) in [(20, 300), (77, 4500), (421, 300), (421, 2100)] {
+    for (n, k) in [(20, 300), (77, 4500), (421, 300), (421, 2100), (512, 1100)] {
         let mut rng = Lcg(9);
         let a: Vec<f32> = rng.fill(k * M).into_iter().map(|v| v as f32).collect();
         let b: Vec<f32> = rng.fill(k * n).into_iter().map(|v| v as f32).collect();

@@ -4,8 +4,8 @@
 
 use crate::coords;
 use crate::plan::{CheckInfo, Condition, Plan};
-use crate::small;
 use crate::views::{self, trace};
+use crate::{small, term_sums};
 use aec_ir::rewrite::{self, ValueMap};
 use aec_ir::{
     Contract, Def, Factor, Fault, Function, Inst, Label, Labels, MatrixOp, Op, Type, Value,
@@ -112,6 +112,8 @@ pub(crate) struct Preparer {
     copied: HashMap<(Value, Vec<usize>), Value>,
     /// Params that come in panels where a product wants them.
     panelled: EntitySet<Value>,
+    /// Whether a product may take the sum that is being prepared along (`term_sums.rs`).
+    pub(crate) takes_along: bool,
 }
 
 /// Prepares a function, of which the params `panelled` are matrices that come in panels where a
@@ -126,6 +128,7 @@ pub fn prepare(f: &Function, first_check: i64, panelled: Range<usize>) -> Prepar
         span: Span::NONE,
         copied: HashMap::default(),
         panelled: EntitySet::new(),
+        takes_along: false,
     };
     for &param in &f.params[panelled] {
         p.panelled.insert(map.at(param));
@@ -137,6 +140,7 @@ pub fn prepare(f: &Function, first_check: i64, panelled: Range<usize>) -> Prepar
         match &data.op {
             Op::Contract(contract) => {
                 let elem = f.ty(data.results[0]).elem;
+                p.takes_along = term_sums::may_ride(f, contract, data.operands[0]);
                 let v = p.contract(contract.clone(), operands, elem);
                 map.insert(data.results[0], v);
             }

@@ -9,6 +9,12 @@ use smallvec::{SmallVec, smallvec};
 
 /// Sums of more terms than this are split into partial sums.
 const LONG_SUM: usize = 8192;
+/// Sums of at least so many columns beside one another, and of so many bytes, go by blocks of rows.
+const LEAST_COLUMNS: usize = 16;
+const COLUMN_SUMS_FROM: usize = 1 << 17;
+/// Bytes of a block of rows: several operands' blocks fit L1.
+const BLOCK_BYTES: usize = 1 << 13;
+
 impl Preparer {
     /// Sums without the factors that do not vary along the sum, then multiplies by them.
     pub(crate) fn outer_factors(
@@ -129,35 +135,92 @@ impl Preparer {
         summed.sort_by_key(|&(step, label)| (std::cmp::Reverse(step), label));
         let size = |l: Label| c.sizes[usize::from(l)];
         let total: usize = summed.iter().map(|&(_, l)| size(l)).product();
+        let labels: Labels = summed.iter().map(|&(_, l)| l).collect();
+        if let Some(sums) = self.column_sums(&c, operands, elem, &labels) {
+            return sums;
+        }
         if total <= LONG_SUM || c.coefficient.is_nan() || !c.deltas.is_empty() {
             return self.push_contract(c, operands, elem);
         }
         let (_, outer) = summed[0];
         let rest = total / size(outer);
         if summed.len() > 1 && rest >= 64 {
-            return self.two_stages(c, operands, elem, outer);
+            return self.two_stages(c, operands, elem, &[outer]);
         }
         // One long axis: rows of a divisor of its size.
         let n = size(outer);
         let Some(row) = row_length(n) else {
             return self.push_contract(c, operands, elem);
         };
-        let mut split = c.clone();
-        let inner = split.sizes.len() as Label;
-        split.sizes.push(row);
-        split.sizes[usize::from(outer)] = n / row;
+        let (split, parts) = self.divided(c, operands, outer, row);
+        self.two_stages(split, &parts, elem, &[outer])
+    }
+
+    /// Sums of columns that lie across memory: of blocks of rows that stay in L1 while one vector of
+    /// columns after the other goes down them, then over the blocks. None if that is no gain, or if
+    /// a product reads the same and may take the sums along.
+    fn column_sums(
+        &mut self,
+        c: &Contract,
+        operands: &[Value],
+        elem: Elem,
+        summed: &[Label],
+    ) -> Option<Value> {
+        let f = &self.out.f;
+        let count = |labels: &[Label]| -> usize {
+            labels.iter().map(|&l| c.sizes[usize::from(l)]).product()
+        };
+        let widest = |label: Label| {
+            let steps = c.factors.iter().zip(operands).filter_map(|(factor, &x)| {
+                let at = factor.labels.iter().position(|&l| l == label)?;
+                Some(coords::row_major(f.dims(x))[at])
+            });
+            steps.max().unwrap_or(0)
+        };
+        let (&inner, outer) = summed.split_last()?;
+        let (columns, rows) = (count(&c.out), count(summed));
+        let across = columns >= LEAST_COLUMNS && widest(inner) >= columns as i64;
+        let large = rows * columns * elem.bytes() >= COLUMN_SUMS_FROM;
+        if self.takes_along || !elem.is_float() || !c.deltas.is_empty() || !across || !large {
+            return None;
+        }
+        let block = (BLOCK_BYTES / (columns * elem.bytes())).clamp(4, 64);
+        let size = c.sizes[usize::from(inner)];
+        if size > 2 * block {
+            let row = (block.div_ceil(2)..=2 * block)
+                .filter(|row| size.is_multiple_of(*row))
+                .min_by_key(|row| row.abs_diff(block))?;
+            let (split, parts) = self.divided(c.clone(), operands, inner, row);
+            return Some(self.two_stages(split, &parts, elem, summed));
+        }
+        (!outer.is_empty()).then(|| self.two_stages(c.clone(), operands, elem, outer))
+    }
+
+    /// The same contraction with a label in two: rows of `row` entries, which get a label of their
+    /// own, the last one, and their number.
+    fn divided(
+        &mut self,
+        mut c: Contract,
+        operands: &[Value],
+        divided: Label,
+        row: usize,
+    ) -> (Contract, SmallVec<[Value; 4]>) {
+        let inner = c.sizes.len() as Label;
+        let rows = c.sizes[usize::from(divided)] / row;
+        c.sizes.push(row);
+        c.sizes[usize::from(divided)] = rows;
         let mut parts: SmallVec<[Value; 4]> = SmallVec::new();
-        for (factor, &x) in split.factors.iter_mut().zip(operands) {
-            if !factor.labels.contains(&outer) {
+        for (factor, &x) in c.factors.iter_mut().zip(operands) {
+            if !factor.labels.contains(&divided) {
                 parts.push(x);
                 continue;
             }
             let mut dims: SmallVec<[usize; 4]> = SmallVec::new();
             let mut labels = Labels::new();
             for (&label, &d) in factor.labels.iter().zip(self.out.f.dims(x)) {
-                if label == outer {
-                    dims.extend([n / row, row]);
-                    labels.extend([outer, inner]);
+                if label == divided {
+                    dims.extend([rows, row]);
+                    labels.extend([divided, inner]);
                 } else {
                     dims.push(d);
                     labels.push(label);
@@ -167,22 +230,29 @@ impl Preparer {
             let ty = self.out.f.ty(x).with_dims(&dims);
             parts.push(self.push(Op::Reshape, &[x], ty));
         }
-        self.two_stages(split, &parts, elem, outer)
+        (c, parts)
     }
 
     /// First all but `outer`, then `outer`.
-    fn two_stages(&mut self, c: Contract, operands: &[Value], elem: Elem, outer: Label) -> Value {
+    fn two_stages(
+        &mut self,
+        c: Contract,
+        operands: &[Value],
+        elem: Elem,
+        outer: &[Label],
+    ) -> Value {
         let first_axis = |l: Label| {
             c.factors
                 .iter()
                 .find_map(|x| x.labels.iter().position(|&o| o == l))
         };
-        let before = match c.out.first() {
-            Some(&l) => first_axis(outer) < first_axis(l),
-            None => true,
+        let before = match (c.out.first(), outer.first()) {
+            (Some(&l), Some(&outer)) => first_axis(outer) < first_axis(l),
+            _ => true,
         };
         let mut out = c.out.clone();
-        out.insert(if before { 0 } else { out.len() }, outer);
+        let at = if before { 0 } else { out.len() };
+        out.insert_from_slice(at, outer);
         let mut first = c.clone();
         first.coefficient = 1.0;
         first.out = out.clone();

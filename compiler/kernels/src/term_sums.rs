@@ -5,13 +5,13 @@
 
 use crate::contract::{Operand, Prepared, Product};
 use crate::views::trace;
-use aec_ir::{Contract, Function, Inst, Op, Value};
+use aec_ir::{Contract, Factor, Function, Inst, Op, Value};
 use aec_runtime::gemm::Walk;
 use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 use std::cmp::Reverse;
 
-/// Fewest entries that are summed: fewer are as quick in the kernel that wants the sums.
-const LEAST_ENTRIES: usize = 4096;
+/// Fewest entries that are summed: fewer lie in L2 still when the kernel that wants the sums runs.
+const LEAST_ENTRIES: usize = 1 << 16;
 
 /// Whose terms a product sums.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,6 +58,28 @@ pub(crate) fn rides(prepared: &Prepared) -> HashMap<Value, Ride> {
         }
     }
     rides
+}
+
+/// Whether a contraction is a plain sum over axes of a value that another one, of two factors, sums
+/// over, too: most likely a product that takes it along.
+pub(crate) fn may_ride(f: &Function, sum: &Contract, x: Value) -> bool {
+    let [factor] = sum.factors.as_slice() else {
+        return false;
+    };
+    let summed = |contract: &Contract, factor: &Factor| -> Vec<bool> {
+        let labels = factor.labels.iter();
+        labels.map(|l| !contract.out.contains(l)).collect()
+    };
+    let axes = summed(sum, factor);
+    f.order.iter().any(|&inst| match &f.insts[inst].op {
+        Op::Contract(other) if other.factors.len() == 2 => {
+            let operands = other.factors.iter().zip(&f.insts[inst].operands);
+            operands
+                .filter(|&(_, &operand)| operand == x)
+                .any(|(factor, _)| summed(other, factor) == axes)
+        }
+        _ => false,
+    })
 }
 
 /// A plain sum over leading axes of a stored value.

@@ -14,11 +14,11 @@ fn f32s(dims: &[usize]) -> Type {
     Type::new(Elem::F32, dims)
 }
 
-/// What flows back in a layer, `[256, 32]`, and what came in, `[256, 48]`.
+/// What flows back in a layer, `[2048, 32]`, and what came in, `[2048, 48]`.
 fn layer() -> (Function, Value, Value) {
     let mut f = Function::new("f");
-    let g = f.param(f32s(&[256, 32]), "g");
-    let x = f.param(f32s(&[256, 48]), "x");
+    let g = f.param(f32s(&[2048, 32]), "g");
+    let x = f.param(f32s(&[2048, 48]), "x");
     (f, g, x)
 }
 
@@ -62,8 +62,8 @@ fn a_bias_gradient_goes_with_its_weight_gradient() {
 #[test]
 fn examples_and_places_are_terms_alike() {
     let mut f = Function::new("f");
-    let g = f.param(f32s(&[16, 16, 32]), "g");
-    let x = f.param(f32s(&[16, 16, 48]), "x");
+    let g = f.param(f32s(&[16, 128, 32]), "g");
+    let x = f.param(f32s(&[16, 128, 48]), "x");
     let dw = f.contract(&[(g, &[0, 3, 1]), (x, &[0, 3, 2])], &[1, 2], &[], 1.0, S);
     let db = f.sum(g, &[0, 1], S);
     f.results = vec![dw, db];
@@ -86,7 +86,7 @@ fn the_bias_is_updated_after_the_product() {
 fn a_sum_that_the_product_needs_goes_alone() {
     let (mut f, g, _) = layer();
     let db = f.sum(g, &[0], S);
-    let repeated = f.broadcast_leading(db, &[256], S);
+    let repeated = f.broadcast_leading(db, &[2048], S);
     let centred = f.binary(Binary::Sub, g, repeated, S);
     let side = f.contract(&[(centred, &[0, 1]), (g, &[0, 2])], &[1, 2], &[], 1.0, S);
     f.results = vec![side, db];

@@ -22,6 +22,7 @@ macro_rules! tiles {
             const COLS: usize = 2 * $lanes;
             const MASKS: bool = false;
             const KEEPS: bool = false;
+            const SUMS_A: bool = false;
 
             unsafe fn tile(rows: usize, args: &TileArgs<$t>) {
                 // SAFETY: the contract of `tile`.

@@ -22,47 +22,53 @@ const A_AHEAD: usize = 8;
 
 /// One function per number of rows, from 1.
 macro_rules! per_rows {
-    ($tile:ident, $vectors:literal, $masked:literal, $a_by_columns:literal, $keep:literal) => {
+    ($tile:ident, $vectors:literal, $masked:literal, $a_by_columns:literal, $keep:literal, $sums:literal) => {
         [
-            $tile::<1, $vectors, $masked, $a_by_columns, $keep>,
-            $tile::<2, $vectors, $masked, $a_by_columns, $keep>,
-            $tile::<3, $vectors, $masked, $a_by_columns, $keep>,
-            $tile::<4, $vectors, $masked, $a_by_columns, $keep>,
-            $tile::<5, $vectors, $masked, $a_by_columns, $keep>,
-            $tile::<6, $vectors, $masked, $a_by_columns, $keep>,
-            $tile::<7, $vectors, $masked, $a_by_columns, $keep>,
-            $tile::<8, $vectors, $masked, $a_by_columns, $keep>,
-            $tile::<9, $vectors, $masked, $a_by_columns, $keep>,
-            $tile::<10, $vectors, $masked, $a_by_columns, $keep>,
-            $tile::<11, $vectors, $masked, $a_by_columns, $keep>,
-            $tile::<12, $vectors, $masked, $a_by_columns, $keep>,
-            $tile::<13, $vectors, $masked, $a_by_columns, $keep>,
-            $tile::<14, $vectors, $masked, $a_by_columns, $keep>,
+            $tile::<1, $vectors, $masked, $a_by_columns, $keep, $sums>,
+            $tile::<2, $vectors, $masked, $a_by_columns, $keep, $sums>,
+            $tile::<3, $vectors, $masked, $a_by_columns, $keep, $sums>,
+            $tile::<4, $vectors, $masked, $a_by_columns, $keep, $sums>,
+            $tile::<5, $vectors, $masked, $a_by_columns, $keep, $sums>,
+            $tile::<6, $vectors, $masked, $a_by_columns, $keep, $sums>,
+            $tile::<7, $vectors, $masked, $a_by_columns, $keep, $sums>,
+            $tile::<8, $vectors, $masked, $a_by_columns, $keep, $sums>,
+            $tile::<9, $vectors, $masked, $a_by_columns, $keep, $sums>,
+            $tile::<10, $vectors, $masked, $a_by_columns, $keep, $sums>,
+            $tile::<11, $vectors, $masked, $a_by_columns, $keep, $sums>,
+            $tile::<12, $vectors, $masked, $a_by_columns, $keep, $sums>,
+            $tile::<13, $vectors, $masked, $a_by_columns, $keep, $sums>,
+            $tile::<14, $vectors, $masked, $a_by_columns, $keep, $sums>,
         ]
     };
 }
 
 macro_rules! tiles {
     ($name:ident, $tile:ident, $row:ident, $sums:ident, $t:ty, $lanes:literal, $mask:ty, $zero:ident, $load:ident, $maskz_load:ident,
-     $store:ident, $mask_store:ident, $set1:ident, $fmadd:ident, $pack:expr) => {
+     $store:ident, $mask_store:ident, $set1:ident, $add:ident, $fmadd:ident, $pack:expr, $sums_a:literal) => {
         /// Tiles of one element type.
         pub(super) struct $name;
 
         impl $name {
-            /// By whether A's rows are adjacent, then by shape: full width, two vectors, one, and
-            /// two while keeping B.
-            const TABLE: [[[unsafe fn(&TileArgs<$t>); ROWS]; 4]; 2] = [
+            /// By how A is read (along its rows; down its columns, of which rows are adjacent; so,
+            /// and summed), then by shape: full width, two vectors, one, and two while keeping B.
+            const TABLE: [[[unsafe fn(&TileArgs<$t>); ROWS]; 4]; 3] = [
                 [
-                    per_rows!($tile, 2, false, false, false),
-                    per_rows!($tile, 2, true, false, false),
-                    per_rows!($tile, 1, true, false, false),
-                    per_rows!($tile, 2, true, false, true),
+                    per_rows!($tile, 2, false, false, false, false),
+                    per_rows!($tile, 2, true, false, false, false),
+                    per_rows!($tile, 1, true, false, false, false),
+                    per_rows!($tile, 2, true, false, true, false),
                 ],
                 [
-                    per_rows!($tile, 2, false, true, false),
-                    per_rows!($tile, 2, true, true, false),
-                    per_rows!($tile, 1, true, true, false),
-                    per_rows!($tile, 2, true, true, true),
+                    per_rows!($tile, 2, false, true, false, false),
+                    per_rows!($tile, 2, true, true, false, false),
+                    per_rows!($tile, 1, true, true, false, false),
+                    per_rows!($tile, 2, true, true, true, false),
+                ],
+                [
+                    per_rows!($tile, 2, true, true, false, $sums_a),
+                    per_rows!($tile, 2, true, true, false, $sums_a),
+                    per_rows!($tile, 1, true, true, false, $sums_a),
+                    per_rows!($tile, 2, true, true, true, $sums_a),
                 ],
             ];
         }
@@ -73,9 +79,13 @@ macro_rules! tiles {
             const COLS: usize = 2 * $lanes;
             const MASKS: bool = true;
             const KEEPS: bool = true;
+            const SUMS_A: bool = $sums_a;
 
             unsafe fn tile(rows: usize, args: &TileArgs<$t>) {
-                let by_columns = usize::from(args.a_row_stride == 1);
+                let by_columns = match args.sums.is_null() {
+                    true => usize::from(args.a_row_stride == 1),
+                    false => 2,
+                };
                 let shape = if !args.keep.is_null() {
                     3
                 } else if args.cols <= $lanes {
@@ -150,7 +160,6 @@ macro_rules! tiles {
                 let width = terms.width.saturating_sub(v * $lanes).min($lanes);
                 *mask = ((1u32 << width) - 1) as $mask;
             }
-            let one = $set1(1.0);
             let mut sums = [$zero(); 4];
             // SAFETY: all is read and written under the masks.
             unsafe {
@@ -163,7 +172,7 @@ macro_rules! tiles {
                     let line = terms.at.wrapping_add(k * terms.step);
                     for v in 0..4 {
                         let x = $maskz_load(masks[v], line.wrapping_add(v * $lanes));
-                        sums[v] = $fmadd(x, one, sums[v]);
+                        sums[v] = $add(sums[v], x);
                     }
                 }
                 for v in 0..4 {
@@ -219,7 +228,8 @@ macro_rules! tiles {
         /// # Safety
         /// As [`Tiles::tile`], with `R` rows and at most `V` vectors of columns; B is padded
         /// unless `MASKED`; A's rows are adjacent if `A_BY_COLUMNS`; B's rows go to `args.keep`
-        /// if `KEEP`, and those to come are called for.
+        /// if `KEEP`, and those to come are called for; A's rows, no more than a vector has
+        /// lanes, are summed if `SUMS`.
         #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl")]
         unsafe fn $tile<
             const R: usize,
@@ -227,6 +237,7 @@ macro_rules! tiles {
             const MASKED: bool,
             const A_BY_COLUMNS: bool,
             const KEEP: bool,
+            const SUMS: bool,
         >(
             args: &TileArgs<$t>,
         ) {
@@ -256,6 +267,11 @@ macro_rules! tiles {
                 }
                 let mut at = 0usize;
                 let mut b = args.b;
+                let own_rows = ((1u32 << R) - 1) as $mask;
+                let mut sum = $zero();
+                if SUMS && args.sums_go_on {
+                    sum = $maskz_load(own_rows, args.sums);
+                }
                 let mut keep = args.keep;
                 let mut coming = args.coming;
                 let (a_step, b_step) = (args.a_col_stride, args.b_row_stride);
@@ -286,6 +302,10 @@ macro_rules! tiles {
                         _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
                         _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(R - 1).cast());
                     }
+                    if SUMS {
+                        let terms = $maskz_load(own_rows, args.a.wrapping_add(at));
+                        sum = $add(sum, terms);
+                    }
                     for r in 0..R {
                         let from = if A_BY_COLUMNS {
                             args.a.wrapping_add(r)
@@ -299,6 +319,9 @@ macro_rules! tiles {
                     }
                     at = at.wrapping_add(a_step);
                     b = b.wrapping_add(b_step);
+                }
+                if SUMS {
+                    $mask_store(args.sums, own_rows, sum);
                 }
                 for r in 0..R {
                     let to = args.out.add(r * args.out_row_stride);
@@ -325,8 +348,10 @@ tiles!(
     _mm512_storeu_ps,
     _mm512_mask_storeu_ps,
     _mm512_set1_ps,
+    _mm512_add_ps,
     _mm512_fmadd_ps,
-    pack_f32
+    pack_f32,
+    true
 );
 tiles!(
     TilesF64,
@@ -342,8 +367,10 @@ tiles!(
     _mm512_storeu_pd,
     _mm512_mask_storeu_pd,
     _mm512_set1_pd,
+    _mm512_add_pd,
     _mm512_fmadd_pd,
-    pack_f64
+    pack_f64,
+    false
 );
 
 /// The same pointer, of which the compiler no longer knows where it came from.

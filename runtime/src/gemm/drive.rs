@@ -15,7 +15,14 @@ use crate::pool::Pool;
 
 /// k is cut into blocks of at most this, so that a packed panel stays in L2.
 pub(super) const K_BLOCK: usize = 2048;
-/// The same for B with axes: a panel, packed for this part of A alone, stays in L1.
+/// Bytes after which addresses fall into the same set of L2 again, and how many of its ways one
+/// operand may fill: lines a large power of two apart share few sets, and would drive one another
+/// out before they are read again. k is cut so that they do not.
+const L2_SPAN: usize = 1 << 17;
+const L2_WAYS_OF_ONE: usize = 8;
+/// Bytes of sums that wait for the next k block, to stay in L2.
+const PARTIAL: usize = 1 << 18;
+/// Most terms of a k block for B with axes: a panel, packed for this part of A alone, stays in L1.
 const K_BLOCK_AXES: usize = 256;
 /// Bytes of A with axes that are packed at a time, to be read from L1.
 const A_PACKED: usize = 1 << 14;
@@ -32,10 +39,6 @@ const A_CHUNK: usize = 3 << 17;
 pub(super) const ROW_PANELS: usize = 4;
 /// Multiply-adds that are worth a thread: about 5 microseconds.
 const MADDS_PER_PART: usize = 200_000;
-
-/// Row blocks of strips whose terms are summed at once: enough chains of additions to keep the
-/// units busy, and few enough rows to lie in L2 still.
-const SUM_BLOCKS: usize = 4;
 
 /// Tiles that keep do so if so many row blocks of at least such a depth read what they kept.
 const KEEP_FROM_ROW_BLOCKS: usize = 3;
@@ -130,6 +133,8 @@ pub(super) unsafe fn run<K: Tiles>(call: &GemmCall<K::T>, batch: &Batch, pool: &
                 out: call.c,
                 out_row_stride: call.c_row_stride,
                 cols: call.n,
+                sums: std::ptr::null_mut(),
+                sums_go_on: false,
             };
             // SAFETY: the caller's promise; the product is one tile.
             unsafe {
@@ -187,11 +192,27 @@ pub(super) unsafe fn run<K: Tiles>(call: &GemmCall<K::T>, batch: &Batch, pool: &
     }
 }
 
-/// Adds some terms of the sums of some of A's rows, if they are wanted.
+/// How a part goes about its tiles.
+struct Cut {
+    k_blocks: usize,
+    /// Whether sums that are not finished wait outside of C, as an epilogue takes them.
+    keeps_partial: bool,
+    /// Whether the epilogue gets strips.
+    strips: bool,
+    /// Panels of a group, and row blocks of a chunk, at most.
+    group_most: usize,
+    chunk_most: usize,
+}
+
+/// Adds some terms of the sums of some of A's rows, if they are wanted and no tile does.
 ///
 /// # Safety
 /// As [`super::gemm_f32`]; no other thread adds the same.
-unsafe fn add_a_terms<K: Tiles>(call: &GemmCall<K::T>, rows: Range<usize>, depth: Range<usize>) {
+pub(super) unsafe fn add_a_terms<K: Tiles>(
+    call: &GemmCall<K::T>,
+    rows: Range<usize>,
+    depth: Range<usize>,
+) {
     if !call.sums.a.is_null() {
         let terms = Terms {
             at: call.a.ptr.wrapping_add(rows.start),
@@ -298,61 +319,37 @@ impl<K: Tiles> Plan<'_, K> {
                 return self.row(product, cols);
             }
         }
-        let k_block = match self.batch.b_axes {
-            Some(_) if !self.panelled => K_BLOCK_AXES,
-            _ => K_BLOCK,
-        };
-        let k_blocks = call.k.div_ceil(k_block).max(1);
+        let cut = self.cut(rows.clone(), cols.clone());
         let mut sink = call
             .epilogue
             .map(|epilogue| Sink::<K::T>::new(&epilogue, product));
-        let keeps_partial = k_blocks > 1 && sink.is_some();
-        let depth_most = call.k.div_ceil(k_blocks).max(1);
-        let panel_bytes = depth_most * K::COLS * size_of::<K::T>();
-        let strip_panels = (B_STRIPS / panel_bytes).min(cols.len());
-        let whole_rows = call.epilogue.is_some_and(|epilogue| epilogue.whole_rows);
-        debug_assert!(!(whole_rows && keeps_partial));
-        let wide = strip_panels * K::COLS >= STRIP_COLS;
-        let strips = sink.is_some() && !keeps_partial && (wide || whole_rows);
-        let group_most = if whole_rows {
-            cols.len()
-        } else if keeps_partial {
-            1
-        } else if strips {
-            cols.len().div_ceil(cols.len().div_ceil(strip_panels))
-        } else {
-            (B_GROUP / panel_bytes).max(1)
-        };
-        let chunk = match self.batch.a_axes {
-            Some(_) => A_PACKED,
-            None => A_CHUNK,
-        };
-        let chunk_most = (chunk / (depth_most * (self.blocks.rows + 1) * size_of::<K::T>())).max(1);
+        // Sums that wait for the next k block, or the strip that an epilogue gets.
+        let stride = cut.group_most * K::COLS;
         let first_row = self.blocks.start(rows.start);
-        let mut partial = PackBuffer::empty();
-        if keeps_partial {
-            partial =
-                PackBuffer::take::<K::T>(1, (self.blocks.start(rows.end) - first_row) * K::COLS);
-        } else if strips {
-            partial = PackBuffer::take::<K::T>(1, K::ROWS * group_most * K::COLS);
-        }
-        let scratch = partial.as_mut_ptr::<K::T>();
+        let held_rows = if cut.keeps_partial {
+            self.blocks.start(rows.end) - first_row
+        } else if cut.strips {
+            K::ROWS
+        } else {
+            0
+        };
+        let mut held = PackBuffer::take::<K::T>(1, held_rows * stride);
+        let scratch = held.as_mut_ptr::<K::T>();
         let mut packed_a = PackBuffer::empty();
         if self.batch.a_axes.is_some() {
-            let blocks = if strips {
-                1
-            } else {
-                chunk_most.min(rows.len())
-            };
+            let blocks = cut.chunk_most.min(rows.len());
+            let depth_most = call.k.div_ceil(cut.k_blocks).max(1);
             packed_a = PackBuffer::take::<K::T>(2, blocks * (self.blocks.rows + 1) * depth_most);
         }
         let backwards = self.batch.backwards;
-        // The part with the first panel sums A's terms, that with the first rows B's.
-        let (mut sums_a, sums_b) = (cols.start == 0, rows.start == 0);
-        for group in turned(0..cols.len().div_ceil(group_most), backwards) {
-            let group_start = cols.start + group * group_most;
-            let panels = group_start..cols.end.min(group_start + group_most);
-            for k_block in 0..k_blocks {
+        // The part with the first rows sums B's terms; A's go with the tiles of the first panel.
+        let sums_b = rows.start == 0;
+        for group in turned(0..cols.len().div_ceil(cut.group_most), backwards) {
+            let group_start = cols.start + group * cut.group_most;
+            let panels = group_start..cols.end.min(group_start + cut.group_most);
+            for k_block in 0..cut.k_blocks {
+                let (first, last) = (k_block == 0, k_block + 1 == cut.k_blocks);
+                let strips = cut.strips && last;
                 // SAFETY: products lie inside the caller's matrices.
                 let mut group = unsafe {
                     Group::new(
@@ -362,90 +359,56 @@ impl<K: Tiles> Plan<'_, K> {
                         panels.clone(),
                         cols.end,
                         strips,
-                        share(call.k, k_blocks, k_block),
+                        share(call.k, cut.k_blocks, k_block),
                     )
                 };
-                let (first, last) = (k_block == 0, k_block + 1 == k_blocks);
-                if strips && let Some(sink) = &mut sink {
-                    let stride = panels.len() * K::COLS;
-                    for block in rows.clone() {
-                        // SAFETY: there is room for a block.
-                        unsafe { group.pack_a(&mut packed_a, block..block + 1) };
-                        for panel in turned(panels.clone(), backwards) {
-                            let out = scratch.wrapping_add((panel - panels.start) * K::COLS);
-                            let init = if call.accumulate {
-                                group.c_at(panel, block).cast_const()
-                            } else {
-                                std::ptr::null()
-                            };
-                            // SAFETY: the strip has a row for each row of a block.
-                            unsafe {
-                                group.tile(panel, block, (init, call.c_row_stride), (out, stride))
-                            };
-                        }
-                        // SAFETY: the caller vouches for the epilogue.
-                        unsafe { sink.take_strip(scratch, stride, self.rows(block), group.cols()) };
-                        let few = rows.start + (block - rows.start) / SUM_BLOCKS * SUM_BLOCKS;
-                        if sums_a && (block + 1 == rows.end || block + 1 == few + SUM_BLOCKS) {
-                            let sums = self.blocks.start(few)..self.blocks.start(block + 1);
-                            // SAFETY: the caller's promise; the rows are this part's.
-                            unsafe { add_a_terms::<K>(call, sums, group.depth.clone()) };
-                        }
-                    }
-                    if sums_b {
-                        // SAFETY: the caller's promise; the columns are this part's.
-                        unsafe { add_b_terms::<K>(call, group.cols(), group.depth.clone()) };
-                    }
-                    group.packed.give_back(0);
-                    continue;
-                }
+                let chunk_most = if strips { 1 } else { cut.chunk_most };
                 let mut chunk_start = rows.start;
                 while chunk_start < rows.end {
                     let chunk = chunk_start..rows.end.min(chunk_start + chunk_most);
                     chunk_start = chunk.end;
                     // SAFETY: there is room for a chunk.
                     unsafe { group.pack_a(&mut packed_a, chunk.clone()) };
+                    let held_row = |block: usize| match cut.keeps_partial {
+                        true => {
+                            scratch.wrapping_add((self.blocks.start(block) - first_row) * stride)
+                        }
+                        false => scratch,
+                    };
                     for panel in turned(panels.clone(), backwards) {
                         for block in chunk.clone() {
                             let in_c = (group.c_at(panel, block), call.c_row_stride);
-                            let Some(sink) = &mut sink else {
-                                let init = if !first || call.accumulate {
-                                    in_c.0.cast_const()
-                                } else {
-                                    std::ptr::null()
-                                };
-                                // SAFETY: the tile is inside C.
-                                unsafe { group.tile(panel, block, (init, in_c.1), in_c) };
-                                continue;
+                            let col = (panel - panels.start) * K::COLS;
+                            let rest = (held_row(block).wrapping_add(col), stride);
+                            let before = if sink.is_some() && !first { rest } else { in_c };
+                            let init = match !first || call.accumulate {
+                                true => (before.0.cast_const(), before.1),
+                                false => (std::ptr::null(), 0),
                             };
-                            let rest = scratch
-                                .wrapping_add((self.blocks.start(block) - first_row) * K::COLS);
-                            let init = if !first {
-                                (rest.cast_const(), K::COLS)
-                            } else if call.accumulate {
-                                (in_c.0.cast_const(), in_c.1)
-                            } else {
-                                (std::ptr::null(), 0)
+                            let out = match &mut sink {
+                                None => in_c,
+                                Some(sink) if last && !strips => (sink.tile(), TILE_STRIDE),
+                                Some(_) => rest,
                             };
-                            let out = if last {
-                                (sink.tile(), TILE_STRIDE)
-                            } else {
-                                (rest, K::COLS)
-                            };
-                            // SAFETY: the partial sums have a row per row of this part.
+                            // SAFETY: the tile is inside C, or there is a row for each row of
+                            // this part, or of a block if none waits.
                             unsafe { group.tile(panel, block, init, out) };
-                            if last {
+                            if let Some(sink) = &mut sink
+                                && last
+                                && !strips
+                            {
                                 let cols = group.cols_of(panel);
-                                let tile = sink.tile();
                                 // SAFETY: the caller vouches for the epilogue.
-                                unsafe { sink.take(tile, self.rows(block), cols) };
+                                unsafe { sink.take(out.0, self.rows(block), cols) };
                             }
                         }
                     }
-                    if sums_a {
-                        let sums = self.blocks.start(chunk.start)..self.blocks.start(chunk.end);
-                        // SAFETY: the caller's promise; the rows are this part's.
-                        unsafe { add_a_terms::<K>(call, sums, group.depth.clone()) };
+                    if let Some(sink) = &mut sink
+                        && strips
+                    {
+                        let (strip, rows) = (held_row(chunk.start), self.rows(chunk.start));
+                        // SAFETY: the caller vouches for the epilogue.
+                        unsafe { sink.take_strip(strip, stride, rows, group.cols()) };
                     }
                 }
                 if sums_b {
@@ -454,10 +417,75 @@ impl<K: Tiles> Plan<'_, K> {
                 }
                 group.packed.give_back(0);
             }
-            sums_a = false;
         }
-        partial.give_back(1);
+        held.give_back(1);
         packed_a.give_back(2);
+    }
+
+    /// Most terms of a k block.
+    fn k_block(&self) -> usize {
+        let call = self.call;
+        if self.batch.b_axes.is_some() && !self.panelled {
+            return K_BLOCK_AXES;
+        }
+        if call.epilogue.is_some_and(|epilogue| epilogue.whole_rows) {
+            return K_BLOCK;
+        }
+        let plain_a = self.batch.a_axes.is_none() && call.a.row_stride == 1;
+        let plain_b = self.batch.b_axes.is_none() && call.b.col_stride == 1;
+        let steps = [
+            plain_a.then_some(call.a.col_stride),
+            plain_b.then_some(call.b.row_stride),
+        ];
+        let depths = steps.into_iter().flatten().map(|step| {
+            // Lines that lie one step apart fall into so many sets.
+            let bytes = (step * size_of::<K::T>()).max(64);
+            let sets = L2_SPAN >> bytes.trailing_zeros().min(L2_SPAN.trailing_zeros());
+            sets * L2_WAYS_OF_ONE
+        });
+        depths.fold(K_BLOCK, usize::min).max(K_BLOCK_AXES)
+    }
+
+    fn cut(&self, rows: Range<usize>, cols: Range<usize>) -> Cut {
+        let call = self.call;
+        let bytes = size_of::<K::T>();
+        let k_blocks = call.k.div_ceil(self.k_block()).max(1);
+        let keeps_partial = k_blocks > 1 && call.epilogue.is_some();
+        let depth_most = call.k.div_ceil(k_blocks).max(1);
+        let panel_bytes = depth_most * K::COLS * bytes;
+        let whole_rows = call.epilogue.is_some_and(|epilogue| epilogue.whole_rows);
+        debug_assert!(!(whole_rows && keeps_partial));
+        let one_at_a_time = keeps_partial && self.batch.b_axes.is_some() && !self.panelled;
+        let height = self.blocks.start(rows.end) - self.blocks.start(rows.start);
+        let strip_panels = match keeps_partial {
+            true => B_STRIPS.min(PARTIAL * depth_most / height.max(1)) / panel_bytes,
+            false => B_STRIPS / panel_bytes,
+        };
+        let strip_panels = strip_panels.min(cols.len());
+        let wide = strip_panels * K::COLS >= STRIP_COLS;
+        let strips = call.epilogue.is_some() && !one_at_a_time && (wide || whole_rows);
+        let group_most = if whole_rows {
+            cols.len()
+        } else if one_at_a_time {
+            1
+        } else if strips {
+            cols.len().div_ceil(cols.len().div_ceil(strip_panels))
+        } else if keeps_partial {
+            (B_GROUP / panel_bytes).min(strip_panels).max(1)
+        } else {
+            (B_GROUP / panel_bytes).max(1)
+        };
+        let chunk = match self.batch.a_axes {
+            Some(_) => A_PACKED,
+            None => A_CHUNK,
+        };
+        Cut {
+            k_blocks,
+            keeps_partial,
+            strips,
+            group_most,
+            chunk_most: (chunk / (depth_most * (self.blocks.rows + 1) * bytes)).max(1),
+        }
     }
 
     /// [`Plan::part`] of a product of one row and a B in panels.

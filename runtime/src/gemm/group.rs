@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::drive::Plan;
+use super::drive::{Plan, add_a_terms};
 use super::pack::PackBuffer;
 use super::tiles::{TileArgs, Tiles};
 use super::{Axes, PANEL_COLS};
@@ -212,9 +212,15 @@ impl<'a, K: Tiles> Group<'a, K> {
             return (self.a_at(block + 1), line);
         }
         let next = panel + self.panels.len();
+        let (more, rows) = (self.depth.end < self.plan.call.k, b.row_stride);
         match block - self.rows.start {
-            half @ 1..=2 if next < self.last_panel && self.plan.batch.b_axes.is_none() => {
-                let start = self.b_at(next);
+            half @ 1..=2
+                if (more || next < self.last_panel) && self.plan.batch.b_axes.is_none() =>
+            {
+                let start = match more {
+                    true => self.b_at(panel).wrapping_add(self.depth.len() * rows),
+                    false => self.b_at(next).wrapping_sub(self.depth.start * rows),
+                };
                 if b.col_stride == 1 {
                     (start.wrapping_add((half - 1) * line), b.row_stride)
                 } else {
@@ -257,6 +263,7 @@ impl<'a, K: Tiles> Group<'a, K> {
         let keeps = supply == Supply::Kept && block == self.rows.start;
         let in_place = supply == Supply::InPlace || keeps;
         let copy = self.copy_of(panel);
+        let sums = panel == 0 && !call.sums.a.is_null();
         let (coming, coming_step) = self.coming(panel, block);
         let args = TileArgs {
             k: self.depth.len(),
@@ -282,8 +289,19 @@ impl<'a, K: Tiles> Group<'a, K> {
             out: out.0,
             out_row_stride: out.1,
             cols: cols.len(),
+            sums: match K::SUMS_A && sums {
+                true => call.sums.a.wrapping_add(rows.start),
+                false => std::ptr::null_mut(),
+            },
+            sums_go_on: self.depth.start > 0,
         };
-        // SAFETY: rows and columns are inside A, B and C; packed panels are padded.
-        unsafe { K::tile(rows.len(), &args) };
+        // SAFETY: rows and columns are inside A, B and C; packed panels are padded; each row is
+        // summed once down each k block.
+        unsafe {
+            K::tile(rows.len(), &args);
+            if sums && !K::SUMS_A {
+                add_a_terms::<K>(call, rows, self.depth.clone());
+            }
+        }
     }
 }

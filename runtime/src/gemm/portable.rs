@@ -53,6 +53,7 @@ impl<T: Float> Tiles for TilesOf<T> {
     const COLS: usize = COLS;
     const MASKS: bool = false;
     const KEEPS: bool = false;
+    const SUMS_A: bool = false;
 
     unsafe fn tile(rows: usize, args: &TileArgs<T>) {
         // SAFETY: the contract of `tile`.

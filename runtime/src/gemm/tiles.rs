@@ -35,6 +35,10 @@ pub(super) struct TileArgs<T> {
     pub out_row_stride: usize,
     /// Columns of `out` and `init` (and of B unless padded) that exist.
     pub cols: usize,
+    /// Where to put the sums of A's rows; null not to. Only for tiles that sum.
+    pub sums: *mut T,
+    /// Whether to go on from the sums that are there.
+    pub sums_go_on: bool,
 }
 
 /// What one row computes with several panels: `out = init + a B`.
@@ -65,6 +69,8 @@ pub(super) trait Tiles {
     const MASKS: bool;
     /// Whether a tile can write B as a panel while it reads it.
     const KEEPS: bool;
+    /// Whether a tile can sum A's rows, if they are adjacent, while it reads them.
+    const SUMS_A: bool;
 
     /// Computes one tile.
     ///
@@ -100,6 +106,8 @@ pub(super) trait Tiles {
                 out: args.out.wrapping_add(from),
                 out_row_stride: 0,
                 cols: Self::COLS.min(args.cols - from),
+                sums: std::ptr::null_mut(),
+                sums_go_on: false,
             };
             // SAFETY: the caller's promise.
             unsafe { Self::tile(1, &tile) };
