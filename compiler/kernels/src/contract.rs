@@ -140,7 +140,7 @@ pub fn prepare(f: &Function, first_check: i64, panelled: Range<usize>) -> Prepar
         match &data.op {
             Op::Contract(contract) => {
                 let elem = f.ty(data.results[0]).elem;
-                p.takes_along = term_sums::may_ride(f, contract, data.operands[0]);
+                p.takes_along = term_sums::may_ride(f, contract, &data.operands);
                 let v = p.contract(contract.clone(), operands, elem);
                 map.insert(data.results[0], v);
             }

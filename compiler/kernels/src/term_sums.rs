@@ -62,8 +62,8 @@ pub(crate) fn rides(prepared: &Prepared) -> HashMap<Value, Ride> {
 
 /// Whether a contraction is a plain sum over axes of a value that another one, of two factors, sums
 /// over, too: most likely a product that takes it along.
-pub(crate) fn may_ride(f: &Function, sum: &Contract, x: Value) -> bool {
-    let [factor] = sum.factors.as_slice() else {
+pub(crate) fn may_ride(f: &Function, sum: &Contract, operands: &[Value]) -> bool {
+    let ([factor], [x]) = (sum.factors.as_slice(), operands) else {
         return false;
     };
     let summed = |contract: &Contract, factor: &Factor| -> Vec<bool> {
@@ -75,7 +75,7 @@ pub(crate) fn may_ride(f: &Function, sum: &Contract, x: Value) -> bool {
         Op::Contract(other) if other.factors.len() == 2 => {
             let operands = other.factors.iter().zip(&f.insts[inst].operands);
             operands
-                .filter(|&(_, &operand)| operand == x)
+                .filter(|&(_, operand)| operand == x)
                 .any(|(factor, _)| summed(other, factor) == axes)
         }
         _ => false,

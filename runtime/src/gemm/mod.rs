@@ -10,6 +10,12 @@
 //! rows of A that fill a fifth, within them panels, within them row blocks. An epilogue of a wide
 //! product gets rows of a group (of a quarter of L2; whole rows of C if it asks for them) instead
 //! of tiles: there row blocks come first and panels within them. Tiles meanwhile call the panels and rows to come into L2.
+//! k is cut into blocks where a panel would be too long, or where lines that lie a large power of
+//! two apart would drive one another out of L2; unfinished sums wait in C, or beside it for an
+//! epilogue.
+//!
+//! Sums of A's rows or B's columns over the terms ([`TermSums`]) are taken along: A's by the tiles of
+//! the first panel, which hold its elements anyway.
 //!
 //! Packing rule: a B that many calls share can be brought into panels by [`panels_f32`] once and for
 //! all ([`Axes::panels`]); the rest is of the others. A with two strides is never packed. B is copied panel by panel, through a transposition in
