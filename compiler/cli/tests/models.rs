@@ -369,7 +369,9 @@ fn a_summary_trains_nothing() {
     let folder = Folder::new("summary");
     folder.write(
         "s.ae",
-        format!("{SCRIPT}let m = fit([[1.0, 2.0, 3.0, 4.0]])\nsave(m, \"w.safetensors\")\n"),
+        format!(
+            "{SCRIPT}let m = fit([[1.0, 2.0, 3.0, 4.0]])\nassert history(m).loss[-1] < 0\nsave(m, \"w.safetensors\")\n"
+        ),
     );
     let run = folder.aec(&["summary", "s.ae"]).well();
     for text in ["m: Lin(D = 4, H = 2), 12 parameters", "f32[2, 4]", "MFLOP"] {

@@ -245,7 +245,11 @@ pub(crate) const OPTIMIZERS: &str = "optim of train";
 impl Session {
     /// A session that prints to `out`. It stops on Ctrl-C if [`interrupt::install`] was called.
     pub fn new(options: Options, out: Box<dyn Write>) -> Session {
-        let (float, seed) = (options.float, options.seed);
+        let of_types = aec_types::Options {
+            float: options.float,
+            seed: options.seed,
+            dry: options.dry,
+        };
         let world = Rc::new(World {
             compiler: Compiler::new(options.threads, options.interpret, options.exact),
             options,
@@ -254,7 +258,7 @@ impl Session {
             training_interrupted: Cell::new(false),
             sources: OnceCell::new(),
         });
-        let elaborator = Elaborator::new(world.clone(), aec_types::Options { float, seed });
+        let elaborator = Elaborator::new(world.clone(), of_types);
         let _ = world.sources.set(elaborator.sources());
         let mut session = Session {
             world,

@@ -267,7 +267,9 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: TrainRequest) 
     };
     if world.options.dry {
         steps.prepare(elaborator, &sizes, settings.seed)?;
-        return Ok(steps.model());
+        let figures = unknown_figures(&settings, &steps.parts);
+        let words = String::new();
+        return Ok(history::remember(steps.model(), History { words, figures }));
     }
     let mut evaluator = match &settings.validate {
         Some((data, span)) => Some(Evaluator::new(
@@ -442,6 +444,31 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: TrainRequest) 
         true => model,
         false => history::remember(model, History { words, figures }),
     })
+}
+
+/// The figures of a training that was compiled and not run: those that it would have, of one epoch.
+fn unknown_figures(settings: &Settings, parts: &[Name]) -> history::Figures {
+    let means = vec![f64::NAN; 1 + parts.len()];
+    let metric = |member: &Value| match member {
+        Value::Fn(closure) => Some((closure.name.clone(), f64::NAN)),
+        Value::Str(name) => Some((name.clone(), f64::NAN)),
+        _ => None,
+    };
+    let validated = settings.validate.is_some();
+    let report = Report {
+        epoch: 0,
+        steps: 0,
+        validation: validated.then(|| means.clone()),
+        metrics: match validated {
+            true => settings.metrics.iter().filter_map(metric).collect(),
+            false => Vec::new(),
+        },
+        means,
+        parts,
+    };
+    let mut figures = history::Figures::new();
+    history::add(&mut figures, report.figures());
+    figures
 }
 
 /// What two runs must agree in for one to continue the other.

@@ -91,6 +91,50 @@ pub(crate) fn call(
     span: Span,
 ) -> Result<Value> {
     let row = &TABLE[id.0];
+    let known = |name: &str| row.params.contains(&name);
+    let beyond = args.positional.len() > row.params.len()
+        || args.named.iter().any(|(name, _)| !known(&name.name));
+    if !beyond {
+        return run(elaborator, id, args, span);
+    }
+    let given = args.clone();
+    run(elaborator, id, args, span).map_err(|error| match error.code {
+        "E0401" | "E0403" => Box::new(beyond_params(elaborator, row, *error, &given, span)),
+        _ => error,
+    })
+}
+
+/// A call that is given more than the row has parameters: what was meant, where that is plain.
+fn beyond_params(
+    elaborator: &Elaborator,
+    row: &Row,
+    mut error: Diagnostic,
+    given: &Args,
+    span: Span,
+) -> Diagnostic {
+    if let Some(over) = crate::slips::goes_over(row.name) {
+        return elaborator.repair_axis(error, row.name, over, given, span);
+    }
+    let [(_, f), at @ ..] = given.positional.as_slice() else {
+        return error;
+    };
+    let makes_a_function = matches!(row.action, Action::Derivative(_)) || row.name == "remat";
+    if makes_a_function && !at.is_empty() && given.named.is_empty() {
+        let at: Vec<String> = at.iter().map(|(_, at)| elaborator.text(*at)).collect();
+        let (name, f) = (row.name, elaborator.text(*f));
+        error.help.clear();
+        let meant = format!("{name}({f})({})", at.join(", "));
+        let help = format!("`{name}(f)` is a function, which takes the place: `{name}(f)(x)`");
+        return match elaborator.in_one_line(span) {
+            true => error.help_edit(help, span, meant),
+            false => error.help(help),
+        };
+    }
+    error
+}
+
+fn run(elaborator: &mut Elaborator, id: BuiltinId, args: Args, span: Span) -> Result<Value> {
+    let row = &TABLE[id.0];
     elaborator.unlike_copies += u32::from(unlike_a_copy(row));
     if lifted::concerns(&args)
         && let Some(value) = lifted::lifted(elaborator, id, &args, span)?
@@ -395,12 +439,9 @@ fn too_many(row: &Row, given: usize, span: Span) -> Diagnostic {
     let wants = crate::call::count(row.params.len(), "argument");
     let message = format!("`{}` takes {wants}, but {given} are given", row.name);
     let error = Diagnostic::error("E0401", span, message);
-    match (crate::slips::is_axis(row.name, given), row.params) {
-        (true, _) => error.help(crate::slips::NO_AXES),
-        (false, ["shape"]) => {
-            error.help(format!("sizes stand in brackets: `{}([2, 3])`", row.name))
-        }
-        (false, _) => error.help(called_as(row)),
+    match row.params {
+        ["shape"] => error.help(format!("sizes stand in brackets: `{}([2, 3])`", row.name)),
+        _ => error.help(called_as(row)),
     }
 }
 
@@ -437,10 +478,7 @@ fn ordered_up_to(row: &Row, args: Args, span: Span, optional: usize) -> Result<A
                 name.span,
                 format!("`{}` has no parameter `{}`", row.name, name.name),
             );
-            if matches!(&*name.name, "axis" | "dim") {
-                diagnostic = diagnostic.help(crate::slips::NO_AXES);
-            } else if let Some(near) =
-                aec_syntax::suggest::nearest(&name.name, row.params.iter().copied())
+            if let Some(near) = aec_syntax::suggest::nearest(&name.name, row.params.iter().copied())
             {
                 diagnostic =
                     diagnostic.help_edit(format!("did you mean `{near}`?"), name.span, near);

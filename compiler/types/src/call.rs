@@ -254,6 +254,34 @@ impl Elaborator {
         scope: &Scope,
         span: Span,
     ) -> Result<Vec<(Value, Span)>> {
+        let named = |name: &str| {
+            params
+                .iter()
+                .any(|param| matches!(&param.pattern, Pattern::Name(own) if *own.name == *name))
+        };
+        let beyond = args.positional.len() > params.len()
+            || args.named.iter().any(|(name, _)| !named(&name.name));
+        let given = match self.goes_over(params) {
+            Some(over) if beyond => Some((over, args.clone())),
+            _ => None,
+        };
+        let values = self.in_their_order(name, params, args, scope, span);
+        values.map_err(|error| match given {
+            Some((over, given)) if matches!(error.code, "E0401" | "E0403") => {
+                Box::new(self.repair_axis(*error, name, over, &given, span))
+            }
+            _ => error,
+        })
+    }
+
+    fn in_their_order(
+        &mut self,
+        name: &str,
+        params: &[Param],
+        args: Args,
+        scope: &Scope,
+        span: Span,
+    ) -> Result<Vec<(Value, Span)>> {
         let given = args.positional.len();
         if given > params.len() {
             let extra = args.positional[params.len()].1;
@@ -404,8 +432,7 @@ impl Elaborator {
             match &frame {
                 None => frame = Some((own, *at_span)),
                 Some((first, first_span)) => {
-                    let same = first.len() == own.len()
-                        && first.iter().zip(&own).all(|(a, b)| a.size == b.size);
+                    let same = crate::value::may_agree(first, &own);
                     if !same {
                         return Err(Box::new(self.unequal_frames(
                             callee.name,

@@ -224,11 +224,7 @@ impl Elaborator {
             if shape.is_empty() {
                 shape = tensor.ty.shape.clone();
             } else if !tensor.is_scalar() {
-                let same = shape.len() == tensor.ty.rank()
-                    && shape
-                        .iter()
-                        .zip(&tensor.ty.shape)
-                        .all(|(x, y)| x.size == y.size);
+                let same = crate::value::may_agree(&shape, &tensor.ty.shape);
                 if !same {
                     let first = Tensor {
                         ty: TensorType {

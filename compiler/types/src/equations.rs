@@ -150,10 +150,16 @@ impl Elaborator {
         .label(other, show_dims(before));
         if before.len() != dims.len() {
             let counts = format!("{} against {}", axes(dims.len()), axes(before.len()));
-            return error.here(format!("{}: {counts}", show_type(actual)));
+            let error = error.here(format!("{}: {counts}", show_type(actual)));
+            if !dims.is_empty() || !self.in_one_line(other) {
+                return error;
+            }
+            let filled = format!("fill({argument}, shape({}))", self.text(other));
+            let help = format!("one number does not repeat by itself: `{filled}`");
+            return error.help_edit(help, span, filled);
         }
         let mut pairs = dims.iter().zip(before);
-        let Some((a, b)) = pairs.find(|(a, b)| a.size != b.size) else {
+        let Some((a, b)) = pairs.find(|(a, b)| a.size.differs(&b.size)) else {
             return error.here(show_type(actual));
         };
         let against = format!("{} against {}", show_dim(a), show_dim(b));

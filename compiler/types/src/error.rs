@@ -37,13 +37,16 @@ pub(crate) fn wanted<T>(span: Span, what: &str, got: &Value) -> Result<T> {
                 "this is the definition; `{name}(…)` with its sizes is a model"
             ))
         }
-        Value::Record(fields) if fields.iter().any(|(_, part)| is_tensor(part)) => {
-            let tensors = fields.iter().filter(|(_, part)| is_tensor(part));
-            let parts: Vec<String> = tensors.map(|(name, _)| format!("`.{name}`")).collect();
+        Value::Record(fields) if fields.iter().any(|(_, part)| is_data(part)) => {
+            let data = fields.iter().filter(|(_, part)| is_data(part));
+            let parts: Vec<String> = data.map(|(name, _)| format!("`.{name}`")).collect();
             error.help(format!(
                 "a part of it is taken by its name: {}",
                 parts.join(", ")
             ))
+        }
+        Value::List(_) if what.starts_with("a tensor") => {
+            error.help("lists are joined with `+`, `xs + [x]`; `reverse`, `len`, `xs[i]` and `xs[1..]` take them")
         }
         Value::Unit => {
             error.help("a block ends in its value: the last line is an expression, no `let`")
@@ -52,8 +55,11 @@ pub(crate) fn wanted<T>(span: Span, what: &str, got: &Value) -> Result<T> {
     }))
 }
 
-fn is_tensor(value: &Value) -> bool {
-    matches!(value, Value::Tensor(_))
+fn is_data(value: &Value) -> bool {
+    match value {
+        Value::Record(fields) => fields.iter().any(|(_, part)| is_data(part)),
+        _ => matches!(value, Value::Tensor(_)),
+    }
 }
 
 /// A `max` or its like of nothing that is observed, which is known before anything runs.

@@ -168,7 +168,11 @@ impl Elaborator {
                 otherwise,
             } => {
                 let test = self.eval(condition, scope)?;
-                match self.decide(&test, condition.span)? {
+                let taken = self.decide(&test, condition.span).map_err(|error| {
+                    let parts = [condition, then, otherwise].map(|part| part.span);
+                    Box::new(self.repair_choice(*error, &test, parts, span))
+                })?;
+                match taken {
                     Some(true) => self.eval(then, scope),
                     Some(false) => self.eval(otherwise, scope),
                     None => {
@@ -429,7 +433,8 @@ impl Elaborator {
                 };
                 let (base_text, rest) = (self.text(base.span), self.line_from(behind));
                 let whole = base.span.to(name.span);
-                crate::slips::member(error, &base_text, &name.name, whole, &rest, &known)
+                let base = (&*base_text, value.tensor().map(|tensor| tensor.ty.rank()));
+                crate::slips::member(error, base, &name.name, whole, &rest, &known)
             }
             Value::Template(template) => {
                 let params = template

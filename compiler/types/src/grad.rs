@@ -593,14 +593,10 @@ fn matching_leaves(at: &Value, direction: &Value, span: Span) -> Result<Vec<Tens
     let want = float_leaves(at, span)?;
     let got = tensors_of(direction);
     let fits = want.len() == got.len()
-        && want.iter().zip(&got).all(|(a, b)| {
-            a.ty.rank() == b.ty.rank()
-                && a.ty
-                    .shape
-                    .iter()
-                    .zip(&b.ty.shape)
-                    .all(|(x, y)| x.size == y.size)
-        });
+        && want
+            .iter()
+            .zip(&got)
+            .all(|(a, b)| crate::value::may_agree(&a.ty.shape, &b.ty.shape));
     if !fits {
         return fail(
             "E0301",

@@ -14,6 +14,12 @@ use aec_syntax::{Diagnostic, Span};
 use std::collections::HashMap;
 use std::rc::Rc;
 
+/// What may stand around encoder and decoder in a plain reconstruction. Any other function may draw
+/// or hide.
+const PLAIN: [&str; 8] = [
+    "encoder", "decoder", "sigmoid", "tanh", "relu", "softplus", "softmax", "flatten",
+];
+
 /// Losses that are least where the prediction is the target.
 const RECONSTRUCTIONS: [&str; 5] = ["l2", "l1", "huber", "bce", "bce_logits"];
 
@@ -235,7 +241,7 @@ impl<'a> Lets<'a> {
         }
     }
 
-    /// `decoder(encoder(x))`, perhaps inside other calls of one argument: the place of x.
+    /// `decoder(encoder(x))`, perhaps with a squashing function: the place of x.
     fn decoded(&mut self, expr: &'a Expr) -> Option<Span> {
         let mut expr = self.value(expr)?;
         let (mut decoded, mut encoded) = (false, false);
@@ -248,7 +254,7 @@ impl<'a> Lets<'a> {
                 ExprKind::Pipe { value, into } => (&**into, &**value),
                 _ => return None,
             };
-            let name = called(callee)?;
+            let name = called(callee).filter(|name| PLAIN.contains(name))?;
             decoded |= name == "decoder";
             encoded |= name == "encoder" && decoded;
             if self.is_x(inner) {

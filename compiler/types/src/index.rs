@@ -501,7 +501,7 @@ impl Elaborator {
                 }
                 Some(At::Open) => {
                     open = true;
-                    let size = self.fresh_size("_");
+                    let size = self.later_size("_");
                     bounds.push((Size::constant(0), size.clone()));
                     kept.push(Some(Dim::of(size)));
                 }

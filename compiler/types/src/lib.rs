@@ -84,6 +84,8 @@ pub struct Options {
     pub float: Elem,
     /// Root of the script's draws.
     pub seed: u64,
+    /// Trainings are compiled, not run: what the script asserts of their models is not looked at.
+    pub dry: bool,
 }
 
 impl Default for Options {
@@ -91,6 +93,7 @@ impl Default for Options {
         Options {
             float: Elem::F32,
             seed: 0,
+            dry: false,
         }
     }
 }
@@ -322,6 +325,12 @@ impl Elaborator {
     pub(crate) fn fresh_size(&mut self, name: &str) -> size::Size {
         self.next_size += 1;
         size::Size::var(self.next_size, name)
+    }
+
+    /// A new size of which the run of the script tells what it is.
+    pub(crate) fn later_size(&mut self, name: &str) -> size::Size {
+        self.next_size += 1;
+        size::Size::later(self.next_size, name)
     }
 
     /// A new size that varies between examples.

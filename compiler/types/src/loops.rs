@@ -427,13 +427,7 @@ impl Elaborator {
             let (Value::Tensor(old), Value::Tensor(new)) = (&old.tensor, &new.tensor) else {
                 continue;
             };
-            let same_shape = old.ty.shape.len() == new.ty.shape.len()
-                && old
-                    .ty
-                    .shape
-                    .iter()
-                    .zip(&new.ty.shape)
-                    .all(|(a, b)| a.size == b.size);
+            let same_shape = crate::value::may_agree(&old.ty.shape, &new.ty.shape);
             if same_shape && old.ty.elem == new.ty.elem {
                 continue;
             }

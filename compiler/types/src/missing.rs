@@ -382,12 +382,7 @@ impl Elaborator {
             // Nothing is missing; what would fill it must fit all the same.
             if let (Some(x), Some(v)) = (a.0.tensor(), plain(b.0).tensor())
                 && !v.is_scalar()
-                && (x.ty.rank() != v.ty.rank()
-                    || x.ty
-                        .shape
-                        .iter()
-                        .zip(&v.ty.shape)
-                        .any(|(x, v)| x.size != v.size))
+                && !crate::value::may_agree(&x.ty.shape, &v.ty.shape)
             {
                 let text = self.text(span);
                 let error = size_mismatch(span, &text, (x, a.1), (v, b.1), None);

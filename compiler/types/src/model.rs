@@ -52,6 +52,11 @@ impl Elaborator {
             let Pattern::Name(name) = &param.pattern else {
                 return fail("E0204", param.span, "a model's parameter is a name");
             };
+            // An entry of a list of sizes, `Layer(widths[i], widths[i + 1])`, is known in a script.
+            let value = match param.ty {
+                None if is_size(template, &name.name) => self.materialize_if_allowed(value, at)?,
+                _ => value,
+            };
             let value = match &param.ty {
                 Some(ty) => {
                     let inner = template.scope.child();
@@ -62,7 +67,7 @@ impl Elaborator {
                 }
                 // A size that is read from a file is some size while the script is checked.
                 None if matches!(value, Value::Unknown) && is_size(template, &name.name) => {
-                    Value::size(self.fresh_size(&name.name))
+                    Value::size(self.later_size(&name.name))
                 }
                 None => {
                     if is_size(template, &name.name)
@@ -72,7 +77,7 @@ impl Elaborator {
                         if self.checking()
                             && matches!(&value, Value::Tensor(t) if t.ty.elem.is_int() && t.is_scalar())
                         {
-                            Value::size(self.fresh_size(&name.name))
+                            Value::size(self.later_size(&name.name))
                         } else {
                             return Err(Box::new(
                                 Diagnostic::error(
@@ -376,7 +381,7 @@ impl Elaborator {
                     .0
                     .iter()
                     .zip(shapes.1)
-                    .find(|(a, b)| a.size != b.size);
+                    .find(|(a, b)| a.size.differs(&b.size));
                 if shapes.0.len() != shapes.1.len() || unequal.is_some() {
                     let (was, is) = (show_type(&old.ty), show_type(&tensor.ty));
                     let message =

@@ -210,32 +210,18 @@ impl Elaborator {
             ));
         }
         if a.ty.rank() != b.ty.rank() {
-            let mut diagnostic =
+            let diagnostic =
                 size_mismatch(span, &self.text(span), (a, spans.0), (b, spans.1), None)
                     .here(format!("{} axes against {}", a.ty.rank(), b.ty.rank()));
-            let (small, large) = if a.ty.rank() < b.ty.rank() {
-                (a, b)
-            } else {
-                (b, a)
-            };
-            let ends_alike = large.ty.shape[large.ty.rank() - small.ty.rank()..]
-                .iter()
-                .zip(&small.ty.shape)
-                .all(|(x, y)| x.size == y.size);
             let product = self.is_product(a, b, span);
-            diagnostic = if product {
+            let diagnostic = if product {
                 diagnostic.help_edit(
                     "the product of a matrix with a vector is `@`",
                     span,
                     format!("{} @ {}", self.text(spans.0), self.text(spans.1)),
                 )
-            } else if ends_alike {
-                diagnostic.help(
-                    "only scalars repeat by themselves: write the function for one example and let the call map it, \
-                     or repeat on purpose with `broadcast`",
-                )
             } else {
-                diagnostic.help("operators want equal shapes, or one side a scalar")
+                self.repair_ranks(diagnostic, (a, b), spans, span)
             };
             return Err(Box::new(diagnostic));
         }
@@ -454,12 +440,7 @@ impl Elaborator {
         };
         let (left, right) = match (&x, &y) {
             (Value::Tensor(p), Value::Tensor(q)) => {
-                let same = p.ty.rank() == q.ty.rank()
-                    && p.ty
-                        .shape
-                        .iter()
-                        .zip(&q.ty.shape)
-                        .all(|(d, e)| d.size == e.size);
+                let same = crate::value::may_agree(&p.ty.shape, &q.ty.shape);
                 if !same {
                     return Ok(Value::bool(op == BinaryOp::Ne));
                 }

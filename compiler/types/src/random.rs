@@ -181,14 +181,8 @@ impl Elaborator {
                 };
                 for param in &params {
                     let param = tensor(param)?;
-                    let fits = param.is_scalar()
-                        || (param.ty.rank() == shape.len()
-                            && param
-                                .ty
-                                .shape
-                                .iter()
-                                .zip(&shape)
-                                .all(|(a, b)| a.size == b.size));
+                    let fits =
+                        param.is_scalar() || crate::value::may_agree(&param.ty.shape, &shape);
                     if !fits {
                         let drawn = TensorType {
                             elem: self.float(),

@@ -2,9 +2,12 @@
 //! instead, as an edit wherever its text alone tells what was meant.
 
 use crate::Elaborator;
+use crate::call::Args;
 use crate::error::show_type;
 use crate::scope::Scope;
+use crate::slips::{AlongAxis, Over, along, names_axis};
 use crate::value::{Dim, Tensor, TensorType, Value};
+use aec_runtime::Elem;
 use aec_syntax::ast::{Expr, ExprKind, Param, Pattern, TypeExpr};
 use aec_syntax::{Diagnostic, Span};
 
@@ -202,6 +205,137 @@ impl Elaborator {
                 "`{name}` is {what} here, which hides the module `{name}`"
             ))
             .help("give the value another name"))
+    }
+
+    /// An `if` on a tensor of bools, `if x > 0 then x else 0`: entry by entry it is `select`.
+    pub(crate) fn repair_choice(
+        &self,
+        error: Diagnostic,
+        test: &Value,
+        parts: [Span; 3],
+        choice: Span,
+    ) -> Diagnostic {
+        let bools = |tensor: &Tensor| tensor.ty.elem == Elem::Bool && tensor.ty.rank() > 0;
+        if !test.tensor().is_some_and(bools) {
+            return error;
+        }
+        let [condition, then, otherwise] = parts.map(|part| self.text(part));
+        let help = "a choice entry by entry is `select(c, a, b)`";
+        match self.in_one_line(choice) {
+            true => {
+                let new = format!("select({condition}, {then}, {otherwise})");
+                error.help_edit(help, choice, new)
+            }
+            false => error.help(help),
+        }
+    }
+
+    /// Operands of which one has an axis more, `x - mean_of_rows`: each row against the other, or
+    /// against its entry.
+    pub(crate) fn repair_ranks(
+        &self,
+        error: Diagnostic,
+        (a, b): (&Tensor, &Tensor),
+        spans: (Span, Span),
+        whole: Span,
+    ) -> Diagnostic {
+        let (left, right) = (self.text(spans.0), self.text(spans.1));
+        let between = self.text(Span {
+            start: spans.0.end,
+            end: spans.1.start,
+            ..whole
+        });
+        let operator = between.trim();
+        let (small, large) = if a.ty.rank() < b.ty.rank() {
+            (a, b)
+        } else {
+            (b, a)
+        };
+        let ends_alike = large.ty.shape[large.ty.rank() - small.ty.rank()..]
+            .iter()
+            .zip(&small.ty.shape)
+            .all(|(x, y)| x.size == y.size);
+        let begins_alike = small.ty.rank() == 1 && large.ty.shape[0].size == small.ty.shape[0].size;
+        let one_more = large.ty.rank() == small.ty.rank() + 1;
+        // In brackets it would be no operand of its own.
+        let plain = self.in_one_line(whole)
+            && !operator.is_empty()
+            && !operator.contains(['(', ')', '#'])
+            && !left.contains("row ")
+            && !right.contains("row ");
+        if !one_more || !plain || !(ends_alike || begins_alike) {
+            return error.help(match ends_alike {
+                true => {
+                    "only scalars repeat by themselves: write the function for one example and let the call map it, \
+                     or repeat on purpose with `broadcast`"
+                }
+                false => "operators want equal shapes, or one side a scalar",
+            });
+        }
+        let left_is_large = a.ty.rank() > b.ty.rank();
+        let call = match (ends_alike, left_is_large) {
+            (true, true) => format!("map(fn row -> row {operator} {right}, {left})"),
+            (true, false) => format!("map(fn row -> {left} {operator} row, {right})"),
+            (false, true) => format!("map(fn row, v -> row {operator} v, {left}, {right})"),
+            (false, false) => format!("map(fn v, row -> v {operator} row, {left}, {right})"),
+        };
+        let each = match ends_alike {
+            true => "each row",
+            false => "each row with its number",
+        };
+        error.help_edit(
+            format!(
+                "only scalars repeat by themselves; {each}: `{call}`, or write a function of one example and \
+                 let the call map it"
+            ),
+            whole,
+            call,
+        )
+    }
+
+    /// A call that is given an axis, `sum(x, axis = 0)`, by position or by name; the error as it
+    /// was if there is none.
+    pub(crate) fn repair_axis(
+        &self,
+        mut error: Diagnostic,
+        name: &str,
+        over: Over,
+        given: &Args,
+        call: Span,
+    ) -> Diagnostic {
+        let mut named = given.named.iter();
+        let named = named.find(|(name, _)| names_axis(&name.name));
+        let (x, axis) = match (given.positional.as_slice(), named) {
+            ([x], Some((_, axis))) | ([x, (axis, _)], None) => (x, axis),
+            _ => return error,
+        };
+        // Beside it, `keepdims = true` would make another shape.
+        let alone = given.positional.len() + given.named.len() == 2;
+        error.help.clear();
+        error.notes.clear();
+        let along_axis = AlongAxis {
+            name,
+            over,
+            x: &self.text(x.1),
+            rank: x.0.tensor().map(|tensor| tensor.ty.rank()),
+            axis: axis.as_int().filter(|_| alone),
+            call,
+        };
+        along(error, &along_axis)
+    }
+
+    /// What a function of one parameter goes over, by the parameter's type.
+    pub(crate) fn goes_over(&self, params: &[Param]) -> Option<Over> {
+        let [Param { ty: Some(ty), .. }] = params else {
+            return None;
+        };
+        let ty = self.text(ty.span);
+        let shape = ty.strip_prefix('?').unwrap_or(&ty).strip_prefix('[')?;
+        match shape.strip_suffix(']')? {
+            rest if rest.starts_with("..") => Some(Over::All),
+            sizes if sizes.contains(',') => None,
+            _ => Some(Over::Vector),
+        }
     }
 
     /// A number in front of parentheses, `2(a + b)`: a product is meant.

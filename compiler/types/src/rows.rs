@@ -1,14 +1,29 @@
 //! The entries of a tensor's first axis, one by one, as a script walks them.
 
-use crate::value::{Maybe, Repr, Tensor, TensorType, Value};
+use crate::value::{Dim, Maybe, Repr, Tensor, TensorType, Value};
 use aec_runtime::{Data, Tensor as HostTensor};
 use std::rc::Rc;
+
+/// The first axis of what can be walked: of a tensor, or of all fields of a record, a table.
+pub(crate) fn first_axis(value: &Value) -> Option<Dim> {
+    let parts: Vec<&Value> = match value {
+        Value::Record(fields) => fields.iter().map(|(_, field)| field).collect(),
+        Value::Tuple(parts) => parts.iter().collect(),
+        _ => return value.tensor()?.ty.shape.first().cloned(),
+    };
+    let mut axes = parts.into_iter().map(first_axis);
+    let first = axes.next()??;
+    let alike = axes.all(|axis| axis.is_some_and(|axis| !axis.size.differs(&first.size)));
+    alike.then_some(first)
+}
 
 /// How many entries the first axis of a tensor in memory has; none of what is no such tensor.
 pub(crate) fn row_count(value: &Value) -> Option<usize> {
     match value {
         Value::Maybe(maybe) => row_count(&maybe.value),
         Value::Token(tensor) => row_count(&Value::Tensor(tensor.clone())),
+        Value::Record(fields) => row_count(&fields.first()?.1),
+        Value::Tuple(parts) => row_count(parts.first()?),
         _ => value.host()?.dims().first().copied(),
     }
 }
@@ -26,6 +41,15 @@ pub(crate) fn row(value: &Value, at: usize) -> Option<Value> {
             };
             let value = row(&maybe.value, at)?;
             Some(Value::Maybe(Rc::new(Maybe { value, observed })))
+        }
+        Value::Record(fields) => {
+            let fields = fields.iter();
+            let rows = fields.map(|(name, field)| Some((name.clone(), row(field, at)?)));
+            Some(Value::Record(Rc::new(rows.collect::<Option<_>>()?)))
+        }
+        Value::Tuple(parts) => {
+            let rows = parts.iter().map(|part| row(part, at));
+            Some(Value::Tuple(Rc::new(rows.collect::<Option<_>>()?)))
         }
         Value::Tensor(tensor) => {
             let (_, dims) = value.host()?.dims().split_first()?;

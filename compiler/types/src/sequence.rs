@@ -36,7 +36,7 @@ pub(crate) enum Walk {
     Items(Vec<Value>),
     /// The ints from one to another, more than anyone would keep as values.
     Ints(i64, i64),
-    /// The first axis of a tensor, of words or of a `?`.
+    /// The first axis of a tensor, of words or of a `?`, or of all that a record holds.
     Axis(Value),
     /// The ints from a size to another, while they are symbolic.
     Sizes(crate::size::Size, crate::size::Size),
@@ -54,7 +54,7 @@ impl Elaborator {
                     && matches!(value, Value::Tensor(t) if t.ty.elem.is_int() && t.is_scalar())
             };
             if unknown(a) || unknown(b) {
-                let size = self.fresh_size("_");
+                let size = self.later_size("_");
                 let ty = TensorType {
                     elem: Elem::I64,
                     shape: vec![Dim::of(size)],
@@ -355,6 +355,8 @@ impl Elaborator {
                 | Repr::Traced(..)
                 | Repr::Symbolic(_) => Ok(Walk::Axis(value.clone())),
             },
+            // A table: its rows are records.
+            Value::Record(_) if crate::rows::first_axis(&value).is_some() => Ok(Walk::Axis(value)),
             Value::Unknown => Ok(Walk::Items(vec![Value::Unknown])),
             other => wanted(
                 iter.span,
@@ -404,7 +406,7 @@ impl Elaborator {
             // In a script the ends are known when it runs, and with them each int.
             Walk::Sizes(from, to) if self.checking() && self.effects_allowed() => {
                 let dim = Dim::of(to.minus(from));
-                let item = Value::size(self.fresh_size("_"));
+                let item = Value::size(self.later_size("_"));
                 let value = round(self, &item)?;
                 return Ok(match value {
                     Value::Tensor(tensor) if condition.is_none() => Value::Tensor(Tensor {
@@ -417,8 +419,8 @@ impl Elaborator {
                     _ => Value::Unknown,
                 });
             }
-            Walk::Axis(value) => match value.tensor().and_then(|tensor| tensor.ty.shape.first()) {
-                Some(dim) => (dim.clone(), value.clone()),
+            Walk::Axis(value) => match crate::rows::first_axis(value) {
+                Some(dim) => (dim, value.clone()),
                 None => return wanted(iter.span, "something to walk", value),
             },
             Walk::Ints(from, to) => {

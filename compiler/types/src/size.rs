@@ -1,7 +1,9 @@
 //! Sizes: polynomials in names with integer coefficients (SEMANTICS.md S2). Two sizes are equal
 //! if their normal forms are. When a script runs every size is a number, but those that vary
 //! between examples (`ragged.rs`): of such a name the least and the largest value are known, and
-//! memory has room for the largest.
+//! memory has room for the largest. While a script is checked, what only its run tells (the rows of
+//! a file, an entry of a list that a loop counts through) is a name, too, which may yet equal any
+//! other size.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,6 +18,26 @@ pub struct Range {
     pub most: i64,
 }
 
+/// What is known of the number that a size name stands for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Known {
+    /// Nothing: it stands for each, and no other name is equal to it.
+    Each,
+    /// That the run of the script tells it; until then it may be equal to any other size.
+    Later,
+    /// The values that it takes from example to example.
+    Within(Range),
+}
+
+impl Known {
+    fn range(self) -> Option<Range> {
+        match self {
+            Known::Within(range) => Some(range),
+            Known::Each | Known::Later => None,
+        }
+    }
+}
+
 /// What a polynomial is in: a size name, or a floor division that does not reduce.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Atom {
@@ -25,8 +47,8 @@ pub enum Atom {
         id: u32,
         /// As written.
         name: Rc<str>,
-        /// Of a size that varies between examples.
-        range: Option<Range>,
+        /// What is known of its value.
+        known: Known,
     },
     /// `size // divisor`.
     FloorDiv(Size, i64),
@@ -49,7 +71,7 @@ enum Form {
     Name {
         id: u32,
         name: Rc<str>,
-        range: Option<Range>,
+        known: Known,
     },
     /// Neither a number nor a name alone.
     Sum(Rc<Terms>),
@@ -83,7 +105,16 @@ impl Size {
         Size(Form::Name {
             id,
             name: name.into(),
-            range: None,
+            known: Known::Each,
+        })
+    }
+
+    /// A name for a number that only the run of the script tells.
+    pub fn later(id: u32, name: &str) -> Size {
+        Size(Form::Name {
+            id,
+            name: name.into(),
+            known: Known::Later,
         })
     }
 
@@ -92,7 +123,7 @@ impl Size {
         Size(Form::Name {
             id,
             name: name.into(),
-            range: Some(range),
+            known: Known::Within(range),
         })
     }
 
@@ -104,10 +135,10 @@ impl Size {
         };
         match only.map(|(monomial, &coefficient)| (monomial.as_slice(), coefficient)) {
             Some(([], value)) => Size::constant(value),
-            Some(([(Atom::Var { id, name, range }, 1)], 1)) => Size(Form::Name {
+            Some(([(Atom::Var { id, name, known }, 1)], 1)) => Size(Form::Name {
                 id: *id,
                 name: name.clone(),
-                range: *range,
+                known: *known,
             }),
             _ => Size(Form::Sum(Rc::new(terms))),
         }
@@ -117,11 +148,11 @@ impl Size {
         let mut terms = Terms::new();
         match &self.0 {
             Form::Number(value) => add_term(&mut terms, Vec::new(), *value),
-            Form::Name { id, name, range } => {
+            Form::Name { id, name, known } => {
                 let atom = Atom::Var {
                     id: *id,
                     name: name.clone(),
-                    range: *range,
+                    known: *known,
                 };
                 add_term(&mut terms, vec![(atom, 1)], 1);
             }
@@ -148,7 +179,9 @@ impl Size {
             let (mut low, mut high) = (1i64, 1i64);
             for (atom, power) in monomial {
                 let (a, b) = match atom {
-                    Atom::Var { range, .. } => range.map(|range| (range.least, range.most))?,
+                    Atom::Var { known, .. } => {
+                        known.range().map(|range| (range.least, range.most))?
+                    }
                     Atom::FloorDiv(size, divisor) => {
                         let (a, b) = size.bounds()?;
                         (a.div_euclid(*divisor), b.div_euclid(*divisor))
@@ -284,11 +317,11 @@ impl Size {
             let mut product = Size::constant(coefficient);
             for (atom, power) in monomial {
                 let value = match atom {
-                    Atom::Var { id, name, range } => of(*id).unwrap_or_else(|| {
+                    Atom::Var { id, name, known } => of(*id).unwrap_or_else(|| {
                         Size(Form::Name {
                             id: *id,
                             name: name.clone(),
-                            range: *range,
+                            known: *known,
                         })
                     }),
                     Atom::FloorDiv(size, divisor) => size
@@ -306,12 +339,12 @@ impl Size {
     }
 
     /// Whether it is certainly another size: what a floor division of names gives is known only
-    /// when they are.
+    /// when they are, and some names are known only when the script runs.
     pub fn differs(&self, other: &Size) -> bool {
         fn open(size: &Size) -> bool {
             let terms = size.terms();
             terms.keys().flatten().any(|(atom, _)| match atom {
-                Atom::Var { .. } => false,
+                Atom::Var { known, .. } => *known == Known::Later,
                 Atom::FloorDiv(inner, _) => inner.bounds().is_none(),
             })
         }

@@ -181,12 +181,81 @@ const LIBRARIES: [&str; 15] = [
 ];
 
 /// Reductions, which take all of their argument.
-const REDUCTIONS: [&str; 10] = [
-    "sum", "mean", "max", "min", "var", "argmax", "argmin", "all", "any", "norm",
-];
+const REDUCTIONS: [&str; 8] = ["sum", "mean", "max", "min", "var", "all", "any", "norm"];
 
-/// What replaces the axis of a reduction.
-pub(crate) const NO_AXES: &str = "a function of one example reduces all of it; `rows.sum`, `rows.mean`, `rows.max` work row by row";
+/// Those that go over the first axis by another name, `rows.sum`.
+const OVER_ROWS: [&str; 5] = ["sum", "mean", "max", "min", "var"];
+
+/// What a function that has no axes to choose from goes over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// All entries.
+    All,
+    /// The first axis.
+    First,
+    /// A vector; a call is mapped over what stands before the last axis.
+    Vector,
+}
+
+/// A call that was given an axis, `sum(x, axis = 0)`.
+pub(crate) struct AlongAxis<'a> {
+    /// The function's name.
+    pub(crate) name: &'a str,
+    /// What it goes over.
+    pub(crate) over: Over,
+    /// The text of what it is given.
+    pub(crate) x: &'a str,
+    /// How many axes that has.
+    pub(crate) rank: Option<usize>,
+    /// The axis, where it is one number.
+    pub(crate) axis: Option<i64>,
+    /// The call.
+    pub(crate) call: Span,
+}
+
+/// What goes along the axis that a call named.
+pub(crate) fn along(diagnostic: Diagnostic, given: &AlongAxis<'_>) -> Diagnostic {
+    let AlongAxis { name, x, .. } = given;
+    let by_rows = OVER_ROWS.contains(name);
+    let help = match given.over {
+        Over::All if by_rows => format!(
+            "`{name}` takes all of its argument: `rows.{name}(x)` goes over the first axis, \
+             `map({name}, x)` takes each row by itself"
+        ),
+        Over::All => format!(
+            "`{name}` takes all of its argument: `map({name}, x)` takes each row by itself, \
+             `map({name}, x')` each column"
+        ),
+        Over::First => {
+            format!("`{name}` goes along the first axis; `map({name}, x)` takes each row by itself")
+        }
+        Over::Vector => format!(
+            "a call is mapped over the axes before the last: `{name}(x)` takes each row by itself, `{name}(x')` \
+             each column"
+        ),
+    };
+    let (plain, each) = (format!("{name}({x})"), format!("map({name}, {x})"));
+    let meant = match (given.rank, given.axis) {
+        (Some(1), Some(_)) => Some(plain),
+        (Some(rank), Some(axis)) if axis == 0 || axis == -(rank as i64) => match given.over {
+            Over::All if by_rows => Some(format!("rows.{name}({x})")),
+            Over::First => Some(plain),
+            Over::Vector if rank == 2 && x.chars().all(|c| c.is_alphanumeric() || c == '_') => {
+                Some(format!("{name}({x}')"))
+            }
+            Over::All | Over::Vector => None,
+        },
+        (Some(rank), Some(axis)) if axis == -1 || axis == rank as i64 - 1 => match given.over {
+            Over::Vector => Some(plain),
+            Over::All | Over::First => (rank == 2).then_some(each),
+        },
+        _ => None,
+    };
+    match meant {
+        Some(new) if !x.contains('\n') => diagnostic.help_edit(help, given.call, new),
+        _ => diagnostic.help(help),
+    }
+}
 
 /// Methods and attributes of values elsewhere: what is written here. `{}` is the value.
 const METHODS: [(&str, &str); 23] = [
@@ -266,13 +335,22 @@ pub(crate) fn of_model(name: &str) -> Option<&'static str> {
     row.map(|(_, ours)| *ours)
 }
 
-/// A reduction that is given an axis behind what it reduces.
-pub(crate) fn is_axis(name: &str, given: usize) -> bool {
-    given == 2 && REDUCTIONS.contains(&name)
+/// What a function of the table goes over, of those that have an axis to choose elsewhere.
+pub(crate) fn goes_over(name: &str) -> Option<Over> {
+    match name {
+        "cumsum" | "argsort" | "reverse" => Some(Over::First),
+        "argmax" | "argmin" => Some(Over::Vector),
+        _ => REDUCTIONS.contains(&name).then_some(Over::All),
+    }
+}
+
+/// Names of the argument that says the axis.
+pub(crate) fn names_axis(name: &str) -> bool {
+    matches!(name, "axis" | "dim" | "dims" | "axes")
 }
 
 /// Arguments and settings by their names elsewhere.
-const ARGUMENTS: [(&str, &str); 14] = [
+const ARGUMENTS: [(&str, &str); 20] = [
     ("learning_rate", "lr"),
     ("step_size", "lr"),
     ("momentum", "beta"),
@@ -287,6 +365,12 @@ const ARGUMENTS: [(&str, &str); 14] = [
     ("validation_data", "validate"),
     ("patience", "early_stop"),
     ("callback", "on_epoch"),
+    ("num_beams", "width"),
+    ("beam_width", "width"),
+    ("max_length", "max_len"),
+    ("stop", "end"),
+    ("eos", "end"),
+    ("bos", "start"),
 ];
 
 /// Types by their names elsewhere.
@@ -403,10 +487,10 @@ pub(crate) fn type_name(name: &str) -> Option<&'static str> {
 }
 
 /// Explains an attribute or method of a tensor or list: `base.name` at `whole`, with `rest`
-/// behind it.
+/// behind it; `rank` is that of the base, if it is a tensor.
 pub(crate) fn member(
     diagnostic: Diagnostic,
-    base: &str,
+    (base, rank): (&str, Option<usize>),
     name: &str,
     whole: Span,
     rest: &str,
@@ -426,8 +510,25 @@ pub(crate) fn member(
                 "values do not change: `{base} = {base} + [x]` is a longer list"
             ));
         }
-        name if called && REDUCTIONS.contains(&name) && parenthesized(rest) != Some("") => {
-            return diagnostic.help(NO_AXES);
+        name if called
+            && let Some(over) = goes_over(name)
+            && let Some(given) = parenthesized(rest)
+            && !given.is_empty() =>
+        {
+            let number = given.rsplit('=').next().unwrap_or("").trim();
+            let call = Span {
+                end: whole.end + given.len() as u32 + 2,
+                ..whole
+            };
+            let along_axis = AlongAxis {
+                name,
+                over,
+                x: base,
+                rank,
+                axis: number.parse().ok(),
+                call,
+            };
+            return along(diagnostic, &along_axis);
         }
         "size" | "length" => {
             return diagnostic.help(format!(

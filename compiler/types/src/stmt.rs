@@ -401,7 +401,7 @@ impl Elaborator {
             Value::Tensor(tensor)
                 if tensor.is_scalar() && tensor.ty.elem == aec_runtime::Elem::I64 =>
             {
-                Value::size(self.fresh_size("_"))
+                Value::size(self.later_size("_"))
             }
             _ => item,
         }
@@ -501,7 +501,7 @@ impl Elaborator {
                 }
             });
         }
-        if self.checking() {
+        if self.checking() || self.options.dry {
             return Ok(());
         }
         if !self.effects_allowed() {

@@ -266,7 +266,7 @@ fn strings(value: &Value, span: Span) -> Result<Vec<Rc<str>>> {
 /// `core.vocab(words, min_count, extra)`.
 pub(crate) fn vocab(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
     if elaborator.checking() {
-        let size = elaborator.fresh_size("V");
+        let size = elaborator.later_size("V");
         return Ok(Value::Vocab(Rc::new(Vocab::unread(size))));
     }
     let [(text, text_at), (least, least_at), (extra, extra_at)] = args.positional.as_slice() else {

@@ -299,7 +299,7 @@ impl Elaborator {
             };
             match &rows {
                 None => rows = Some(first.clone()),
-                Some(other) if other.size != first.size => {
+                Some(other) if other.size.differs(&first.size) => {
                     return fail(
                         "E0309",
                         span,
@@ -338,6 +338,18 @@ impl Elaborator {
         };
         match value {
             Value::Unknown => Ok(Vec::new()),
+            // The error that made a part unknown is said already.
+            Value::Record(fields)
+                if !fields.is_empty()
+                    && fields
+                        .iter()
+                        .all(|(_, value)| real(value) || matches!(value, Value::Unknown))
+                    && fields
+                        .iter()
+                        .any(|(_, value)| matches!(value, Value::Unknown)) =>
+            {
+                Ok(Vec::new())
+            }
             Value::Record(fields)
                 if fields.iter().all(|(_, value)| real(value)) && !fields.is_empty() =>
             {

@@ -32,7 +32,7 @@ pub(crate) fn packed(elaborator: &mut Elaborator, items: &[Value]) -> Option<Val
     let first = *trees.first()?;
     let frame = Dim::known(trees.len());
     if elaborator.checking() {
-        let size = elaborator.fresh_size("leaves");
+        let size = elaborator.later_size("leaves");
         let example = |value: &Value| map_tensors(value, &mut without_first_axis);
         let label = first.field("label").map(example);
         let tree = abstract_tree(&example(first.field("leaf")?), label.as_ref(), size);
@@ -189,7 +189,7 @@ pub(crate) fn parse(elaborator: &mut Elaborator, args: &Args, span: Span) -> Res
     };
     if elaborator.checking() || matches!(text, Value::Unknown) {
         let many = !matches!(text, Value::Str(_));
-        let size = elaborator.fresh_size("leaves");
+        let size = elaborator.later_size("leaves");
         let word = Value::Token(unknown(Elem::I64, Vec::new()));
         let label = Value::Tensor(unknown(Elem::I64, Vec::new()));
         let tree = abstract_tree(&word, Some(&label), size);
@@ -199,7 +199,7 @@ pub(crate) fn parse(elaborator: &mut Elaborator, args: &Args, span: Span) -> Res
         let written = |line: &Value| matches!(line, Value::Str(line) if !line.trim().is_empty());
         let trees = match text {
             Value::List(lines) if lines.iter().all(written) => Dim::known(lines.len()),
-            _ => Dim::of(elaborator.fresh_size("trees")),
+            _ => Dim::of(elaborator.later_size("trees")),
         };
         return Ok(map_tensors(&tree, &mut |tensor| Tensor {
             ty: with_axis(&tensor.ty, &trees),

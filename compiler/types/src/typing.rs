@@ -47,7 +47,7 @@ impl Elaborator {
             size_names(ty, &mut names);
             for name in names {
                 if scope.lookup_local(&name).is_none() {
-                    let size = self.fresh_size(&name);
+                    let size = self.later_size(&name);
                     scope.define(name, Value::size(size));
                 }
             }

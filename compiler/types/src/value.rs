@@ -55,6 +55,11 @@ impl Dim {
     }
 }
 
+/// Whether two shapes may be one: as many axes, none of which certainly differ.
+pub fn may_agree(a: &[Dim], b: &[Dim]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(x, y)| !x.size.differs(&y.size))
+}
+
 /// The type of a tensor.
 #[derive(Clone, Debug)]
 pub struct TensorType {

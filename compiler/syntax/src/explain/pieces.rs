@@ -17,6 +17,87 @@ pub(super) fn explain(site: &Site<'_, '_>) -> Option<Diagnostic> {
         .or_else(|| two_clauses(site))
         .or_else(|| spaced(site))
         .or_else(|| three_quotes(site))
+        .or_else(|| several_at_once(site))
+        .or_else(|| angled_type(site))
+}
+
+/// `let a = b = 1`.
+fn several_at_once(site: &Site<'_, '_>) -> Option<Diagnostic> {
+    let first = site.first_of_statement();
+    let bound = site.token(first) == Some(&Token::Let);
+    let names = first + usize::from(bound);
+    let is_name = |i: usize| matches!(site.token(i), Some(Token::Ident(_)));
+    let equals = |i: usize| site.token(i) == Some(&Token::Eq);
+    let chain = site.at == names + 3 && equals(site.at) && equals(names + 1);
+    if !chain || !is_name(names) || !is_name(names + 2) {
+        return None;
+    }
+    let mut last = site.at;
+    while is_name(last + 1) && equals(last + 2) {
+        last += 2;
+    }
+    let end = site.last_of_statement();
+    if end <= last {
+        return None;
+    }
+    // The last name gets the value, each one before it that of the next.
+    let word = if bound { "let " } else { "" };
+    let mut statements = vec![format!("{word}{}", site.text(last - 1, end))];
+    for name in (names..last - 1)
+        .step_by(2)
+        .collect::<Vec<_>>()
+        .into_iter()
+        .rev()
+    {
+        let (own, next) = (site.text(name, name), site.text(name + 2, name + 2));
+        statements.push(format!("{word}{own} = {next}"));
+    }
+    let new = statements.join("; ");
+    let whole = site.token_span(first).to(site.token_span(end));
+    let error = site.error(
+        site.span,
+        "`=` gives no value: each name has a statement of its own",
+    );
+    Some(error.help_edit(format!("write `{new}`"), whole, new))
+}
+
+/// `x: Vec<f32>`, `x: Tensor<Tensor<int>>`.
+fn angled_type(site: &Site<'_, '_>) -> Option<Diagnostic> {
+    let name = |i: usize| match site.token(i) {
+        Some(Token::Ident(name)) => Some(&**name),
+        _ => None,
+    };
+    let start = site.at.checked_sub(1)?;
+    let behind = start.checked_sub(1).and_then(|i| site.token(i));
+    if site.found != Some(&Token::Lt)
+        || name(start).is_none()
+        || !matches!(behind, Some(Token::Colon | Token::Arrow))
+    {
+        return None;
+    }
+    let (mut inner, mut axes) = (start, 0);
+    while site.token(inner + 1) == Some(&Token::Lt) && name(inner + 2).is_some() {
+        (inner, axes) = (inner + 2, axes + 1);
+    }
+    let end = inner + axes;
+    let closed = (inner + 1..=end).all(|i| site.token(i) == Some(&Token::Gt));
+    let entry = match name(inner)? {
+        "real" | "float" | "f32" | "float32" | "Float" | "double" | "Float32" => Some(""),
+        "f64" | "float64" | "Float64" => Some("f64"),
+        "int" | "i32" | "i64" | "usize" | "Int" | "int64" | "Int64" => Some("int"),
+        "bool" | "Bool" => Some("bool"),
+        _ => None,
+    };
+    let error = site.error(site.span, "types have no `<…>`");
+    let help = "a tensor's type is made of its sizes: `[n]` of reals, `int[n]`, `[n, m]`; `[..s]` is any shape";
+    Some(match (entry, closed && axes > 0) {
+        (Some(entry), true) => {
+            let sizes = ["n", "m", "k", "l"].get(..axes)?.join(", ");
+            let whole = site.token_span(start).to(site.token_span(end));
+            error.help_edit(help, whole, format!("{entry}[{sizes}]"))
+        }
+        _ => error.help(help),
+    })
 }
 
 /// `print` alone.

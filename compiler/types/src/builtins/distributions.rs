@@ -3,13 +3,13 @@
 use super::ordered_up_to;
 use super::table::Row;
 use crate::call::Args;
-use crate::error::{fail, wanted};
+use crate::error::wanted;
 use crate::ops::as_tensor;
 use crate::value::{Distribution, Family, Value};
 use crate::{Elaborator, Result};
 use aec_ir::Unary;
 use aec_runtime::Elem;
-use aec_syntax::Span;
+use aec_syntax::{Diagnostic, Span};
 use std::rc::Rc;
 
 pub(super) fn distribution(
@@ -93,14 +93,29 @@ fn by_library(
     let prelude = elaborator.prelude.clone();
     match prelude.here(&name) {
         Some(f) => elaborator.apply(&f, &all, span),
-        None => fail(
-            "E0406",
-            span,
-            match families.is_empty() {
-                true => format!("`{what}` has no formula for {}", values[0].describe()),
-                false => format!("`{what}` has no formula for {}", families.join(" and ")),
-            },
-        ),
+        None => {
+            let of = match families.is_empty() {
+                true => values[0].describe(),
+                false => families.join(" and "),
+            };
+            let message = format!("`{what}` has no formula for {of}");
+            let error = Diagnostic::error("E0406", span, message);
+            let text = elaborator.text(span);
+            let inner = text
+                .strip_prefix("entropy(")
+                .and_then(|text| text.strip_suffix(')'));
+            Err(Box::new(match (values, inner) {
+                ([Value::Tensor(_)], Some(inner)) => {
+                    let new = format!("entropy(categorical(weights = {inner}))");
+                    error.help_edit(format!("of probabilities it is `{new}`"), span, new)
+                }
+                ([Value::Tensor(_), ..], _) => error.help(
+                    "it takes distributions: `categorical(weights = p)` is one of probabilities, `bernoulli(p)`, \
+                     `normal(mu, sigma)`",
+                ),
+                _ => error,
+            }))
+        }
     }
 }
 

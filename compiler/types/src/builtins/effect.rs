@@ -90,7 +90,7 @@ pub(super) fn effect(
                 .first()
                 .map_or(Value::Unknown, |(value, _)| value.clone()),
             Checked::Ints => {
-                let size = elaborator.fresh_size("rows");
+                let size = elaborator.later_size("rows");
                 let ty = TensorType {
                     elem: Elem::I64,
                     shape: vec![Dim::of(size)],

@@ -119,7 +119,7 @@ pub(super) fn leading_axis(
             };
             match &dim {
                 None => dim = Some((own.clone(), *at)),
-                Some((first, first_span)) if first.size != own.size => {
+                Some((first, first_span)) if first.size.differs(&own.size) => {
                     return Err(Box::new(
                         Diagnostic::error(
                             "E0309",

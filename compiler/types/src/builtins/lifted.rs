@@ -365,14 +365,7 @@ pub(super) fn hide(elaborator: &mut Elaborator, args: &Args, span: Span) -> Resu
         return wanted(*b_at, "a bool for each entry", b)
             .map_err(|error| Box::new(error.help("a comparison makes bools: `where = w > 0.5`")));
     }
-    let fits = chosen.is_scalar()
-        || (chosen.ty.rank() == tensor.ty.rank()
-            && chosen
-                .ty
-                .shape
-                .iter()
-                .zip(&tensor.ty.shape)
-                .all(|(a, b)| a.size == b.size));
+    let fits = chosen.is_scalar() || crate::value::may_agree(&chosen.ty.shape, &tensor.ty.shape);
     if !fits {
         let text = elaborator.text(span);
         return Err(Box::new(crate::error::size_mismatch(

@@ -46,7 +46,7 @@ pub(super) fn matrix(
     let (n, m) = (a.ty.shape[0].clone(), a.ty.shape[1].clone());
     let square = !matches!(op, MatrixOp::Qr | MatrixOp::Svd);
     let text = elaborator.text(span);
-    if square && n.size != m.size {
+    if square && n.size.differs(&m.size) {
         let mut diagnostic = size_mismatch(span, &text, (&a, a_span), (&a, a_span), None);
         diagnostic.labels.truncate(1);
         return Err(Box::new(
@@ -81,7 +81,7 @@ pub(super) fn matrix(
         return Ok(Value::Tensor(result));
     };
     let (a, b) = elaborator.promote(a, b, (a_span, b_span), span)?;
-    if b.ty.shape[0].size != n.size {
+    if b.ty.shape[0].size.differs(&n.size) {
         return Err(Box::new(size_mismatch(
             span,
             &text,

@@ -262,12 +262,7 @@ fn frozen(
         let (Value::Tensor(a), Value::Tensor(b)) = (&a.tensor, &b.tensor) else {
             return Ok(new.clone());
         };
-        let same = a.ty.shape.len() == b.ty.shape.len()
-            && a.ty
-                .shape
-                .iter()
-                .zip(&b.ty.shape)
-                .all(|(a, b)| a.size == b.size);
+        let same = crate::value::may_agree(&a.ty.shape, &b.ty.shape);
         kept.push(match same && (a.ty.elem == b.ty.elem) {
             true => {
                 Value::Tensor(elaborator.select(done, a.clone(), b.clone(), (span, span), span)?)

@@ -51,7 +51,7 @@ pub(super) fn sizes(elaborator: &mut Elaborator, value: &Value, span: Span) -> R
             }
             Some(size) => dims.push(Dim::of(size)),
             None if elaborator.checking() => {
-                let size = elaborator.fresh_size("_");
+                let size = elaborator.later_size("_");
                 dims.push(Dim::of(size));
             }
             None => return wanted(span, "a size that is known here", &item),
@@ -68,7 +68,7 @@ fn unknown_sizes(elaborator: &mut Elaborator, shape: &Tensor, span: Span) -> Res
     };
     match count.filter(|&count| count <= 64) {
         Some(count) => Ok((0..count)
-            .map(|_| Dim::of(elaborator.fresh_size("_")))
+            .map(|_| Dim::of(elaborator.later_size("_")))
             .collect()),
         None => wanted(
             span,
@@ -109,6 +109,15 @@ pub(super) fn concat(elaborator: &mut Elaborator, args: &Args, span: Span) -> Re
             Some(axis) => axis,
             None => return wanted(name.span, "the number of an axis", value),
         };
+    }
+    if let [(first, _), .., (number, at)] = args.positional.as_slice()
+        && first.tensor().is_some_and(|tensor| !tensor.is_scalar())
+        && number.as_int().is_some()
+    {
+        let named = format!("axis = {}", elaborator.text(*at));
+        let error = Diagnostic::error("E0301", *at, "`concat` joins tensors, but this is an int");
+        let help = format!("the axis has a name: `{named}`");
+        return Err(Box::new(error.help_edit(help, *at, named)));
     }
     let parts: Vec<(Value, Span)> = match args.positional.as_slice() {
         [(Value::List(items), at)] => items.iter().map(|item| (item.clone(), *at)).collect(),
@@ -185,7 +194,7 @@ pub(super) fn concat(elaborator: &mut Elaborator, args: &Args, span: Span) -> Re
                 .iter()
                 .zip(&first.ty.shape)
                 .enumerate()
-                .all(|(i, (a, b))| i == axis || a.size == b.size);
+                .all(|(i, (a, b))| i == axis || !a.size.differs(&b.size));
         if !same {
             return Err(Box::new(size_mismatch(
                 span,
@@ -414,12 +423,7 @@ pub(super) fn broadcast(elaborator: &mut Elaborator, args: &Args, span: Span) ->
     };
     let shape = sizes(elaborator, &args.positional[1].0, args.positional[1].1)?;
     let lead = shape.len().checked_sub(x.ty.rank());
-    let fits = lead.is_some_and(|lead| {
-        shape[lead..]
-            .iter()
-            .zip(&x.ty.shape)
-            .all(|(a, b)| a.size == b.size)
-    });
+    let fits = lead.is_some_and(|lead| crate::value::may_agree(&shape[lead..], &x.ty.shape));
     let Some(lead) = lead.filter(|_| fits) else {
         let ty = TensorType {
             elem: x.ty.elem,
@@ -556,6 +560,13 @@ pub(super) fn pad(elaborator: &mut Elaborator, args: &Args, span: Span) -> Resul
 }
 
 pub(super) fn reverse(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
+    // A list of what is no tensor, such as the layers of a net.
+    if let (Value::List(items), at) = &args.positional[0]
+        && let Value::List(_) = elaborator.stack(&args.positional[0].0, *at)?
+    {
+        let items = items.iter().rev().cloned();
+        return Ok(Value::List(Rc::new(items.collect())));
+    }
     let Some(x) = tensor(elaborator, args, 0)? else {
         return Ok(Value::Unknown);
     };
