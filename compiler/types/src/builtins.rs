@@ -115,6 +115,14 @@ fn beyond_params(
     if let Some(over) = crate::slips::goes_over(row.name) {
         return elaborator.repair_axis(error, row.name, over, given, span);
     }
+    if let Action::Distribution(_) = row.action
+        && let Some((shape, _)) = given.named.iter().find(|(name, _)| is_shape(&name.name))
+    {
+        let (name, shape) = (row.name, &shape.name);
+        return error.help(format!(
+            "a draw has its {shape} at its name: `let x: [n] ~ {name}(…)`"
+        ));
+    }
     let [(_, f), at @ ..] = given.positional.as_slice() else {
         return error;
     };
@@ -131,6 +139,10 @@ fn beyond_params(
         };
     }
     error
+}
+
+fn is_shape(name: &str) -> bool {
+    matches!(name, "size" | "shape" | "n" | "dims" | "sample_shape")
 }
 
 fn run(elaborator: &mut Elaborator, id: BuiltinId, args: Args, span: Span) -> Result<Value> {

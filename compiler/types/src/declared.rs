@@ -216,6 +216,14 @@ impl Elaborator {
                         "Tuple" | "tuple" => {
                             error.help("the type of a tuple is written like one: `([n], real)`")
                         }
+                        name if let Some(ours) = crate::slips::type_name(name) => {
+                            // `[n]` alone is of reals.
+                            let ours = if ours == "real" { "" } else { ours };
+                            let text = self.text(ty.span);
+                            let shape = text.find('[').map_or("", |at| &text[at..]);
+                            let new = format!("{ours}{shape}");
+                            error.help_edit(format!("it is called `{new}` here"), ty.span, new)
+                        }
                         "Optional" => error.help("what may be missing has a `?`: `?[n]`"),
                         _ => error,
                     }));

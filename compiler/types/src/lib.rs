@@ -274,10 +274,14 @@ impl Elaborator {
         self.script.names()
     }
 
-    /// Sets the root seed of the script's draws.
+    /// Sets the root seed of the script's draws, which begin anew: what is drawn from here on is
+    /// what it would be had nothing been drawn before.
     pub fn set_seed(&mut self, seed: u64) {
         self.options.seed = seed;
         self.seed = seed;
+        if let [script, ..] = self.activations.as_mut_slice() {
+            script.calls.clear();
+        }
     }
 
     /// A REPL shows the values of expressions and lets names be defined again.

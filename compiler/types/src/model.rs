@@ -458,6 +458,22 @@ impl Elaborator {
             {
                 Ok(value)
             }
+            Value::Fn(_) | Value::Builtin(_) => {
+                let message = format!("a param is trained, but this is {}", value.describe());
+                let error = Diagnostic::error("E0310", span, message);
+                let line = self.line_until(span);
+                let start = line.rfind("param ").map(|at| line.len() - at);
+                let word = start.map(|back| Span {
+                    start: span.start - back as u32,
+                    end: span.start - back as u32 + 5,
+                    ..span
+                });
+                let help = "a model names a function with `let`";
+                Err(Box::new(match word {
+                    Some(word) => error.help_edit(help, word, "let"),
+                    None => error.help(help),
+                }))
+            }
             other => wanted(span, "a tensor, a model or a list of models", other),
         }
     }

@@ -4,7 +4,7 @@
 use aec_syntax::{Diagnostic, Span};
 
 /// A name of another language: what is written here, and what replaces it where that is all.
-const NAMES: [(&str, &str, Option<&str>); 63] = [
+const NAMES: [(&str, &str, Option<&str>); 66] = [
     ("True", "write `true`", Some("true")),
     ("False", "write `false`", Some("false")),
     (
@@ -49,6 +49,13 @@ const NAMES: [(&str, &str, Option<&str>); 63] = [
     ),
     ("randn", "draw with `let x: [n] ~ normal(0, 1)`", None),
     ("rand", "draw with `let x: [n] ~ uniform(0, 1)`", None),
+    ("sample", "draw with `let x: [n] ~ normal(0, 1)`", None),
+    ("I", "the identity matrix is `eye(n)`", None),
+    (
+        "Identity",
+        "a lambda that gives what it gets is `fn x -> x`",
+        None,
+    ),
     ("sqr", "write `x ^ 2`", None),
     ("square", "write `x ^ 2`", None),
     ("ln", "write `log`", Some("log")),
@@ -460,6 +467,23 @@ pub(crate) fn name(
                  modules of the library: `use nn`, `use optim`, `use data`",
             ),
         });
+    }
+    // As the lectures write distributions; alone they may be sizes.
+    let drawn = match name {
+        "N" => Some("normal"),
+        "U" => Some("uniform"),
+        "Ber" | "Bern" => Some("bernoulli"),
+        "Cat" => Some("categorical"),
+        _ => None,
+    };
+    if let Some(ours) = drawn.filter(|_| text[name.len()..].starts_with('(')) {
+        let help = match ours {
+            "normal" => {
+                "write `normal(mu, sigma)`: sigma is a standard deviation, no variance".into()
+            }
+            _ => format!("write `{ours}`"),
+        };
+        return Some(diagnostic.help_edit(help, span, ours));
     }
     let (_, advice, new) = NAMES.iter().find(|(theirs, ..)| *theirs == name)?;
     Some(match new {

@@ -6,7 +6,7 @@ use crate::sequence::Walk;
 use crate::value::{Closure, Code, ModelTemplate, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
 use aec_syntax::ast::{
-    BinaryOp, Expr, ExprKind, FnDef, Init, Item, ItemKind, ModelDef, Pattern, Script, Stmt,
+    BinaryOp, Expr, ExprKind, FnDef, Ident, Init, Item, ItemKind, ModelDef, Pattern, Script, Stmt,
     StmtKind,
 };
 use aec_syntax::{Diagnostic, Span};
@@ -664,6 +664,19 @@ impl Elaborator {
     /// met since `before` were counted. What a call does is looked at while checking, when no
     /// condition of a script hides an effect.
     fn refuse_unused(&self, expr: &Expr, value: &Value, before: u32) -> Result<()> {
+        if let ExprKind::Train {
+            model, settings, ..
+        } = &expr.kind
+        {
+            // A training that writes files or calls back is done for that.
+            let told = |(name, _): &(Ident, Expr)| {
+                matches!(&*name.name, "checkpoint" | "log" | "on_epoch")
+            };
+            if self.interactive || settings.iter().any(told) {
+                return Ok(());
+            }
+            return Err(Box::new(self.unused_training(expr, model)));
+        }
         fn calls(expr: &Expr) -> bool {
             match &expr.kind {
                 ExprKind::Call { .. }
@@ -684,6 +697,30 @@ impl Elaborator {
             return Ok(());
         }
         Err(Box::new(unused(expr, &self.text(expr.span))))
+    }
+}
+
+impl Elaborator {
+    /// `train m on x` as a statement: m stays as it is.
+    fn unused_training(&self, expr: &Expr, model: &Expr) -> Diagnostic {
+        let before = Span {
+            end: expr.span.start,
+            ..expr.span
+        };
+        let head = Span {
+            end: model.span.end,
+            ..expr.span
+        };
+        let error = Diagnostic::error("E0411", head, "the trained model is not used")
+            .here("a model never changes: this gives a new one");
+        match &model.kind {
+            ExprKind::Name(name) => error.help_edit(
+                format!("`{name} = train {name} on …` gives it the name of the untrained one"),
+                before,
+                format!("{name} = "),
+            ),
+            _ => error.help_edit("`let m = train …` gives it a name", before, "let m = "),
+        }
     }
 }
 

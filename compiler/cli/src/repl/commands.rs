@@ -69,6 +69,14 @@ pub fn turn(session: &mut Session, memory: &mut Memory, text: &str) -> Turn {
         .split_once(char::is_whitespace)
         .unwrap_or((command, ""));
     let rest = rest.trim();
+    let mut wanting = COMMANDS.iter().filter(|(_, takes, _)| !takes.is_empty());
+    if rest.is_empty()
+        && let Some((name, takes, _)) =
+            wanting.find(|(name, ..)| name.strip_prefix(':') == Some(word))
+    {
+        terminal::say(&format!("it is called as {name} {takes}"));
+        return Turn::Ended(Ended::Failed);
+    }
     match word {
         "q" | "quit" | "exit" => return Turn::Quit,
         "h" | "help" | "?" => return printed(&help()),
@@ -91,7 +99,7 @@ pub fn turn(session: &mut Session, memory: &mut Memory, text: &str) -> Turn {
             terminal::say(&format!("{:.3} ms", time.as_secs_f64() * 1e3));
             return turn;
         }
-        "load" if !rest.is_empty() => {
+        "load" => {
             let path = PathBuf::from(rest.trim_matches('"'));
             memory.loaded = Some(path.clone());
             return load(session, &path);

@@ -19,6 +19,126 @@ pub(super) fn explain(site: &Site<'_, '_>) -> Option<Diagnostic> {
         .or_else(|| three_quotes(site))
         .or_else(|| several_at_once(site))
         .or_else(|| angled_type(site))
+        .or_else(|| equals_in_walk(site))
+        .or_else(|| range_with_colon(site))
+        .or_else(|| ellipsis(site))
+        .or_else(|| axes_in_brackets(site))
+        .or_else(|| settings_with(site))
+        .or_else(|| braces_of_lambda(site))
+        .or_else(|| inheritance(site))
+}
+
+/// `[x^2 for x = 1..10]`.
+fn equals_in_walk(site: &Site<'_, '_>) -> Option<Diagnostic> {
+    (site.found == Some(&Token::Eq) && site.expects("in")).then(|| {
+        site.error(site.span, "what is walked stands behind `in`")
+            .help_edit("write `in`", site.span, "in")
+    })
+}
+
+/// `let x = 0:10`, `let x = 0:0.1:1`.
+fn range_with_colon(site: &Site<'_, '_>) -> Option<Diagnostic> {
+    let first = site.first_of_statement();
+    let value = matches!(
+        site.previous(),
+        Some(Token::Int(_) | Token::Float(_) | Token::RParen | Token::Ident(_))
+    );
+    let named = (first..site.at).any(|i| site.token(i) == Some(&Token::Eq));
+    if site.found != Some(&Token::Colon) || !value || !named || site.open.is_some() {
+        return None;
+    }
+    let error = site.error(site.span, "a range is written with `..`");
+    let end = site.last_of_statement();
+    let stepped = (site.at + 1..end).any(|i| site.token(i) == Some(&Token::Colon));
+    Some(match stepped {
+        true => error.help(
+            "`a..b` counts the ints from a to b - 1; `linspace(a, b, n)` are n numbers from a to b",
+        ),
+        false => error.help_edit("`a..b` ends before b", site.span, ".."),
+    })
+}
+
+/// `x[..., 0]`.
+fn ellipsis(site: &Site<'_, '_>) -> Option<Diagnostic> {
+    let before = site.at.checked_sub(1)?;
+    let dots = site.found == Some(&Token::Dot)
+        && site.previous() == Some(&Token::DotDot)
+        && site.touching(before, site.at);
+    dots.then(|| {
+        let whole = site.token_span(before).to(site.span);
+        site.error(whole, "there is no `...`")
+            .help("each axis has its index, a whole one is `:`, as in `x[:, 0]`")
+    })
+}
+
+/// `W: [H][D]`.
+fn axes_in_brackets(site: &Site<'_, '_>) -> Option<Diagnostic> {
+    let open = (0..site.at)
+        .rev()
+        .find(|&i| site.token(i) == Some(&Token::LBracket))?;
+    let typed = matches!(
+        open.checked_sub(1).and_then(|i| site.token(i)),
+        Some(Token::Colon | Token::Arrow)
+    );
+    let next = site.found == Some(&Token::LBracket) && site.previous() == Some(&Token::RBracket);
+    (typed && next).then(|| {
+        let between = site.token_span(site.at - 1).to(site.span);
+        site.error(site.span, "a tensor has one pair of brackets")
+            .help_edit(
+                "its sizes stand in them with commas: `[n, m]`",
+                between,
+                ", ",
+            )
+    })
+}
+
+/// `train m on x with { epochs = 2 }`.
+fn settings_with(site: &Site<'_, '_>) -> Option<Diagnostic> {
+    let named =
+        matches!(site.found, Some(Token::Ident(name)) if matches!(&**name, "with" | "using"));
+    let training = site.same_level().any(|i| site.token(i) == Some(&Token::On));
+    (named && training && site.token(site.at + 1) == Some(&Token::LBrace)).then(|| {
+        let next = site.token_span(site.at + 1).start as usize;
+        let word = site.ctx.span(site.span.start as usize, next);
+        site.error(
+            site.span,
+            "the settings of `train` stand in braces behind the data",
+        )
+        .help_edit("leave the word out", word, "")
+    })
+}
+
+/// `fn(x) { x * 2 }`.
+fn braces_of_lambda(site: &Site<'_, '_>) -> Option<Diagnostic> {
+    let closed = site.found == Some(&Token::LBrace) && site.previous() == Some(&Token::RParen);
+    if !closed || !site.expects("->") {
+        return None;
+    }
+    let open = (0..site.at)
+        .rev()
+        .find(|&i| site.token(i) == Some(&Token::LParen))?;
+    let word = open.checked_sub(1)?;
+    (site.token(word) == Some(&Token::Fn)).then(|| {
+        let params = match open + 1 < site.at - 1 {
+            true => site.text(open + 1, site.at - 2),
+            false => "_",
+        };
+        let whole = site.token_span(word).to(site.token_span(site.at - 1));
+        let new = format!("fn {params} ->");
+        site.error(site.span, "the body of a lambda stands behind `->`")
+            .help_edit(format!("write `{new} …`"), whole, new)
+    })
+}
+
+/// `model A(D) extends B {`.
+fn inheritance(site: &Site<'_, '_>) -> Option<Diagnostic> {
+    let named = matches!(site.found, Some(Token::Ident(name)) if &**name == "extends");
+    let head = named || site.found == Some(&Token::Colon);
+    let model = site.token(site.first_of_statement()) == Some(&Token::Model);
+    (head && model && site.expects("{")).then(|| {
+        site.error(site.span, "a model has no parent")
+            .help("it holds other models instead: `param base: Base(D)`, and calls their members")
+    })
 }
 
 /// `let a = b = 1`.
