@@ -2,12 +2,24 @@
 //! README.md runs, and prints what the ```` ```text ```` block right behind it says. A block
 //! marked `ae fails E0301` must fail with that code, and with that message if a block of text
 //! follows; one marked `ae warns W0101` is warned of and runs. In a ```` ```repl ```` block the lines
-//! with `> ` are typed into one session.
+//! with `> ` are typed into one session. The lines of a ```` ```sh runs ```` block are commands
+//! of `aec`, for which the `ae` block before is `script.ae`.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// How a block is run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// As a script.
+    Script,
+    /// Typed into the REPL, line by line.
+    Repl,
+    /// Each line is a command of `aec`.
+    Commands,
+}
 
 /// A fenced block.
 struct Block {
@@ -18,8 +30,7 @@ struct Block {
     /// The code that it must be warned of with.
     warns: Option<String>,
     code: String,
-    /// It is typed into the REPL, line by line.
-    repl: bool,
+    kind: Kind,
     /// The `text` block that follows.
     output: Option<String>,
 }
@@ -64,7 +75,18 @@ fn blocks(name: &str, text: &str) -> Vec<Block> {
                     fails: code("fails"),
                     warns: code("warns"),
                     code: body,
-                    repl: false,
+                    kind: Kind::Script,
+                    output: None,
+                });
+                follows = true;
+            }
+            ["sh", "runs"] => {
+                found.push(Block {
+                    place: format!("{name}:{}", at + 1),
+                    fails: None,
+                    warns: None,
+                    code: body,
+                    kind: Kind::Commands,
                     output: None,
                 });
                 follows = true;
@@ -80,7 +102,7 @@ fn blocks(name: &str, text: &str) -> Vec<Block> {
                     fails: None,
                     warns: None,
                     code: lines(true),
-                    repl: true,
+                    kind: Kind::Repl,
                     output: Some(lines(false)),
                 });
                 follows = false;
@@ -91,14 +113,50 @@ fn blocks(name: &str, text: &str) -> Vec<Block> {
     found
 }
 
+/// The words of a command line behind `aec`, without its comment.
+fn words_of(line: &str) -> Vec<String> {
+    let line = line.split(" #").next().unwrap_or("");
+    // What stands between quotes is one word.
+    let parts = line.split('"').enumerate();
+    let words = parts.flat_map(|(at, part)| match at % 2 {
+        1 => vec![part.to_string()],
+        _ => part.split_whitespace().map(str::to_string).collect(),
+    });
+    words.skip(1).collect()
+}
+
+/// What is wrong with the commands of a block, if anything.
+fn judge_commands(block: &Block, folder: &Path) -> Option<String> {
+    fs::copy(folder.join("block.ae"), folder.join("script.ae")).unwrap();
+    let mut out = String::new();
+    for line in block.code.lines() {
+        let done = Command::new(env!("CARGO_BIN_EXE_aec"))
+            .args(words_of(line))
+            .current_dir(folder)
+            .output()
+            .unwrap();
+        if !line.starts_with("aec ") || !done.status.success() {
+            let err = String::from_utf8_lossy(&done.stderr);
+            return Some(format!("`{line}` failed:\n{err}"));
+        }
+        out.push_str(&String::from_utf8_lossy(&done.stdout));
+    }
+    match &block.output {
+        Some(expected) if *expected != out => {
+            Some(format!("expected\n{expected}\nthey printed\n{out}"))
+        }
+        Some(_) | None => None,
+    }
+}
+
 /// What is wrong with a block, if anything.
 fn judge(block: &Block, folder: &Path) -> Option<String> {
-    fs::write(folder.join("block.ae"), &block.code).unwrap();
-    let args: &[&str] = if block.repl {
-        &["repl"]
-    } else {
-        &["run", "block.ae"]
+    let args: &[&str] = match block.kind {
+        Kind::Commands => return judge_commands(block, folder),
+        Kind::Repl => &["repl"],
+        Kind::Script => &["run", "block.ae"],
     };
+    fs::write(folder.join("block.ae"), &block.code).unwrap();
     let done = Command::new(env!("CARGO_BIN_EXE_aec"))
         .args(args)
         .current_dir(folder)

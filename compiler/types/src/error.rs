@@ -45,9 +45,12 @@ pub(crate) fn wanted<T>(span: Span, what: &str, got: &Value) -> Result<T> {
                 parts.join(", ")
             ))
         }
-        Value::List(_) if what.starts_with("a tensor") => {
-            error.help("lists are joined with `+`, `xs + [x]`; `reverse`, `len`, `xs[i]` and `xs[1..]` take them")
+        Value::List(_) if what.starts_with("a tensor for") => {
+            error.help("item by item it is a comprehension: `[x == y for x in xs]`")
         }
+        Value::List(_) if what.starts_with("a tensor") => error.help(
+            "lists are joined with `+`, `xs + [x]`; `reverse`, `len`, `xs[i]` and `xs[1..]` take them",
+        ),
         Value::Unit => {
             error.help("a block ends in its value: the last line is an expression, no `let`")
         }

@@ -8,7 +8,7 @@ use crate::scope::Scope;
 use crate::slips::{AlongAxis, Over, along, names_axis};
 use crate::value::{Dim, Tensor, TensorType, Value};
 use aec_runtime::Elem;
-use aec_syntax::ast::{Expr, ExprKind, Param, Pattern, TypeExpr};
+use aec_syntax::ast::{Expr, ExprKind, Ident, Param, Pattern, TypeExpr};
 use aec_syntax::{Diagnostic, Span};
 
 impl Elaborator {
@@ -205,6 +205,26 @@ impl Elaborator {
                 "`{name}` is {what} here, which hides the module `{name}`"
             ))
             .help("give the value another name"))
+    }
+
+    /// A record of a declared type is wanted, and something else is there.
+    pub(crate) fn record_wanted<T>(
+        &self,
+        span: Span,
+        declared: &str,
+        fields: &[(&Ident, &TypeExpr)],
+        got: &Value,
+    ) -> crate::Result<T> {
+        crate::error::wanted(span, &format!("a record `{declared}`"), got).map_err(|error| {
+            let names = fields.iter().map(|(name, _)| format!("{} = …", name.name));
+            let names: Vec<String> = names.collect();
+            match got {
+                Value::Tuple(parts) if parts.len() == fields.len() => {
+                    Box::new(error.help(format!("its fields have names: `({})`", names.join(", "))))
+                }
+                _ => error,
+            }
+        })
     }
 
     /// An `if` on a tensor of bools, `if x > 0 then x else 0`: entry by entry it is `select`.

@@ -4,11 +4,13 @@ use crate::value::{Dim, Maybe, Repr, Tensor, TensorType, Value};
 use aec_runtime::{Data, Tensor as HostTensor};
 use std::rc::Rc;
 
-/// The first axis of what can be walked: of a tensor, or of all fields of a record, a table.
+/// The first axis of what can be walked: of a tensor, of a number of trees, or of all fields of a
+/// record, a table.
 pub(crate) fn first_axis(value: &Value) -> Option<Dim> {
     let parts: Vec<&Value> = match value {
         Value::Record(fields) => fields.iter().map(|(_, field)| field).collect(),
         Value::Tuple(parts) => parts.iter().collect(),
+        Value::Tree(parts) => return crate::trees::frame(parts).into_iter().next(),
         _ => return value.tensor()?.ty.shape.first().cloned(),
     };
     let mut axes = parts.into_iter().map(first_axis);
@@ -23,6 +25,7 @@ pub(crate) fn row_count(value: &Value) -> Option<usize> {
         Value::Maybe(maybe) => row_count(&maybe.value),
         Value::Token(tensor) => row_count(&Value::Tensor(tensor.clone())),
         Value::Record(fields) => row_count(&fields.first()?.1),
+        Value::Tree(parts) => row_count(parts),
         Value::Tuple(parts) => row_count(parts.first()?),
         _ => value.host()?.dims().first().copied(),
     }
@@ -47,6 +50,7 @@ pub(crate) fn row(value: &Value, at: usize) -> Option<Value> {
             let rows = fields.map(|(name, field)| Some((name.clone(), row(field, at)?)));
             Some(Value::Record(Rc::new(rows.collect::<Option<_>>()?)))
         }
+        Value::Tree(parts) => Some(Value::Tree(Rc::new(row(parts, at)?))),
         Value::Tuple(parts) => {
             let rows = parts.iter().map(|part| row(part, at));
             Some(Value::Tuple(Rc::new(rows.collect::<Option<_>>()?)))

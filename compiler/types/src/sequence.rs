@@ -355,8 +355,10 @@ impl Elaborator {
                 | Repr::Traced(..)
                 | Repr::Symbolic(_) => Ok(Walk::Axis(value.clone())),
             },
-            // A table: its rows are records.
-            Value::Record(_) if crate::rows::first_axis(&value).is_some() => Ok(Walk::Axis(value)),
+            // A table, whose rows are records, or trees.
+            Value::Record(_) | Value::Tree(_) if crate::rows::first_axis(&value).is_some() => {
+                Ok(Walk::Axis(value))
+            }
             Value::Unknown => Ok(Walk::Items(vec![Value::Unknown])),
             other => wanted(
                 iter.span,

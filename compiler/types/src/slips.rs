@@ -4,7 +4,18 @@
 use aec_syntax::{Diagnostic, Span};
 
 /// A name of another language: what is written here, and what replaces it where that is all.
-const NAMES: [(&str, &str, Option<&str>); 66] = [
+const NAMES: [(&str, &str, Option<&str>); 69] = [
+    (
+        "round",
+        "the nearest whole number is `floor(x + 0.5)`",
+        None,
+    ),
+    ("ceil", "the next whole number is `-floor(-x)`", None),
+    (
+        "trunc",
+        "`int(x)` cuts off what stands behind the point",
+        None,
+    ),
     ("True", "write `true`", Some("true")),
     ("False", "write `false`", Some("false")),
     (

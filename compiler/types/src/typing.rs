@@ -229,7 +229,7 @@ impl Elaborator {
                     }
                     Ok(Value::Record(Rc::new(out)))
                 }
-                other => wanted(span, &format!("a record `{}`", self.text(ty.span)), other),
+                other => self.record_wanted(span, &self.text(ty.span), &types, other),
             },
             Declared::Tree { leaf, node } => {
                 let Value::Tree(parts) = value else {
@@ -582,7 +582,7 @@ impl Elaborator {
                     }
                     Ok(Value::Record(Rc::new(out)))
                 }
-                other => wanted(span, &format!("a record `{}`", self.text(ty.span)), other),
+                other => self.record_wanted(span, &self.text(ty.span), &types, other),
             },
             Declared::Tree { .. }
             | Declared::Function

@@ -496,6 +496,14 @@ fn membership(site: &Site<'_, '_>) -> Option<Diagnostic> {
         )
     };
     let error = site.error(site.span, "`in` belongs to `for`; it does not ask");
+    // A word is asked of a vocabulary.
+    if let (Some(Token::Str(_)), Some(Token::Ident(name))) =
+        (site.previous(), site.token(site.at + 1))
+    {
+        let new = format!("{name}.has({})", site.text(before, before));
+        let span = site.token_span(before).to(site.token_span(site.at + 1));
+        return Some(error.help_edit(format!("a vocabulary is asked by `{new}`"), span, new));
+    }
     Some(if simple(before) && simple(site.at + 1) {
         let new = format!(
             "any({} == {})",
