@@ -149,4 +149,14 @@ fn seeds_are_set() {
     .well();
     let lines: Vec<&str> = run.out.lines().collect();
     assert_ne!(lines[0], lines[1], "{run:?}");
+    assert_eq!(lines[0], lines[2], "a seed begins anew: {run:?}");
+}
+
+#[test]
+fn a_command_without_its_argument_says_how_it_is_called() {
+    let run = repl(":type\n:load\n:seed\n1 + 1\n").well();
+    assert_eq!(run.out, "2\n");
+    for call in [":type EXPR", ":load FILE", ":seed N"] {
+        assert!(run.err.contains(call), "no {call} in {run:?}");
+    }
 }

@@ -315,7 +315,14 @@ fn foreign(
         .trim();
     let behind_value = left.is_some_and(|left| left.token.ends_expression());
     // The second of two bars that were told together.
-    if operator == "|" && out.last().is_some_and(|last| covers(last, span)) {
+    if matches!(operator, "|" | "||") && out.last().is_some_and(|last| covers(last, span)) {
+        return Token::Bad;
+    }
+    if operator == "||"
+        && !behind_value
+        && let Some(told) = double_bars(text, span)
+    {
+        out.push(told);
         return Token::Bad;
     }
     if operator == "|"
@@ -377,6 +384,23 @@ fn foreign(
 fn covers(told: &Diagnostic, span: Span) -> bool {
     let own = told.span();
     told.code == "E0106" && own.start < span.start && span.end <= own.end
+}
+
+/// `||x||` and `||x - y||^2`, where a value is wanted.
+fn double_bars(text: &str, first: Span) -> Option<Diagnostic> {
+    let rest = text.get(first.end as usize..)?.lines().next()?;
+    let inner = &rest[..rest.find("||")?];
+    let after = &rest[inner.len() + 2..];
+    let (new, length) = match after.starts_with("^2") {
+        true => (format!("sum(({})^2)", inner.trim()), 2),
+        false => (format!("norm({})", inner.trim()), 0),
+    };
+    let whole = Span {
+        end: first.end + (inner.len() + 2 + length) as u32,
+        ..first
+    };
+    let error = Diagnostic::error("E0106", whole, "there are no bars around a value");
+    Some(error.help_edit(format!("write `{new}`"), whole, new))
 }
 
 /// `|x|` and `|x| e`, where a value is wanted.
@@ -525,18 +549,23 @@ fn unreadable(
         '\u{a0}' | '\u{200b}' | '\u{2003}' | '\u{2009}' => " ",
         _ => "",
     };
-    // Signs for functions, and the sign that begins a lambda.
+    // Signs for functions, and the sign that begins a lambda or, of MATLAB, solves a system.
+    let before = text[..span.start as usize].trim_end_matches(' ');
+    let behind_value = before.ends_with(|c: char| c.is_alphanumeric() || "_)]'".contains(c));
     let function = match first {
         '√' => "the square root is `sqrt(x)`",
         '∑' => "a sum is `sum(x)`; `sum([f(i) for i in 0..n])` has an index",
         '∏' => "a product is `reduce(fn p, v -> p * v, 1.0, x)`",
         '∇' | '∂' => "the gradient of f is `grad(f)`",
         '∫' => "there are no integrals: a mean over draws estimates one",
+        '\\' if behind_value => {
+            "`linalg.solve(A, b)` of `use linalg` is the x with A @ x = b; `lstsq(A, b)` comes nearest"
+        }
         '\\' => "a lambda is `fn x -> …`",
         _ => "",
     };
     out.push(match ours {
-        "" if first == '\\' => error.help_edit(function, span, "fn "),
+        "" if first == '\\' && !behind_value => error.help_edit(function, span, "fn "),
         "" if !function.is_empty() => error.help(function),
         "" => error,
         " " => error.help_edit("this is a special blank; write a plain space", span, " "),

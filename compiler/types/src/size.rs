@@ -461,6 +461,15 @@ mod tests {
     }
 
     #[test]
+    fn what_only_the_run_tells_may_be_any_size() {
+        let (later, each) = (Size::later(1, "rows"), Size::var(2, "n"));
+        let three = Size::constant(3);
+        assert!(!later.differs(&three) && !later.plus(&three).differs(&each));
+        assert!(each.differs(&three) && each.plus(&three).differs(&each));
+        assert!(later != three && later.bounds().is_none() && !later.varies());
+    }
+
+    #[test]
     fn a_size_that_varies_has_room_for_the_largest() {
         let n = Size::varying(1, "n", Range { least: 2, most: 7 });
         let less = n.minus(&Size::constant(3));

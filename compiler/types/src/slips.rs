@@ -4,7 +4,11 @@
 use aec_syntax::{Diagnostic, Span};
 
 /// A name of another language: what is written here, and what replaces it where that is all.
-const NAMES: [(&str, &str, Option<&str>); 69] = [
+const NAMES: [(&str, &str, Option<&str>); 73] = [
+    ("isnan", "what is missing is a `?`: `not observed(x)`", None),
+    ("isna", "what is missing is a `?`: `not observed(x)`", None),
+    ("fillna", "`x ?? 0` fills what is missing", None),
+    ("nanmean", "`mean(x)` takes what is observed", Some("mean")),
     (
         "round",
         "the nearest whole number is `floor(x + 0.5)`",
@@ -276,7 +280,9 @@ pub(crate) fn along(diagnostic: Diagnostic, given: &AlongAxis<'_>) -> Diagnostic
 }
 
 /// Methods and attributes of values elsewhere: what is written here. `{}` is the value.
-const METHODS: [(&str, &str); 23] = [
+const METHODS: [(&str, &str); 25] = [
+    ("fillna", "`{} ?? 0` fills what is missing"),
+    ("isnull", "`not observed({})` says what is missing"),
     ("astype", "`real({})` and `int({})` convert"),
     ("float", "`real({})` and `int({})` convert"),
     ("long", "`real({})` and `int({})` convert"),

@@ -270,7 +270,10 @@ impl Elaborator {
                     span,
                     format!("{} has no member `{member}`", model.describe()),
                 )
-                .note("data given as a record trains the members that its fields name"),
+                .note("data given as a record trains the members that its fields name")
+                .help(format!(
+                    "a part of the data is taken by its name: `.{member}`"
+                )),
             )),
             None => Err(Box::new(
                 Diagnostic::error(

@@ -56,6 +56,13 @@ impl Elaborator {
                 .label(below, "it is defined here, below")
                 .help("statements run in order: move the `let` above this");
         }
+        if name == "T" && self.line_until(span).ends_with('^') {
+            let sign = Span {
+                start: span.start - 1,
+                ..span
+            };
+            return error.help_edit("transposed is `'`", sign, "'");
+        }
         let known: Vec<&str> = known.iter().map(|name| &**name).collect();
         let text = self.line_from(span);
         if let Some(explained) = slips::name(error.clone(), name, span, &text, &known) {
