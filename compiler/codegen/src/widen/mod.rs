@@ -5,12 +5,13 @@
 //! of scalars, whole loads and stores at addresses that step by 64 bytes, and shuffles that stand for
 //! the steps of a tree over the lanes. Here every packed
 //! instruction becomes its AVX-512 form, `xmm n` becomes `zmm n`, spill slots become
-//! `zmm16..zmm31` (512-bit values never lie in 16-byte slots), and constants are broadcast from
-//! memory. What is not known here is refused, and the kernel is compiled the narrow way: a
+//! `zmm16..zmm27` (512-bit values never lie in 16-byte slots), and constants are broadcast from
+//! memory. Square roots become multiply-adds (see [`roots`]). What is not known here is refused, and the kernel is compiled the narrow way: a
 //! refusal costs speed, never bits.
 
 mod code;
 mod masks;
+mod roots;
 mod slots;
 mod tables;
 
@@ -22,6 +23,7 @@ use iced_x86::{
     Code, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register,
 };
 use masks::{Masks, drop_unread};
+use roots::Roots;
 use slots::{Pool, Slot, enlarge_frame, spill, spill_slots, touches_spills};
 use std::collections::HashMap;
 use tables::{is_scalar, move_of, packed, takes_count};
@@ -30,8 +32,8 @@ use tables::{is_scalar, move_of, packed, takes_count};
 /// is an old instruction's for a branch target.
 const OLD: u64 = 0x1000_0000;
 const NEW: u64 = 0x2000_0000;
-/// `zmm16..zmm29`.
-const SPARE_REGISTERS: usize = 14;
+/// `zmm16..zmm27`.
+const SPARE_REGISTERS: usize = 12;
 /// For a moment.
 const SCRATCH: Register = Register::ZMM30;
 /// In a masked tail, the mask as lanes of 0 and -1.
@@ -61,6 +63,7 @@ pub(crate) fn widen(code: &[u8], frame: Frame) -> Result<Vec<u8>, String> {
         masked: false,
         tails: 0,
         masks: Masks::default(),
+        roots: Roots::new(OLD + code.len() as u64),
         out: Vec::with_capacity(instructions.len() + 16),
     };
     let targets = branch_targets(&instructions);
@@ -76,12 +79,15 @@ pub(crate) fn widen(code: &[u8], frame: Frame) -> Result<Vec<u8>, String> {
     if widener.masked || widener.tails != frame.tails {
         return Err("masked tails are not where they should be".to_owned());
     }
+    let mut kept = code[constants..].to_vec();
+    let start = OLD + constants as u64;
+    widener.roots.finish(start, &mut kept, &mut widener.out);
     let mut out = tidy(widener.out);
     if widener.masks.spared {
         drop_unread(&mut out);
     }
     enlarge_frame(&mut out, extra)?;
-    assemble(out, &code[constants..], constants)
+    assemble(out, &kept, constants)
 }
 
 /// The 128-bit register that a vector register contains.
@@ -106,6 +112,7 @@ struct Widener<'a> {
     tails: u32,
     /// Which mask registers hold what vector registers hold as lanes.
     masks: Masks,
+    roots: Roots,
     out: Vec<Instruction>,
 }
 
@@ -213,6 +220,7 @@ impl Widener<'_> {
                 self.push(*old, old.ip());
             }
             Mnemonic::Vpblendvb | Mnemonic::Vblendvps => self.blend(old)?,
+            Mnemonic::Vsqrtps => self.root(old)?,
             Mnemonic::Vpshufd
                 if old.op1_kind() == OpKind::Register
                     && let Some(fold) = FOLDS.iter().find(|f| f.marker() == old.immediate8()) =>
@@ -337,6 +345,20 @@ impl Widener<'_> {
         }
         new.set_op_mask(mask.unwrap_or(Register::K1));
         self.push(new, 0);
+        Ok(())
+    }
+
+    /// The root in place of what it is of, which is brought there first.
+    fn root(&mut self, old: &Instruction) -> Result<(), String> {
+        let first = self.out.len();
+        if old.op1_kind() == OpKind::Memory || old.op1_register() != old.op0_register() {
+            let mut bring = *old;
+            bring.set_code(Code::VEX_Vmovups_xmm_xmmm128);
+            self.instruction(&bring)?;
+        }
+        let x = zmm(old.op0_register());
+        self.roots.push(x, old.next_ip(), &mut self.out);
+        self.out[first].set_ip(old.ip());
         Ok(())
     }
 
