@@ -5,12 +5,14 @@
 //! of scalars, whole loads and stores at addresses that step by 64 bytes, and shuffles that stand for
 //! the steps of a tree over the lanes. Here every packed
 //! instruction becomes its AVX-512 form, `xmm n` becomes `zmm n`, spill slots become
-//! `zmm16..zmm27` (512-bit values never lie in 16-byte slots), and constants are broadcast from
-//! memory. Square roots become multiply-adds (see [`roots`]). What is not known here is refused, and the kernel is compiled the narrow way: a
+//! `zmm16..zmm29` (512-bit values never lie in 16-byte slots), and constants are broadcast from
+//! memory. Square roots become multiply-adds (see [`roots`]), and what reads copies and constants
+//! reads them where they are (see [`operands`]). What is not known here is refused, and the kernel is compiled the narrow way: a
 //! refusal costs speed, never bits.
 
 mod code;
 mod masks;
+mod operands;
 mod roots;
 mod slots;
 mod tables;
@@ -23,6 +25,7 @@ use iced_x86::{
     Code, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register,
 };
 use masks::{Masks, drop_unread};
+use operands::name_sources;
 use roots::Roots;
 use slots::{Pool, Slot, enlarge_frame, spill, spill_slots, touches_spills};
 use std::collections::HashMap;
@@ -32,8 +35,8 @@ use tables::{is_scalar, move_of, packed, takes_count};
 /// is an old instruction's for a branch target.
 const OLD: u64 = 0x1000_0000;
 const NEW: u64 = 0x2000_0000;
-/// `zmm16..zmm27`.
-const SPARE_REGISTERS: usize = 12;
+/// Registers from `zmm16` that spill slots may become, without square roots and with.
+const SPARE: [usize; 2] = [14, 12];
 /// For a moment.
 const SCRATCH: Register = Register::ZMM30;
 /// In a masked tail, the mask as lanes of 0 and -1.
@@ -52,7 +55,9 @@ pub(crate) fn widen(code: &[u8], frame: Frame) -> Result<Vec<u8>, String> {
         code,
         start: constants,
     };
-    let slots = spill_slots(&instructions, slot_bytes, &pool);
+    let roots = |old: &Instruction| old.mnemonic() == Mnemonic::Vsqrtps;
+    let spare = SPARE[usize::from(instructions.iter().any(roots))];
+    let slots = spill_slots(&instructions, slot_bytes, &pool, spare);
     let in_memory = |slot: &&Slot| matches!(slot, Slot::Memory(_));
     let extra = 64 * slots.values().filter(in_memory).count() as u64;
     let mut widener = Widener {
@@ -82,6 +87,7 @@ pub(crate) fn widen(code: &[u8], frame: Frame) -> Result<Vec<u8>, String> {
     let mut kept = code[constants..].to_vec();
     let start = OLD + constants as u64;
     widener.roots.finish(start, &mut kept, &mut widener.out);
+    name_sources(&mut widener.out);
     let mut out = tidy(widener.out);
     if widener.masks.spared {
         drop_unread(&mut out);
