@@ -51,10 +51,7 @@ pub(crate) const ALIGNMENT: u64 = 64;
 pub(crate) fn widen(code: &[u8], frame: Frame) -> Result<Vec<u8>, String> {
     let slot_bytes = frame.slot_bytes;
     let (instructions, constants) = decode(code)?;
-    let pool = Pool {
-        code,
-        start: constants,
-    };
+    let pool = Pool::new(code, constants);
     let roots = |old: &Instruction| old.mnemonic() == Mnemonic::Vsqrtps;
     let spare = SPARE[usize::from(instructions.iter().any(roots))];
     let slots = spill_slots(&instructions, slot_bytes, &pool, spare);
@@ -68,7 +65,7 @@ pub(crate) fn widen(code: &[u8], frame: Frame) -> Result<Vec<u8>, String> {
         masked: false,
         tails: 0,
         masks: Masks::default(),
-        roots: Roots::new(OLD + code.len() as u64),
+        roots: Roots::default(),
         out: Vec::with_capacity(instructions.len() + 16),
     };
     let targets = branch_targets(&instructions);
@@ -84,16 +81,14 @@ pub(crate) fn widen(code: &[u8], frame: Frame) -> Result<Vec<u8>, String> {
     if widener.masked || widener.tails != frame.tails {
         return Err("masked tails are not where they should be".to_owned());
     }
-    let mut kept = code[constants..].to_vec();
-    let start = OLD + constants as u64;
-    widener.roots.finish(start, &mut kept, &mut widener.out);
+    widener.roots.finish(&mut widener.out);
     name_sources(&mut widener.out);
     let mut out = tidy(widener.out);
     if widener.masks.spared {
         drop_unread(&mut out);
     }
     enlarge_frame(&mut out, extra)?;
-    assemble(out, &kept, constants)
+    assemble(out, &widener.pool.bytes(), constants)
 }
 
 /// The 128-bit register that a vector register contains.
@@ -363,7 +358,8 @@ impl Widener<'_> {
             self.instruction(&bring)?;
         }
         let x = zmm(old.op0_register());
-        self.roots.push(x, old.next_ip(), &mut self.out);
+        let after = old.next_ip();
+        self.roots.push(x, after, &mut self.pool, &mut self.out);
         self.out[first].set_ip(old.ip());
         Ok(())
     }
@@ -441,18 +437,7 @@ impl Widener<'_> {
             }
             // Keeps the address, should it be a branch target; removed by `tidy`.
             (Slot::Constant(_), true) => Instruction::with(Code::Nopd),
-            (Slot::Constant(address), false) => {
-                let mut new = make2(
-                    Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32,
-                    zmm(old.op0_register()),
-                    Register::XMM0,
-                );
-                new.set_op1_kind(OpKind::Memory);
-                new.set_memory_base(Register::RIP);
-                new.set_memory_displ_size(8);
-                new.set_memory_displacement64(address);
-                new
-            }
+            (Slot::Constant(address), false) => load_constant(zmm(old.op0_register()), address),
         };
         self.push(new, old.ip());
     }
@@ -514,6 +499,23 @@ fn make3(code: Code, a: Register, b: Register, c: Register) -> Instruction {
     let mut new = make2(code, a, b);
     new.set_op2_register(c);
     new
+}
+
+/// The constant in all lanes of a register.
+fn load_constant(to: Register, address: u64) -> Instruction {
+    let load = make2(Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32, to, Register::None);
+    with_constant(load, 1, address)
+}
+
+/// With a constant, in all lanes, for an operand.
+fn with_constant(mut instruction: Instruction, operand: u32, address: u64) -> Instruction {
+    instruction.set_op_kind(operand, OpKind::Memory);
+    instruction.set_memory_base(Register::RIP);
+    instruction.set_memory_displ_size(8);
+    instruction.set_memory_displacement64(address);
+    // A broadcast to a register is one by its code.
+    instruction.set_is_broadcast(instruction.code() != Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32);
+    instruction
 }
 
 /// The instruction built anew from its first three operands.

@@ -6,6 +6,7 @@
 //! each multiply-add makes those half as slow again.
 
 use super::code::{Registers, Uses, bit, branch_targets};
+use super::with_constant;
 use iced_x86::{Code, FlowControl, Instruction, InstructionInfoFactory, OpKind, Register};
 use std::collections::BTreeSet;
 
@@ -174,11 +175,7 @@ fn broadcasting(reader: &Instruction, load: &Instruction) -> Option<Instruction>
         exchange(&mut new)?;
     }
     new.set_op_register(last, Register::None);
-    new.set_op_kind(last, OpKind::Memory);
-    new.set_memory_base(Register::RIP);
-    new.set_memory_displ_size(load.memory_displ_size());
-    new.set_memory_displacement64(load.ip_rel_memory_address());
-    new.set_is_broadcast(true);
+    let new = with_constant(new, last, load.ip_rel_memory_address());
     new.memory_size().is_broadcast().then_some(new)
 }
 

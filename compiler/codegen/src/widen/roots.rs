@@ -22,7 +22,8 @@
 //! vector with any other lane (tiny, infinite, negative, not a number) the instruction itself waits
 //! behind the kernel's end.
 
-use super::{SCRATCH, make2, make3};
+use super::slots::Pool;
+use super::{SCRATCH, load_constant, make2, make3, with_constant};
 use iced_x86::{Code, Instruction, OpKind, Register};
 
 /// What the steps below overwrite, besides the root's own register and mask registers 0 and 1.
@@ -39,26 +40,23 @@ const SPAN: u32 = 0x7f80_0000 - LEAST;
 const HALF: u32 = 0x3f00_0000;
 
 /// The square roots of one kernel.
+#[derive(Default)]
 pub(super) struct Roots {
-    /// Where the constants are taken to lie.
-    constants: u64,
     /// What waits behind the kernel's end.
     otherwise: Vec<Instruction>,
 }
 
 impl Roots {
-    /// Those of a kernel whose own constants end at `end`.
-    pub(super) fn new(end: u64) -> Roots {
-        Roots {
-            constants: end.next_multiple_of(4),
-            otherwise: Vec::new(),
-        }
-    }
-
     /// Appends the root of the lanes of `x` in place of them; `after` is the address of what follows.
-    pub(super) fn push(&mut self, x: Register, after: u64, out: &mut Vec<Instruction>) {
+    pub(super) fn push(
+        &mut self,
+        x: Register,
+        after: u64,
+        pool: &mut Pool<'_>,
+        out: &mut Vec<Instruction>,
+    ) {
         use Code as C;
-        let [least, span, half] = [0, 1, 2].map(|at| self.constants + 4 * at);
+        let [least, span, half] = [LEAST, SPAN, HALF].map(|bits| pool.add(bits));
         let (fits, zero) = (Register::K1, Register::K0);
         let mut below_span = with_constant(
             make2(C::EVEX_Vpcmpud_kr_k1_zmm_zmmm512b32_imm8, fits, GUESS),
@@ -83,11 +81,7 @@ impl Roots {
             jump(C::Jae_rel32_64, otherwise),
             where_it(fits, make3(multiply, ROOT, x, GUESS)),
             where_it(fits, with_constant(make2(multiply, GUESS, GUESS), 2, half)),
-            with_constant(
-                make2(C::EVEX_Vbroadcastss_zmm_k1z_xmmm32, REST, Register::None),
-                1,
-                half,
-            ),
+            load_constant(REST, half),
             make3(
                 C::EVEX_Vfnmadd231ps_zmm_k1z_zmm_zmmm512b32_er,
                 REST,
@@ -125,17 +119,9 @@ impl Roots {
             .extend([divider, jump(C::Jmp_rel32_64, after)]);
     }
 
-    /// Appends what goes behind the kernel's end, and what behind its own constants, which start
-    /// at `start`.
-    pub(super) fn finish(self, start: u64, constants: &mut Vec<u8>, out: &mut Vec<Instruction>) {
-        if self.otherwise.is_empty() {
-            return;
-        }
-        out.extend(self.otherwise);
-        constants.resize((self.constants - start) as usize, 0);
-        for constant in [LEAST, SPAN, HALF] {
-            constants.extend(constant.to_le_bytes());
-        }
+    /// Appends what goes behind the kernel's end.
+    pub(super) fn finish(&mut self, out: &mut Vec<Instruction>) {
+        out.append(&mut self.otherwise);
     }
 }
 
@@ -151,16 +137,5 @@ fn jump(code: Code, to: u64) -> Instruction {
 fn where_it(mask: Register, mut instruction: Instruction) -> Instruction {
     instruction.set_op_mask(mask);
     instruction.set_zeroing_masking(true);
-    instruction
-}
-
-/// The constant in all lanes as an operand.
-fn with_constant(mut instruction: Instruction, operand: u32, address: u64) -> Instruction {
-    instruction.set_op_kind(operand, OpKind::Memory);
-    instruction.set_memory_base(Register::RIP);
-    instruction.set_memory_displ_size(8);
-    instruction.set_memory_displacement64(address);
-    // A broadcast into a register is one by its code.
-    instruction.set_is_broadcast(operand != 1);
     instruction
 }

@@ -7,13 +7,40 @@ use iced_x86::{Code, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, Op
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
-/// The old code's constants.
+/// The old code's constants, and those of the new code behind them.
 pub(super) struct Pool<'a> {
-    pub(super) code: &'a [u8],
-    pub(super) start: usize,
+    code: &'a [u8],
+    start: usize,
+    new: Vec<u32>,
 }
 
-impl Pool<'_> {
+impl<'a> Pool<'a> {
+    /// That of code with its constants from `start` on.
+    pub(super) fn new(code: &'a [u8], start: usize) -> Pool<'a> {
+        let new = Vec::new();
+        Pool { code, start, new }
+    }
+
+    /// The address of a constant of 32 bits that the old code does not have.
+    pub(super) fn add(&mut self, bits: u32) -> u64 {
+        let known = self.new.iter().position(|&known| known == bits);
+        let at = known.unwrap_or_else(|| {
+            self.new.push(bits);
+            self.new.len() - 1
+        });
+        OLD + (self.code.len().next_multiple_of(4) + 4 * at) as u64
+    }
+
+    /// All constants, as they lie from the first one on.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        let mut bytes = self.code[self.start..].to_vec();
+        if !self.new.is_empty() {
+            bytes.resize(self.code.len().next_multiple_of(4) - self.start, 0);
+        }
+        bytes.extend(self.new.iter().flat_map(|bits| bits.to_le_bytes()));
+        bytes
+    }
+
     /// Its address, if a 16-byte constant's four words are equal.
     pub(super) fn splat(&self, address: u64) -> Option<u64> {
         let at = address.checked_sub(OLD)? as usize;
