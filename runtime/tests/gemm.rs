@@ -409,6 +409,7 @@ fn sums_of_terms_are_chains_however_a_product_is_cut() {
                         buffers: buffers.as_ptr(),
                         buffer_count: 4,
                         whole_rows,
+                        beside: 0b110,
                     }),
                     sums: TermSums {
                         a: to_a.as_mut_ptr(),
@@ -482,6 +483,7 @@ fn takes_every_element_once(n: usize, k: usize) {
                         buffers: buffers.as_ptr(),
                         buffer_count: 4,
                         whole_rows,
+                        beside: 0b110,
                     });
                     // SAFETY: sizes as stated; the epilogue writes disjoint places.
                     unsafe { gemm_batched_f32(&call, &batch, isa, &pool) };
@@ -571,6 +573,7 @@ fn panels_of(rng: &mut Lcg, (m, n, k): (usize, usize, usize), by_columns: bool) 
                         buffers: buffers.as_ptr(),
                         buffer_count: 4,
                         whole_rows: false,
+                        beside: 0b110,
                     }),
                     sums: TermSums::NONE,
                 };

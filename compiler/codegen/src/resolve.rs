@@ -1,6 +1,7 @@
 //! Steps of a plan made into actions: functions, shares of work and places in the table of
 //! pointers, worked out once when an instance is made.
 use crate::cost;
+use crate::emit::read_beside;
 use crate::execute::{Executable, bytes};
 use crate::jit::{KernelFn, kernel_index};
 use aec_kernels::plan::{
@@ -389,12 +390,14 @@ impl Resolver<'_> {
 
     fn product<T>(&self, gemm: &Gemm, at: usize) -> Product<T> {
         let epilogue = gemm.epilogue.as_ref().map(|(kernel, _)| {
-            let count = self.exe.plan.kernels[*kernel].buffers.len();
+            let code = &self.exe.plan.kernels[*kernel];
+            let count = code.buffers.len();
             EpilogueCall {
                 func: self.exe.code.function(kernel_index(*kernel)),
                 buffers: self.table[at + 3..at + 3 + count].as_ptr().cast(),
                 buffer_count: count,
                 whole_rows: gemm.whole_rows,
+                beside: read_beside(code, gemm.n),
             }
         });
         let limit = at + 3 + epilogue.map_or(0, |epilogue| epilogue.buffer_count);

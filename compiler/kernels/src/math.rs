@@ -77,7 +77,7 @@ fn bits(elem: Elem) -> Bits {
     }
 }
 
-/// `x = k ln 2 + r` with |r| <= ln 2 / 2: (k as an int, k as a float, r).
+/// `x = k ln 2 + r` with |r| <= ln 2 / 2: (k in the low bits of an int, k as a float, r).
 fn reduce_ln2(n: &mut Nest, x: Val) -> (Val, Val, Val) {
     let elem = n.elem(x);
     let b = bits(elem);
@@ -86,13 +86,11 @@ fn reduce_ln2(n: &mut Nest, x: Val) -> (Val, Val, Val) {
     let t = n.fma(x, log2e, magic);
     let k = n.sub(t, magic);
     let t_bits = n.bitcast(t, b.int);
-    let offset = n.int(b.magic_bits, b.int);
-    let ki = n.sub(t_bits, offset);
     let hi = n.float(-b.ln2_hi, elem);
     let lo = n.float(-b.ln2_lo, elem);
     let r = n.fma(k, hi, x);
     let r = n.fma(k, lo, r);
-    (ki, k, r)
+    (t_bits, k, r)
 }
 
 /// `2^k` for k within the normal exponents.
@@ -140,7 +138,7 @@ pub fn exp(n: &mut Nest, x: Val) -> Val {
         Elem::F64 => (-708.396_418_532_264_1, 709.782_712_893_384),
         Elem::F32 | Elem::I32 | Elem::I64 | Elem::Bool => (-87.336_54, 88.722_83),
     };
-    let (ki, _, r) = reduce_ln2(n, x);
+    let (low_k, _, r) = reduce_ln2(n, x);
     let tail = exp_tail(n, r);
     let one = n.float(1.0, elem);
     let r2 = n.mul(r, r);
@@ -148,7 +146,7 @@ pub fn exp(n: &mut Nest, x: Val) -> Val {
     let p = n.add(p, one);
     // Adding k to the exponent bits: right wherever the result is normal.
     let shift = n.int(b.mantissa, b.int);
-    let e = n.binary(LirBinary::Shl, ki, shift);
+    let e = n.binary(LirBinary::Shl, low_k, shift);
     let p_bits = n.bitcast(p, b.int);
     let p_bits = n.add(p_bits, e);
     let p = n.bitcast(p_bits, elem);
@@ -170,13 +168,14 @@ pub fn expm1(n: &mut Nest, x: Val) -> Val {
     };
     let clamped = at_least(n, x, low);
     let clamped = at_most(n, clamped, high);
-    let (ki, _, r) = reduce_ln2(n, clamped);
+    let (low_k, _, r) = reduce_ln2(n, clamped);
     let tail = exp_tail(n, r);
     let r2 = n.mul(r, r);
     let e = n.fma(tail, r2, r);
     // 2 (s e + (s - 1/2)) with s = 2^(k - 1), which does not overflow.
-    let one = n.int(1, bits(elem).int);
-    let k1 = n.sub(ki, one);
+    let b = bits(elem);
+    let above = n.int(b.magic_bits + 1, b.int);
+    let k1 = n.sub(low_k, above);
     let s = power_of_two(n, k1, elem);
     let half = n.float(0.5, elem);
     let s1 = n.sub(s, half);

@@ -33,6 +33,8 @@ const B_STRIPS: usize = 1 << 19;
 /// An epilogue takes strips, row by row, if they have at least so many columns: what it loads and
 /// stores is then long enough for the processor to foresee.
 const STRIP_COLS: usize = 192;
+/// The same if it reads beside C, which tiles call for in time along whole rows.
+const STRIP_COLS_BESIDE: usize = 128;
 /// Bytes of A that are kept in L2 while panels go by.
 const A_CHUNK: usize = 3 << 17;
 /// Panels that a single row is multiplied by at once.
@@ -462,7 +464,11 @@ impl<K: Tiles> Plan<'_, K> {
             false => B_STRIPS / panel_bytes,
         };
         let strip_panels = strip_panels.min(cols.len());
-        let wide = strip_panels * K::COLS >= STRIP_COLS;
+        let strip_cols = match call.epilogue {
+            Some(epilogue) if epilogue.beside != 0 => STRIP_COLS_BESIDE,
+            _ => STRIP_COLS,
+        };
+        let wide = strip_panels * K::COLS >= strip_cols;
         let strips = call.epilogue.is_some() && !one_at_a_time && (wide || whole_rows);
         let group_most = if whole_rows {
             cols.len()

@@ -197,7 +197,8 @@ impl<'a, K: Tiles> Group<'a, K> {
     /// What the tile of a panel and a block calls into L2: memory would otherwise rest while
     /// tiles compute, and all wait for it where new rows or panels start. The last tile before
     /// the next row block is first met fetches its A; of the others, those of the second and the
-    /// third row block each fetch half of the panel that comes in this one's place.
+    /// third row block each fetch half of the panel that comes in this one's place; the rest fetch
+    /// what the epilogue reads beside the product.
     fn coming(&self, panel: usize, block: usize) -> (*const K::T, usize) {
         let (a, b) = (&self.a, &self.plan.call.b);
         let line = 64 / size_of::<K::T>();
@@ -231,8 +232,30 @@ impl<'a, K: Tiles> Group<'a, K> {
                     )
                 }
             }
-            _ => (self.b_at(panel), 0),
+            _ => self.beside(panel, block).unwrap_or((self.b_at(panel), 0)),
         }
+    }
+
+    /// A panel's share of what the epilogue reads beside a strip of whole rows, buffer after buffer:
+    /// the strip of an optimizer's update reads more than there is time to call for once it runs.
+    fn beside(&self, panel: usize, block: usize) -> Option<(*const K::T, usize)> {
+        let call = self.plan.call;
+        let epilogue = call.epilogue.filter(|epilogue| epilogue.beside != 0)?;
+        if !self.strips || self.cols().len() != call.n {
+            return None;
+        }
+        // SAFETY: `buffers` has `buffer_count` entries.
+        let buffers =
+            unsafe { std::slice::from_raw_parts(epilogue.buffers, epilogue.buffer_count) };
+        let mut called = (1..buffers.len().min(64)).filter(|at| epilogue.beside >> at & 1 == 1);
+        // In panels: where this one stands in all buffers, each as long as all panels.
+        let place = (panel - self.panels.start) * called.clone().count();
+        let buffer = buffers[called.nth(place / self.panels.len())?];
+        let rows = self.plan.rows(block);
+        let line = 64 / size_of::<K::T>();
+        let within = rows.len() * call.n * (place % self.panels.len()) / self.panels.len();
+        let from = rows.start * call.n + within / line * line;
+        Some((buffer.cast_const().cast::<K::T>().wrapping_add(from), line))
     }
 
     fn a_at(&self, block: usize) -> *const K::T {

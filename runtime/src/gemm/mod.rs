@@ -9,7 +9,8 @@
 //! Order of work: groups of column panels of B that fill an eighth of L2, within them chunks of
 //! rows of A that fill a fifth, within them panels, within them row blocks. An epilogue of a wide
 //! product gets rows of a group (of a quarter of L2; whole rows of C if it asks for them) instead
-//! of tiles: there row blocks come first and panels within them. Tiles meanwhile call the panels and rows to come into L2.
+//! of tiles: there row blocks come first and panels within them. Tiles meanwhile call the panels and
+//! rows to come into L2, and what the epilogue of whole rows reads beside the product.
 //! k is cut into blocks where a panel would be too long, or where lines that lie a large power of
 //! two apart would drive one another out of L2; unfinished sums wait in C, or beside it for an
 //! epilogue.
@@ -158,6 +159,9 @@ pub struct EpilogueCall {
     /// Whether it wants each row of C as a whole. `k` is at most [`WHOLE_ROWS_DEPTH`] then, and B
     /// has no axes but panels.
     pub whole_rows: bool,
+    /// Buffers of C's element type that it reads where it writes C, element (i, j) at `i * n + j`;
+    /// bit 1 is the second one. Tiles call them into L2, which is a matter of speed only.
+    pub beside: u64,
 }
 
 /// One matrix product: C (m x n) from A (m x k) and B (k x n).

@@ -136,6 +136,36 @@ impl Emitter<'_, '_, '_> {
     }
 }
 
+/// The buffers that an epilogue reads just as C lies, whose rows have `n` elements; as bits, for
+/// [`EpilogueCall::beside`](aec_runtime::gemm::EpilogueCall::beside).
+pub(crate) fn read_beside(kernel: &Kernel, n: usize) -> u64 {
+    let mut beside = 0;
+    for rows in &kernel.body {
+        let Stmt::Loop(rows) = rows else { continue };
+        for lanes in &rows.body {
+            let Stmt::Loop(lanes) = lanes else { continue };
+            let at_c = |index: &Affine| {
+                index.base == 0
+                    && index.args.is_empty()
+                    && index.vars.len() == 2
+                    && index.vars.contains(&(rows.var, n as i64))
+                    && index.vars.contains(&(lanes.var, 1))
+            };
+            for stmt in &lanes.body {
+                if let Stmt::Let(val) = stmt
+                    && let ValKind::Load { buffer, index } = &kernel.values[*val].kind
+                    && (1..64).contains(&buffer.index())
+                    && kernel.buffers[*buffer].elem == kernel.buffers[BufferId::new(0)].elem
+                    && at_c(index)
+                {
+                    beside |= 1 << buffer.index();
+                }
+            }
+        }
+    }
+    beside
+}
+
 /// What a load in a lane loop reads, if it is part of such a row.
 fn rows_at(kernel: &Kernel, val: Val, lane: Var) -> Option<Rows<'_>> {
     let values = &kernel.values;
@@ -168,4 +198,52 @@ fn rows_at(kernel: &Kernel, val: Val, lane: Var) -> Option<Rows<'_>> {
         places: *places,
         entry,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aec_kernels::lir::{Access, Buffer, ValData, VarData};
+
+    /// Of what an epilogue reads, only what lies as C does is beside it.
+    #[test]
+    fn what_lies_as_c_does_is_beside_it() {
+        let mut kernel = Kernel::default();
+        let (row, col) = (kernel.vars.push(VarData), kernel.vars.push(VarData));
+        let mut body = Vec::new();
+        let mut read = |elem: Elem, base: i64, vars: &[(Var, i64)]| {
+            let buffer = kernel.buffers.push(Buffer {
+                elem,
+                access: Access::Read,
+                name: String::new(),
+            });
+            let index = Affine {
+                base,
+                vars: vars.to_vec(),
+                args: Vec::new(),
+            };
+            let kind = ValKind::Load { buffer, index };
+            body.push(Stmt::Let(kernel.values.push(ValData { kind, elem })));
+        };
+        read(Elem::F32, 0, &[(row, 32), (col, 1)]);
+        read(Elem::F32, 0, &[(row, 100), (col, 1)]);
+        read(Elem::F32, 0, &[(row, 1), (col, 100)]);
+        read(Elem::F32, 0, &[(col, 1)]);
+        read(Elem::F32, 100, &[(row, 100), (col, 1)]);
+        read(Elem::F64, 0, &[(row, 100), (col, 1)]);
+        read(Elem::F32, 0, &[(row, 100), (col, 1)]);
+        for (var, lanes) in [(col, true), (row, false)] {
+            let inner = Loop {
+                var,
+                start: Bound::Const(0),
+                end: Bound::Const(100),
+                lanes,
+                body,
+            };
+            body = vec![Stmt::Loop(inner)];
+        }
+        kernel.body = body;
+        assert_eq!(read_beside(&kernel, 100), 0b100_0010);
+        assert_eq!(read_beside(&kernel, 50), 0);
+    }
 }

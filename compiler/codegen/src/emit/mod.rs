@@ -17,6 +17,7 @@ mod steps;
 mod vector;
 mod wide;
 
+pub(crate) use ahead::read_beside;
 pub(crate) use wide::can_widen;
 
 use self::memory::reg_type;

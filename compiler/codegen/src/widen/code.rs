@@ -3,7 +3,7 @@
 use super::{ALIGNMENT, NEW, OLD};
 use iced_x86::{
     BlockEncoder, BlockEncoderOptions, Code, Decoder, DecoderOptions, FastFormatter, FlowControl,
-    Instruction, InstructionBlock,
+    Instruction, InstructionBlock, InstructionInfoFactory, OpAccess, Register,
 };
 use std::collections::BTreeSet;
 
@@ -45,6 +45,48 @@ pub(super) fn is_branch(instruction: &Instruction) -> bool {
         instruction.flow_control(),
         FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch
     )
+}
+
+/// Vector registers as bits.
+pub(super) type Registers = u32;
+
+pub(super) fn bit(register: Register) -> Registers {
+    1 << register.number()
+}
+
+/// The vector registers that an instruction reads, writes as a whole whatever they held,
+/// and changes in any way.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Uses {
+    pub(super) reads: Registers,
+    pub(super) writes: Registers,
+    pub(super) changes: Registers,
+}
+
+impl Uses {
+    pub(super) fn of(instruction: &Instruction, info: &mut InstructionInfoFactory) -> Uses {
+        let mut uses = Uses::default();
+        for used in info.info(instruction).used_registers() {
+            let register = used.register();
+            if !register.is_vector_register() {
+                continue;
+            }
+            let bit = bit(register);
+            match used.access() {
+                OpAccess::None | OpAccess::NoMemAccess => {}
+                OpAccess::Read | OpAccess::CondRead => uses.reads |= bit,
+                OpAccess::Write => {
+                    uses.writes |= bit;
+                    uses.changes |= bit;
+                }
+                OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite => {
+                    uses.reads |= bit;
+                    uses.changes |= bit;
+                }
+            }
+        }
+        uses
+    }
 }
 
 /// Where branches go.

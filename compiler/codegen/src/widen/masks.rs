@@ -4,7 +4,7 @@
 //! follows takes the mask register if it still holds the same, and an expansion that nobody reads
 //! any more is dropped.
 
-use super::code::is_branch;
+use super::code::{Registers, Uses, is_branch};
 use super::tables::move_of;
 use super::zmm;
 use iced_x86::{
@@ -107,15 +107,12 @@ fn writes(access: OpAccess) -> bool {
     )
 }
 
-/// Vector registers as bits.
-type Registers = u32;
-
 /// Drops expansions of masks that nothing reads.
 pub(super) fn drop_unread(instructions: &mut Vec<Instruction>) {
     let mut info = InstructionInfoFactory::new();
-    let uses: Vec<(Registers, Registers)> = instructions
+    let uses: Vec<Uses> = instructions
         .iter()
-        .map(|instruction| reads_and_writes(instruction, &mut info))
+        .map(|instruction| Uses::of(instruction, &mut info))
         .collect();
     let place_of: HashMap<u64, usize> = instructions
         .iter()
@@ -145,45 +142,17 @@ pub(super) fn drop_unread(instructions: &mut Vec<Instruction>) {
                 false => 0,
             };
             read_after[at] = next | there;
-            let (reads, writes) = uses[at];
-            let before = read_after[at] & !writes | reads;
+            let before = read_after[at] & !uses[at].writes | uses[at].reads;
             changed |= before != read_before[at];
             read_before[at] = before;
         }
     }
     let mut at = 0;
     instructions.retain(|instruction| {
-        let (_, writes) = uses[at];
-        let unread = writes & read_after[at] == 0;
+        let unread = uses[at].writes & read_after[at] == 0;
         at += 1;
         // One with an address may be where a branch goes to.
         let expands = instruction.code() == Code::EVEX_Vpmovm2d_zmm_kr && instruction.ip() == 0;
         !(expands && unread)
     });
-}
-
-/// The vector registers that an instruction reads, and those that it writes as a whole whatever
-/// they held.
-fn reads_and_writes(
-    instruction: &Instruction,
-    info: &mut InstructionInfoFactory,
-) -> (Registers, Registers) {
-    let (mut reads, mut writes) = (0, 0);
-    for used in info.info(instruction).used_registers() {
-        let register = used.register();
-        if !register.is_vector_register() {
-            continue;
-        }
-        let bit = 1 << register.number();
-        match used.access() {
-            OpAccess::Write => writes |= bit,
-            OpAccess::None | OpAccess::NoMemAccess => {}
-            OpAccess::Read
-            | OpAccess::CondRead
-            | OpAccess::CondWrite
-            | OpAccess::ReadWrite
-            | OpAccess::ReadCondWrite => reads |= bit,
-        }
-    }
-    (reads, writes)
 }

@@ -5,12 +5,15 @@
 //! of scalars, whole loads and stores at addresses that step by 64 bytes, and shuffles that stand for
 //! the steps of a tree over the lanes. Here every packed
 //! instruction becomes its AVX-512 form, `xmm n` becomes `zmm n`, spill slots become
-//! `zmm16..zmm31` (512-bit values never lie in 16-byte slots), and constants are broadcast from
-//! memory. What is not known here is refused, and the kernel is compiled the narrow way: a
+//! `zmm16..zmm29` (512-bit values never lie in 16-byte slots), and constants are broadcast from
+//! memory. Square roots become multiply-adds (see [`roots`]), and what reads copies and constants
+//! reads them where they are (see [`operands`]). What is not known here is refused, and the kernel is compiled the narrow way: a
 //! refusal costs speed, never bits.
 
 mod code;
 mod masks;
+mod operands;
+mod roots;
 mod slots;
 mod tables;
 
@@ -22,6 +25,8 @@ use iced_x86::{
     Code, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register,
 };
 use masks::{Masks, drop_unread};
+use operands::name_sources;
+use roots::Roots;
 use slots::{Pool, Slot, enlarge_frame, spill, spill_slots, touches_spills};
 use std::collections::HashMap;
 use tables::{is_scalar, move_of, packed, takes_count};
@@ -30,8 +35,8 @@ use tables::{is_scalar, move_of, packed, takes_count};
 /// is an old instruction's for a branch target.
 const OLD: u64 = 0x1000_0000;
 const NEW: u64 = 0x2000_0000;
-/// `zmm16..zmm29`.
-const SPARE_REGISTERS: usize = 14;
+/// Registers from `zmm16` that spill slots may become, without square roots and with.
+const SPARE: [usize; 2] = [14, 12];
 /// For a moment.
 const SCRATCH: Register = Register::ZMM30;
 /// In a masked tail, the mask as lanes of 0 and -1.
@@ -46,11 +51,10 @@ pub(crate) const ALIGNMENT: u64 = 64;
 pub(crate) fn widen(code: &[u8], frame: Frame) -> Result<Vec<u8>, String> {
     let slot_bytes = frame.slot_bytes;
     let (instructions, constants) = decode(code)?;
-    let pool = Pool {
-        code,
-        start: constants,
-    };
-    let slots = spill_slots(&instructions, slot_bytes, &pool);
+    let pool = Pool::new(code, constants);
+    let roots = |old: &Instruction| old.mnemonic() == Mnemonic::Vsqrtps;
+    let spare = SPARE[usize::from(instructions.iter().any(roots))];
+    let slots = spill_slots(&instructions, slot_bytes, &pool, spare);
     let in_memory = |slot: &&Slot| matches!(slot, Slot::Memory(_));
     let extra = 64 * slots.values().filter(in_memory).count() as u64;
     let mut widener = Widener {
@@ -61,6 +65,7 @@ pub(crate) fn widen(code: &[u8], frame: Frame) -> Result<Vec<u8>, String> {
         masked: false,
         tails: 0,
         masks: Masks::default(),
+        roots: Roots::default(),
         out: Vec::with_capacity(instructions.len() + 16),
     };
     let targets = branch_targets(&instructions);
@@ -76,12 +81,14 @@ pub(crate) fn widen(code: &[u8], frame: Frame) -> Result<Vec<u8>, String> {
     if widener.masked || widener.tails != frame.tails {
         return Err("masked tails are not where they should be".to_owned());
     }
+    widener.roots.finish(&mut widener.out);
+    name_sources(&mut widener.out);
     let mut out = tidy(widener.out);
     if widener.masks.spared {
         drop_unread(&mut out);
     }
     enlarge_frame(&mut out, extra)?;
-    assemble(out, &code[constants..], constants)
+    assemble(out, &widener.pool.bytes(), constants)
 }
 
 /// The 128-bit register that a vector register contains.
@@ -106,6 +113,7 @@ struct Widener<'a> {
     tails: u32,
     /// Which mask registers hold what vector registers hold as lanes.
     masks: Masks,
+    roots: Roots,
     out: Vec<Instruction>,
 }
 
@@ -213,6 +221,7 @@ impl Widener<'_> {
                 self.push(*old, old.ip());
             }
             Mnemonic::Vpblendvb | Mnemonic::Vblendvps => self.blend(old)?,
+            Mnemonic::Vsqrtps => self.root(old)?,
             Mnemonic::Vpshufd
                 if old.op1_kind() == OpKind::Register
                     && let Some(fold) = FOLDS.iter().find(|f| f.marker() == old.immediate8()) =>
@@ -340,6 +349,21 @@ impl Widener<'_> {
         Ok(())
     }
 
+    /// The root in place of what it is of, which is brought there first.
+    fn root(&mut self, old: &Instruction) -> Result<(), String> {
+        let first = self.out.len();
+        if old.op1_kind() == OpKind::Memory || old.op1_register() != old.op0_register() {
+            let mut bring = *old;
+            bring.set_code(Code::VEX_Vmovups_xmm_xmmm128);
+            self.instruction(&bring)?;
+        }
+        let x = zmm(old.op0_register());
+        let after = old.next_ip();
+        self.roots.push(x, after, &mut self.pool, &mut self.out);
+        self.out[first].set_ip(old.ip());
+        Ok(())
+    }
+
     /// Moves the upper half of the lanes that count onto the lower, and some other lanes about.
     fn fold(&mut self, fold: Fold, old: &Instruction) {
         let (to, from) = (zmm(old.op0_register()), zmm(old.op1_register()));
@@ -413,18 +437,7 @@ impl Widener<'_> {
             }
             // Keeps the address, should it be a branch target; removed by `tidy`.
             (Slot::Constant(_), true) => Instruction::with(Code::Nopd),
-            (Slot::Constant(address), false) => {
-                let mut new = make2(
-                    Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32,
-                    zmm(old.op0_register()),
-                    Register::XMM0,
-                );
-                new.set_op1_kind(OpKind::Memory);
-                new.set_memory_base(Register::RIP);
-                new.set_memory_displ_size(8);
-                new.set_memory_displacement64(address);
-                new
-            }
+            (Slot::Constant(address), false) => load_constant(zmm(old.op0_register()), address),
         };
         self.push(new, old.ip());
     }
@@ -486,6 +499,23 @@ fn make3(code: Code, a: Register, b: Register, c: Register) -> Instruction {
     let mut new = make2(code, a, b);
     new.set_op2_register(c);
     new
+}
+
+/// The constant in all lanes of a register.
+fn load_constant(to: Register, address: u64) -> Instruction {
+    let load = make2(Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32, to, Register::None);
+    with_constant(load, 1, address)
+}
+
+/// With a constant, in all lanes, for an operand.
+fn with_constant(mut instruction: Instruction, operand: u32, address: u64) -> Instruction {
+    instruction.set_op_kind(operand, OpKind::Memory);
+    instruction.set_memory_base(Register::RIP);
+    instruction.set_memory_displ_size(8);
+    instruction.set_memory_displacement64(address);
+    // A broadcast to a register is one by its code.
+    instruction.set_is_broadcast(instruction.code() != Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32);
+    instruction
 }
 
 /// The instruction built anew from its first three operands.

@@ -2,17 +2,45 @@
 
 use super::code::branch_targets;
 use super::tables::move_of;
-use super::{OLD, SPARE_REGISTERS, xmm};
+use super::{OLD, xmm};
 use iced_x86::{Code, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
-/// The old code's constants.
+/// The old code's constants, and those of the new code behind them.
 pub(super) struct Pool<'a> {
-    pub(super) code: &'a [u8],
-    pub(super) start: usize,
+    code: &'a [u8],
+    start: usize,
+    new: Vec<u32>,
 }
 
-impl Pool<'_> {
+impl<'a> Pool<'a> {
+    /// That of code with its constants from `start` on.
+    pub(super) fn new(code: &'a [u8], start: usize) -> Pool<'a> {
+        let new = Vec::new();
+        Pool { code, start, new }
+    }
+
+    /// The address of a constant of 32 bits that the old code does not have.
+    pub(super) fn add(&mut self, bits: u32) -> u64 {
+        let known = self.new.iter().position(|&known| known == bits);
+        let at = known.unwrap_or_else(|| {
+            self.new.push(bits);
+            self.new.len() - 1
+        });
+        OLD + (self.code.len().next_multiple_of(4) + 4 * at) as u64
+    }
+
+    /// All constants, as they lie from the first one on.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        let mut bytes = self.code[self.start..].to_vec();
+        if !self.new.is_empty() {
+            bytes.resize(self.code.len().next_multiple_of(4) - self.start, 0);
+        }
+        bytes.extend(self.new.iter().flat_map(|bits| bits.to_le_bytes()));
+        bytes
+    }
+
     /// Its address, if a 16-byte constant's four words are equal.
     pub(super) fn splat(&self, address: u64) -> Option<u64> {
         let at = address.checked_sub(OLD)? as usize;
@@ -42,11 +70,12 @@ pub(super) fn spill(instruction: &Instruction, slot_bytes: u32) -> Option<u64> {
         .then(|| instruction.memory_displacement64())
 }
 
-/// Finds out which slots there are and what they hold.
+/// Finds out which slots there are and what they hold; `spare` registers from `zmm16` are free.
 pub(super) fn spill_slots(
     instructions: &[Instruction],
     slot_bytes: u32,
     pool: &Pool<'_>,
+    spare: usize,
 ) -> HashMap<u64, Slot> {
     let targets = branch_targets(instructions);
     // For each slot: the constant that all stores so far put there, if they do.
@@ -98,22 +127,19 @@ pub(super) fn spill_slots(
             *uses.entry(slot).or_insert(0) += 1;
         }
     }
+    // What varies comes before constants, which can be loaded anew.
+    let constant_in = |slot: &u64| slots[slot].flatten();
+    let mut by_use: Vec<u64> = slots.keys().copied().collect();
+    by_use.sort_by_key(|slot| {
+        let uses = uses.get(slot).copied().unwrap_or(0);
+        (constant_in(slot).is_some(), Reverse(uses), *slot)
+    });
     let mut places = HashMap::new();
-    let mut others: Vec<u64> = Vec::new();
-    for (slot, held) in slots {
-        match held {
-            Some(Some(constant)) => {
-                places.insert(slot, Slot::Constant(constant));
-            }
-            Some(None) | None => others.push(slot),
-        }
-    }
-    others.sort_by_key(|slot| (std::cmp::Reverse(uses[slot]), *slot));
-    for (at, slot) in others.into_iter().enumerate() {
-        let place = if at < SPARE_REGISTERS {
-            Slot::Register(Register::ZMM16 + at as u32)
-        } else {
-            Slot::Memory((at - SPARE_REGISTERS) as u64 * 64)
+    for (at, slot) in by_use.into_iter().enumerate() {
+        let place = match constant_in(&slot) {
+            _ if at < spare => Slot::Register(Register::ZMM16 + at as u32),
+            Some(constant) => Slot::Constant(constant),
+            None => Slot::Memory((at - spare) as u64 * 64),
         };
         places.insert(slot, place);
     }

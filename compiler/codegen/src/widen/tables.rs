@@ -134,7 +134,6 @@ pub(super) fn packed(code: Code) -> Option<Code> {
         C::VEX_Vdivps_xmm_xmm_xmmm128 => C::EVEX_Vdivps_zmm_k1z_zmm_zmmm512b32_er,
         C::VEX_Vminps_xmm_xmm_xmmm128 => C::EVEX_Vminps_zmm_k1z_zmm_zmmm512b32_sae,
         C::VEX_Vmaxps_xmm_xmm_xmmm128 => C::EVEX_Vmaxps_zmm_k1z_zmm_zmmm512b32_sae,
-        C::VEX_Vsqrtps_xmm_xmmm128 => C::EVEX_Vsqrtps_zmm_k1z_zmmm512b32_er,
         C::VEX_Vroundps_xmm_xmmm128_imm8 => C::EVEX_Vrndscaleps_zmm_k1z_zmmm512b32_imm8_sae,
         C::VEX_Vcvtdq2ps_xmm_xmmm128 => C::EVEX_Vcvtdq2ps_zmm_k1z_zmmm512b32_er,
         C::VEX_Vcvttps2dq_xmm_xmmm128 => C::EVEX_Vcvttps2dq_zmm_k1z_zmmm512b32_sae,
