@@ -373,7 +373,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
     (
         "K9_stopping",
         "length = rule)\n",
-        "length = rule, stop = beam.when_full)\n",
+        "length = rule, early_stop = beam.when_full)\n",
     ),
     (
         "K10_tricks",
