@@ -312,6 +312,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("H3_labels", "epochs    = 200", "epochs    = 0"),
     ("H4_sentiment", "epochs = 6", "epochs = 0"),
     ("H4_reviews", "epochs = 3", "epochs = 0"),
+    ("H4_opinions", "epochs = 20", "epochs = 0"),
     ("H5_unfolding", "epochs    = 400", "epochs    = 0"),
     ("H6_deep", "epochs    = 300", "epochs    = 0"),
     (
