@@ -323,7 +323,7 @@ impl Instance {
         // SAFETY: the status cells are two i64 of the block.
         unsafe {
             self.status.write(0);
-            self.status.add(1).write(0);
+            self.status.add(1).write(i64::MAX);
         }
         let _denormals = flush_denormals();
         for action in &self.actions {
@@ -337,7 +337,7 @@ impl Instance {
         // SAFETY: as in `run`.
         unsafe {
             self.status.write(0);
-            self.status.add(1).write(0);
+            self.status.add(1).write(i64::MAX);
         }
         let _denormals = flush_denormals();
         times.resize(self.actions.len(), Vec::new());

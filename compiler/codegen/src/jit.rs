@@ -352,8 +352,8 @@ fn address(which: Extern) -> *const u8 {
     }
 }
 
-/// Reports the first lane whose mask is 0 in the status cells, unless something has been
-/// reported already.
+/// Reports the lanes whose mask is 0 in the status cells, unless another check has been reported
+/// already.
 ///
 /// # Safety
 /// `status` points at two cells, `masks` and `details` at `lanes` ones.
@@ -376,11 +376,10 @@ unsafe extern "C" fn check_lanes(
                     AtomicI64::from_ptr(status.add(1)),
                 )
             };
-            let first = cell.compare_exchange(0, code, Ordering::Relaxed, Ordering::Relaxed);
-            if first.is_ok() {
-                detail_cell.store(detail, Ordering::Relaxed);
+            let before = cell.compare_exchange(0, code, Ordering::Relaxed, Ordering::Relaxed);
+            if before.is_ok() || before == Err(code) {
+                detail_cell.fetch_min(detail, Ordering::Relaxed);
             }
-            return;
         }
     }
 }

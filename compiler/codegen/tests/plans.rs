@@ -547,7 +547,8 @@ fn a_failed_check_is_told_and_forgotten() {
                     span: span(9),
                     bad: BadIndex {
                         fault: Fault::Index,
-                        index: 7,
+                        // The least of them, as threads meet them in any order.
+                        index: -1,
                         size: 5,
                     },
                 })

@@ -233,10 +233,14 @@ impl<M: Memory + ?Sized> Machine<'_, M> {
                     detail,
                 } => {
                     let status = status.index();
-                    if !self.flag(*ok) && self.memory.load(status, 0) == Scalar::I64(0) {
-                        let detail = Scalar::I64(self.int(*detail));
+                    let before = self.memory.load(status, 0);
+                    if !self.flag(*ok) && [0, *code].map(Scalar::I64).contains(&before) {
+                        let mut least = self.int(*detail);
+                        if let Scalar::I64(known) = self.memory.load(status, 1) {
+                            least = least.min(known);
+                        }
                         self.memory.store(status, 0, Scalar::I64(*code));
-                        self.memory.store(status, 1, detail);
+                        self.memory.store(status, 1, Scalar::I64(least));
                     }
                 }
             }

@@ -272,8 +272,9 @@ pub enum Stmt {
     Init(Acc),
     /// `acc = op(acc, value)`.
     Accumulate(Acc, Val),
-    /// If the `Bool` does not hold and the I64 buffer's element 0 is still 0, stores `code` there
-    /// and `detail` (I64) in element 1. Execution goes on, so values must be made safe.
+    /// If the `Bool` does not hold and the I64 buffer's element 0 is 0 or `code`, stores `code` there
+    /// and makes element 1 the lesser of what it is and `detail` (I64): whichever thread comes first,
+    /// the same detail is left. Execution goes on, so values must be made safe.
     Check {
         /// What must hold.
         ok: Val,

@@ -43,7 +43,7 @@ pub enum Place {
         /// Bytes between entries.
         stride: usize,
     },
-    /// The status cells of [`crate::lir::Stmt::Check`]: two I64, zeroed before each run.
+    /// The status cells of [`crate::lir::Stmt::Check`]: two I64, 0 and the largest before each run.
     Status,
 }
 

@@ -170,7 +170,7 @@ pub fn run_plan(plan: &Plan, inputs: &[Tensor]) -> Result<Vec<Tensor>, Stopped> 
             .map(|ty| vec![0xa5; ty.len() * ty.elem.bytes()])
             .collect(),
         arena: vec![0xa5; plan.arena_bytes],
-        status: vec![0; 16],
+        status: [0, i64::MAX].map(i64::to_ne_bytes).concat(),
         constants: Vec::new(),
     };
     for buffer in plan.buffers.values() {

@@ -41,9 +41,14 @@ const MAX_STRING_DEPTH: usize = 8;
 /// What a parser call gives.
 pub enum Entry {
     /// A top-level item.
-    Item(Item),
+    Item(Box<Item>),
     /// An expression.
     Expr(Expr),
+}
+
+/// A list whose entries were boxed while the parser held them.
+pub fn unboxed<T>(list: Vec<Box<T>>) -> Vec<T> {
+    list.into_iter().map(|entry| *entry).collect()
 }
 
 /// What stands between parentheses.

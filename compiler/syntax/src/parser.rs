@@ -191,7 +191,7 @@ fn item_of(
     let item = match entry {
         Some(Entry::Item(item)) => {
             check::item(&item, &mut found);
-            item
+            *item
         }
         Some(Entry::Expr(_)) | None => {
             let span = match tokens {

@@ -26,6 +26,9 @@ struct Equation<'a> {
     actual: Dim,
     argument: Span,
     whole: TensorType,
+    /// Which axis of the argument, and what is declared for all of them, if that is no `[..s]`.
+    axis: usize,
+    axes: Rc<[&'a TypeExpr]>,
 }
 
 /// A size name that an argument has bound.
@@ -87,12 +90,15 @@ impl Elaborator {
             ShapeItem::Size(size) => Some(*size),
             ShapeItem::Rest(_) => None,
         });
-        for (declared, dim) in sizes.zip(fixed) {
+        let axes: Rc<[&TypeExpr]> = sizes.clone().collect();
+        for (axis, (declared, dim)) in sizes.zip(fixed).enumerate() {
             equations.sizes.push(Equation {
                 declared,
                 actual: dim.clone(),
                 argument: span,
                 whole: actual.clone(),
+                axis,
+                axes: Rc::clone(&axes),
             });
         }
         if let Some(ShapeItem::Rest(name)) = rest.map(|at| &shape[at])
@@ -289,9 +295,44 @@ impl Elaborator {
             }
             None => {
                 let diagnostic = with_origin(diagnostic, &want);
+                if let Some(order) = self.other_order(equation, &want.size, scope) {
+                    return diagnostic.help(format!(
+                        "its axes are in another order: `permute(x, {order:?})` of each `x` has them \
+                         in this one"
+                    ));
+                }
                 self.repair_fixed_size(diagnostic, &want, &equation.actual)
             }
         }
+    }
+
+    /// An order of the argument's axes, one of them moved, in which all the sizes fit that are
+    /// known: pictures come as `[height, width, channels]`, convolutions take the channels first.
+    fn other_order(
+        &self,
+        equation: &Equation<'_>,
+        want: &Size,
+        scope: &Scope,
+    ) -> Option<Vec<usize>> {
+        let shape = &equation.whole.shape;
+        if shape.len() < 3 || shape.len() != equation.axes.len() {
+            return None;
+        }
+        let mut having = (0..shape.len()).filter(|&at| shape[at].size == *want);
+        let (Some(from), None) = (having.next(), having.next()) else {
+            return None;
+        };
+        let mut order: Vec<usize> = (0..shape.len()).filter(|&at| at != from).collect();
+        order.insert(equation.axis, from);
+        let fits = order
+            .iter()
+            .zip(equation.axes.iter())
+            .all(|(&at, declared)| {
+                let mut unknown = Vec::new();
+                let known = self.size_of(declared, scope, &mut unknown);
+                known.is_ok_and(|known| !unknown.is_empty() || !known.differs(&shape[at].size))
+            });
+        fits.then_some(order)
     }
 }
 

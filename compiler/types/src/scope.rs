@@ -2,8 +2,8 @@
 
 use crate::value::{Closure, Code, Model, Value};
 use aec_syntax::ast::{FnDef, ModelItem, Name};
+use rustc_hash::FxHashMap;
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 
 /// A scope; clones share it.
@@ -13,7 +13,7 @@ pub struct Scope(Rc<ScopeData>);
 /// The names of one scope: a few in a row, or those of a module by hash.
 enum Names {
     Few(Vec<(Name, Value)>),
-    Many(HashMap<Name, Value>),
+    Many(FxHashMap<Name, Value>),
 }
 
 impl Names {
@@ -69,7 +69,7 @@ impl Scope {
     /// A scope without a parent.
     pub fn root() -> Scope {
         Scope(Rc::new(ScopeData {
-            names: RefCell::new(Names::Many(HashMap::new())),
+            names: RefCell::new(Names::Many(FxHashMap::default())),
             parent: None,
             model: None,
             module: true,
@@ -80,7 +80,7 @@ impl Scope {
     /// (SEMANTICS.md S1).
     pub fn module(&self) -> Scope {
         Scope(Rc::new(ScopeData {
-            names: RefCell::new(Names::Many(HashMap::new())),
+            names: RefCell::new(Names::Many(FxHashMap::default())),
             parent: Some(self.clone()),
             model: None,
             module: true,

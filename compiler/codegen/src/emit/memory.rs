@@ -8,7 +8,7 @@ use aec_kernels::lir::{Affine, BufferId, Distribution, Loop, Stmt, Val, ValKind}
 use aec_runtime::{Elem, philox};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    BlockArg, ConstantData, InstBuilder, MemFlagsData, StackSlot, Type, Value, types,
+    AtomicRmwOp, BlockArg, ConstantData, InstBuilder, MemFlagsData, StackSlot, Type, Value, types,
 };
 use cranelift_entity::EntitySet;
 
@@ -518,18 +518,24 @@ impl Emitter<'_, '_, '_> {
             (Repr::Scalar(_) | Repr::Lanes(_), _) => None,
         };
         if let Some(detail) = same {
-            // Without a call, so that wide kernels may check, too. The first thread to set the
-            // code sets the detail.
+            // Without a call, so that wide kernels may check, too.
             let first = self.b.create_block();
             let flags = MemFlagsData::trusted();
             let zero = self.b.ins().iconst(types::I64, 0);
             let code = self.b.ins().iconst(types::I64, code);
             let before = self.b.ins().atomic_cas(flags, status, zero, code);
+            let free = self.b.ins().icmp_imm_s(IntCC::Equal, before, 0);
+            let same = self.b.ins().icmp(IntCC::Equal, before, code);
+            let ours = self.b.ins().bor(free, same);
             self.b.set_cold_block(first);
-            self.b.ins().brif(before, after, &none, first, &none);
+            self.b.ins().brif(ours, first, &none, after, &none);
             self.b.seal_block(first);
             self.b.switch_to_block(first);
-            self.b.ins().store(flags, detail, status, 8);
+            let cell = self.b.ins().iadd_imm_s(status, 8);
+            let least = AtomicRmwOp::Smin;
+            self.b
+                .ins()
+                .atomic_rmw(types::I64, flags, least, cell, detail);
             self.b.ins().jump(after, &none);
             self.b.seal_block(after);
             self.b.switch_to_block(after);
