@@ -102,6 +102,7 @@ fn main() {
             accumulate: false,
             epilogue: None,
             sums: TermSums::NONE,
+            before: None,
         };
         let layout: String = layout.iter().map(|&t| if t { 'T' } else { 'N' }).collect();
         print!("{:>22} {layout:>3}", format!("{m} x {n} x {k}"));
@@ -187,6 +188,7 @@ fn convolution((size, from, to, stride): Picture, pool: &Pool) {
                 accumulate: false,
                 epilogue: None,
                 sums: TermSums::NONE,
+                before: None,
             }
         } else {
             GemmCall {
@@ -200,6 +202,7 @@ fn convolution((size, from, to, stride): Picture, pool: &Pool) {
                 accumulate: false,
                 epilogue: None,
                 sums: TermSums::NONE,
+                before: None,
             }
         };
         let batch = Batch {
@@ -260,6 +263,7 @@ fn decoding(rows: usize, pool: &Pool) {
                         accumulate: false,
                         epilogue: None,
                         sums: TermSums::NONE,
+                        before: None,
                     };
                     let batch = Batch {
                         b_axes: panels.then(|| Axes::panels(k)),

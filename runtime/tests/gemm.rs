@@ -135,6 +135,7 @@ macro_rules! against_naive {
                                 std::ptr::null_mut()
                             },
                         },
+                        before: None,
                     };
                     // SAFETY: the vectors have the sizes that `strides` says.
                     unsafe { $gemm(&call, isa, pool) };
@@ -289,6 +290,7 @@ fn a_row_does_not_depend_on_the_number_of_rows() {
                 accumulate: false,
                 epilogue: None,
                 sums: TermSums::NONE,
+                before: None,
             };
             // SAFETY: sizes as stated.
             unsafe { gemm_f32(&call, isa, &pool) };
@@ -415,6 +417,7 @@ fn sums_of_terms_are_chains_however_a_product_is_cut() {
                         a: to_a.as_mut_ptr(),
                         b: to_b.as_mut_ptr(),
                     },
+                    before: None,
                 };
                 // SAFETY: sizes as stated; the epilogue writes disjoint places.
                 unsafe { gemm_f32(&call, isa, &Pool::new(threads)) };
@@ -462,6 +465,7 @@ fn takes_every_element_once(n: usize, k: usize) {
                     accumulate,
                     epilogue: None,
                     sums: TermSums::NONE,
+                    before: None,
                 };
                 let mut results: Vec<Vec<f32>> = Vec::new();
                 let mut out = vec![f32::NAN; 3 * M * n];
@@ -576,6 +580,7 @@ fn panels_of(rng: &mut Lcg, (m, n, k): (usize, usize, usize), by_columns: bool) 
                         beside: 0b110,
                     }),
                     sums: TermSums::NONE,
+                    before: None,
                 };
                 // SAFETY: sizes as stated; the epilogue writes disjoint places.
                 unsafe { gemm_batched_f32(&call, batch, isa, &pool) };
@@ -631,6 +636,7 @@ fn panels_of_f64() {
                     accumulate: false,
                     epilogue: None,
                     sums: TermSums::NONE,
+                    before: None,
                 };
                 // SAFETY: sizes as stated.
                 unsafe { gemm_batched_f64(&call, batch, isa, &Pool::new(1)) };
@@ -672,6 +678,7 @@ fn many_small_products() {
                 accumulate: false,
                 epilogue: None,
                 sums: TermSums::NONE,
+                before: None,
             };
             let batch = Batch {
                 count,
@@ -766,6 +773,7 @@ fn axes_of_memory_are_packed() {
                     accumulate: false,
                     epilogue: None,
                     sums: TermSums::NONE,
+                    before: None,
                 };
                 // SAFETY: the walks end within `x`, and `y` and `c` are whole matrices.
                 unsafe { gemm_batched_f32(&call, &batch, isa, pool) };

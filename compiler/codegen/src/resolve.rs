@@ -8,7 +8,7 @@ use aec_kernels::plan::{
     BufferRef, Gemm, LevelsCall, LoopStep, Matrix, MatrixCall, Pack, Place, Plan, Step, StepKind,
 };
 use aec_runtime::Elem;
-use aec_runtime::gemm::{Axes, Batch, EpilogueCall, GemmCall, MatRef, TermSums};
+use aec_runtime::gemm::{Axes, Batch, Before, EpilogueCall, GemmCall, MatRef, TermSums};
 use aec_runtime::levels::Scratch;
 use aec_syntax::Span;
 use std::cell::{Cell, RefCell};
@@ -83,9 +83,19 @@ pub(crate) struct Product<T> {
     pub(crate) limit: Option<(usize, usize)>,
     /// Places in the table of the sums of A's rows and of B's columns.
     pub(crate) sums: [Option<usize>; 2],
+    /// Of the terms that come first.
+    pub(crate) before: Option<FirstTerms>,
     /// Whether the next run takes the columns backwards: from end to end by turns, as what the
     /// last run read last may still be in L2.
     pub(crate) backwards: Cell<bool>,
+}
+
+/// Where the matrices of terms that come first are: places in the table of A, of B and of their sums,
+/// and elements from there to the first one of A and B.
+pub(crate) struct FirstTerms {
+    at: usize,
+    offsets: [usize; 2],
+    sums: [Option<usize>; 2],
 }
 
 /// A right side to be brought into panels; the table's entries `at..at + 2` lead to it and them.
@@ -122,24 +132,22 @@ impl<T: Copy> Product<T> {
         table: &[Cell<*mut u8>],
         int: impl FnOnce(usize) -> i64,
     ) -> (GemmCall<T>, Batch) {
-        let side = |nth: usize| {
-            table[self.at + nth]
-                .get()
-                .cast::<T>()
-                .wrapping_add(self.offsets[nth])
+        let place = |at: usize, offset: usize| table[at].get().cast::<T>().wrapping_add(offset);
+        let side = |nth: usize| place(self.at + nth, self.offsets[nth]);
+        let sums = |sums: [Option<usize>; 2]| {
+            let [a, b] = sums.map(|at| at.map_or(std::ptr::null_mut(), |at| place(at, 0)));
+            TermSums { a, b }
         };
         let mut call = self.call;
         call.a.ptr = side(0).cast_const();
         call.b.ptr = side(1).cast_const();
         call.c = side(2);
-        let sums = self.sums.map(|at| match at {
-            Some(at) => table[at].get().cast::<T>(),
-            None => std::ptr::null_mut(),
-        });
-        call.sums = TermSums {
-            a: sums[0],
-            b: sums[1],
-        };
+        call.sums = sums(self.sums);
+        if let (Some(before), Some(first)) = (&mut call.before, &self.before) {
+            before.a.ptr = place(first.at, first.offsets[0]).cast_const();
+            before.b.ptr = place(first.at + 1, first.offsets[1]).cast_const();
+            before.sums = sums(first.sums);
+        }
         if let Some((at, each)) = self.limit {
             let limit = usize::try_from(int(at)).unwrap_or(0);
             call.k = limit.saturating_mul(each).min(call.k);
@@ -213,7 +221,7 @@ pub(crate) fn list_buffers(plan: &Plan, steps: &[Step], out: &mut Vec<Option<Buf
                     out.extend(buffers.iter().copied().map(Some));
                 }
                 out.extend(gemm.limit.map(|(limit, _)| Some(limit)));
-                out.extend(gemm.sums.into_iter().flatten().map(Some));
+                out.extend(gemm.more_buffers().map(Some));
             }
             StepKind::Pack(pack) => out.extend([Some(pack.from.buffer), Some(pack.to)]),
             StepKind::Copy { from, to } | StepKind::ArgSort { from, to, .. } => {
@@ -402,11 +410,18 @@ impl Resolver<'_> {
         });
         let limit = at + 3 + epilogue.map_or(0, |epilogue| epilogue.buffer_count);
         let mut next = limit + usize::from(gemm.limit.is_some());
-        let sums = gemm.sums.map(|sum| {
-            sum.map(|_| {
-                next += 1;
-                next - 1
-            })
+        let mut take = || {
+            next += 1;
+            next - 1
+        };
+        let sums = gemm.sums.map(|sum| sum.map(|_| take()));
+        let first = gemm.before.as_ref().map(|before| {
+            let [at, _] = [take(), take()];
+            FirstTerms {
+                at,
+                offsets: [before.a.offset, before.b.offset],
+                sums: before.sums.map(|sum| sum.map(|_| take())),
+            }
         });
         Product {
             call: GemmCall {
@@ -420,11 +435,19 @@ impl Resolver<'_> {
                 accumulate: gemm.accumulate,
                 epilogue,
                 sums: TermSums::NONE,
+                before: gemm.before.as_ref().map(|before| Before {
+                    k: before.k,
+                    a: matrix_ref(&before.a),
+                    b: matrix_ref(&before.b),
+                    minus: before.minus,
+                    sums: TermSums::NONE,
+                }),
             },
             batch: batch(gemm),
             at,
             limit: gemm.limit.map(|(_, each)| (limit, each)),
             sums,
+            before: first,
             offsets: [gemm.a.offset, gemm.b.offset, gemm.c.offset],
             backwards: Cell::new(false),
         }

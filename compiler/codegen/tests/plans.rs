@@ -343,6 +343,7 @@ fn product_plan(batch: usize, [m, n, k]: [usize; 3], epilogue: Option<bool>) -> 
         epilogue,
         whole_rows: false,
         sums: [None; 2],
+        before: None,
     };
     step(&mut plan, StepKind::Gemm(Box::new(gemm)));
     plan

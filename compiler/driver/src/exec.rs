@@ -292,7 +292,7 @@ impl Work {
 /// Operations of the matrix products of a step.
 fn product_flop(step: &Step) -> f64 {
     match &step.kind {
-        StepKind::Gemm(gemm) => 2.0 * (gemm.batch * gemm.m * gemm.n * gemm.k) as f64,
+        StepKind::Gemm(gemm) => gemm.flops(),
         StepKind::Loop(looped) => {
             looped.count as f64 * looped.steps.iter().map(product_flop).sum::<f64>()
         }

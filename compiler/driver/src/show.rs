@@ -204,8 +204,12 @@ fn kernels_of(
                     }
                     None => String::new(),
                 };
+                let before = match &gemm.before {
+                    Some(before) => format!(" after {} terms of another", before.k),
+                    None => String::new(),
+                };
                 format!(
-                    "product {}x{}x{} ({} of them){epilogue}",
+                    "product {}x{}x{}{before} ({} of them){epilogue}",
                     gemm.m, gemm.n, gemm.k, gemm.batch
                 )
             }

@@ -4,6 +4,7 @@
 
 use crate::coords;
 use crate::plan::{CheckInfo, Condition, Plan};
+use crate::product::{Operand, Product};
 use crate::views::{self, trace};
 use crate::{small, term_sums};
 use aec_ir::rewrite::{self, ValueMap};
@@ -17,56 +18,6 @@ use cranelift_entity::{EntityRef, EntitySet};
 use rustc_hash::FxHashMap as HashMap;
 use smallvec::SmallVec;
 use std::ops::Range;
-
-/// An operand of a product: where its matrices lie in a stored value's buffer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Operand {
-    /// Whose buffer.
-    pub value: Value,
-    /// First element.
-    pub offset: usize,
-    /// From row to row, in elements.
-    pub rows: Walk,
-    /// From column to column.
-    pub cols: Walk,
-    /// From one matrix of the batch to the next.
-    pub batch: Walk,
-}
-
-impl Operand {
-    /// Whether rows and columns are each an axis of memory: tiles can read it in place.
-    fn is_plain(&self) -> bool {
-        self.rows.uniform().is_some() && self.cols.uniform().is_some()
-    }
-}
-
-/// A contraction as a matrix product.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Product {
-    /// Number of products.
-    pub batch: usize,
-    /// Rows.
-    pub m: usize,
-    /// Columns.
-    pub n: usize,
-    /// Terms.
-    pub k: usize,
-    /// Left operand.
-    pub a: Operand,
-    /// Right operand.
-    pub b: Operand,
-    /// Elements between rows of the result.
-    pub row_stride: usize,
-    /// From one matrix of the result to the next.
-    pub batch_walk: Walk,
-    /// How many leading axes of the result are its rows, if it is one matrix, row-major.
-    pub row_axes: Option<usize>,
-    /// The terms are those of rounds of a loop with this limit, so many of each round. Those of
-    /// rounds that are not run are zero, and need not be added.
-    pub limit: Option<(Value, usize)>,
-    /// Sums of A's rows, and of B's columns, that it takes along (`term_sums.rs`).
-    pub sums: [Option<Value>; 2],
-}
 
 /// A function ready to be planned.
 #[derive(Clone, Debug, Default)]
@@ -621,6 +572,7 @@ impl Preparer {
             row_axes: (one && row_axes == rows.len()).then_some(row_axes),
             limit: None,
             sums: [None; 2],
+            first: None,
         };
         self.out.products.insert(v, product);
         (v, out)

@@ -7,8 +7,9 @@
 //! estimated cost does not grow; consumers of a matrix product that stay on its elements become
 //! its epilogue. At last, roots that only their own kernel reads lose their memory.
 
-use crate::contract::{Prepared, Product};
+use crate::contract::Prepared;
 use crate::kernel::{Action, Built, Spec, build, in_place};
+use crate::product::Product;
 use crate::roots::{Roots, calls_runtime, choose_roots, inline_operands, writes_own_buffer};
 use crate::term_sums::{Ride, Side, rides};
 use crate::{Options, internal, small};
@@ -193,7 +194,8 @@ impl<'a> Graph<'a> {
                 cluster.kind = ClusterKind::Product(v);
                 cluster.spec.actions.clear();
                 cluster.spec.tile = product.row_axes.map(|rows| (v, rows));
-                cluster.loads = vec![product.a.value, product.b.value];
+                cluster.loads = product.operands().collect();
+                cluster.loads.sort();
                 cluster.loads.dedup();
             } else if writes_own_buffer(f, inst) {
                 cluster.kind = ClusterKind::Special(inst);
@@ -281,8 +283,8 @@ impl<'a> Graph<'a> {
     fn reads_as_operand(&self, at: usize, v: Value) -> bool {
         match self.clusters[at].kind {
             ClusterKind::Product(product) => {
-                let product = &self.prepared.products[&product];
-                product.a.value == v || product.b.value == v
+                let mut operands = self.prepared.products[&product].operands();
+                operands.any(|operand| operand == v)
             }
             ClusterKind::Plain | ClusterKind::Special(_) => false,
         }
@@ -484,8 +486,7 @@ impl<'a> Graph<'a> {
         }
         let mut loads: Vec<Value> = Vec::new();
         if let ClusterKind::Product(v) = x.kind {
-            let product = &self.prepared.products[&v];
-            loads.extend([product.a.value, product.b.value]);
+            loads.extend(self.prepared.products[&v].operands());
         }
         loads.extend(built.loads());
         loads.sort();
@@ -706,7 +707,11 @@ impl<'a> Graph<'a> {
                 let mut product = self.prepared.products[&value];
                 for (&sum, ride) in &self.rides {
                     if ride.product == value {
-                        product.sums[usize::from(ride.side == Side::B)] = Some(sum);
+                        let sums = match &mut product.first {
+                            Some(first) if ride.first => &mut first.sums,
+                            _ => &mut product.sums,
+                        };
+                        sums[usize::from(ride.side == Side::B)] = Some(sum);
                     }
                 }
                 let epilogue = if cluster.spec.actions.is_empty() {
@@ -714,7 +719,7 @@ impl<'a> Graph<'a> {
                 } else {
                     Some(Box::new(make(&cluster.spec)?))
                 };
-                let mut loads = vec![product.a.value, product.b.value];
+                let mut loads: Vec<Value> = product.operands().collect();
                 loads.extend(product.limit.map(|(limit, _)| limit));
                 let mut stores = Vec::new();
                 match &epilogue {
@@ -727,6 +732,13 @@ impl<'a> Graph<'a> {
                 loads.sort();
                 loads.dedup();
                 stores.extend(product.sums.into_iter().flatten());
+                stores.extend(
+                    product
+                        .first
+                        .into_iter()
+                        .flat_map(|first| first.sums)
+                        .flatten(),
+                );
                 Node {
                     work: Work::Product {
                         value,

@@ -2,10 +2,11 @@
 //! loops where a reshape needs it), choice among loop orders by estimated cost, the form that
 //! runs on tiles of a product, and the form that runs on ranges for threads.
 
-use crate::contract::{Prepared, Product};
+use crate::contract::Prepared;
 use crate::coords::{self, Coord};
 use crate::emit::{Bind, Emitter, Fail, LoopKey, Splits};
 use crate::lir::{Access, Affine, Bound, Buffer, BufferId, Kernel, Stmt, ValKind, Var};
+use crate::product::Product;
 use crate::{small, strip, tidy};
 use aec_ir::{Inst, Literal, Op, Value};
 use aec_runtime::{Elem, gemm};
@@ -551,6 +552,7 @@ fn gives_whole_rows(product: &Product) -> bool {
     let plain = product.b.rows.uniform().is_some() && product.b.cols.uniform().is_some();
     plain
         && product.batch == 1
+        && product.first.is_none()
         && product.m >= WHOLE_ROWS_FROM
         && product.k <= gemm::WHOLE_ROWS_DEPTH
         && product.k * product.n <= WHOLE_ROWS_B

@@ -17,6 +17,7 @@ pub mod nest;
 mod passes;
 mod place;
 pub mod plan;
+mod product;
 pub mod report;
 mod roots;
 mod run;
@@ -75,6 +76,9 @@ fn plan_part(
     }
     let mut prepared = contract::prepare(f, first_check, panelled);
     looped::plan_bodies(&mut prepared, options, first_check)?;
+    if options.fuse {
+        product::join_sums(&mut prepared);
+    }
     let groups = fuse::fuse(&prepared, options)?;
     let plan = schedule::schedule(f, &prepared, groups)?;
     if cfg!(debug_assertions) {

@@ -3,7 +3,7 @@
 
 use crate::contract::Prepared;
 use crate::fuse::Node;
-use crate::plan::{BufferRef, LoopStep, Matrix, Pack, Place, PlanBuffer, Step, StepKind};
+use crate::plan::{Before, BufferRef, LoopStep, Matrix, Pack, Place, PlanBuffer, Step, StepKind};
 use crate::schedule::Builder;
 use crate::{Options, internal, plan_part};
 use aec_ir::{Function, Inst, Loop, Op, Type};
@@ -192,6 +192,7 @@ fn pack_constants(
         if gemm.batch != 1
             || gemm.limit.is_some()
             || gemm.sums[1].is_some()
+            || gemm.before.is_some()
             || !plain
             || small
             || !constants.contains(&gemm.b.buffer)
@@ -253,7 +254,10 @@ fn renamed(step: &Step, buffers: &Buffers, kernels: &Kernels) -> Result<Step, Di
             ..*m
         })
     };
-    let sum = |id: Option<BufferRef>| id.as_ref().map(at).transpose();
+    let sums = |ids: [Option<BufferRef>; 2]| {
+        let [a, b] = ids.map(|id| id.as_ref().map(at).transpose());
+        Ok::<_, Diagnostic>([a?, b?])
+    };
     let kind = match &step.kind {
         StepKind::Kernel {
             kernel,
@@ -276,7 +280,16 @@ fn renamed(step: &Step, buffers: &Buffers, kernels: &Kernels) -> Result<Step, Di
                 Some((kernel, ids)) => Some((kernels[*kernel], all(ids)?)),
                 None => None,
             },
-            sums: [sum(gemm.sums[0])?, sum(gemm.sums[1])?],
+            sums: sums(gemm.sums)?,
+            before: match &gemm.before {
+                Some(before) => Some(Before {
+                    a: matrix(&before.a)?,
+                    b: matrix(&before.b)?,
+                    sums: sums(before.sums)?,
+                    ..*before
+                }),
+                None => None,
+            },
             ..(**gemm).clone()
         })),
         StepKind::Pack(pack) => StepKind::Pack(Box::new(Pack {

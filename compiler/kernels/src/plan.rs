@@ -71,6 +71,22 @@ pub struct Matrix {
     pub batch: Walk,
 }
 
+/// A product whose terms come before those of a [`Gemm`] of the same rows and columns: one chain of
+/// additions through both.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Before {
+    /// Columns of A, rows of B.
+    pub k: usize,
+    /// Left operand; rows and columns are each an axis of memory, as they are of `b`.
+    pub a: Matrix,
+    /// Right operand.
+    pub b: Matrix,
+    /// Whether it is subtracted.
+    pub minus: bool,
+    /// As those of the [`Gemm`].
+    pub sums: [Option<BufferRef>; 2],
+}
+
 /// `C[b] (+)= A[b] B[b]` for `b < batch`, f32 or f64.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Gemm {
@@ -103,6 +119,26 @@ pub struct Gemm {
     /// Where the sums of A's rows, and of B's columns, over the terms go (batch 1 only). The rows,
     /// or the columns, are adjacent in memory.
     pub sums: [Option<BufferRef>; 2],
+    /// What the product is added to (batch 1 only, plain matrices, no limit, no whole rows).
+    pub before: Option<Before>,
+}
+
+impl Gemm {
+    /// Additions and multiplications.
+    pub fn flops(&self) -> f64 {
+        let terms = self.k + self.before.as_ref().map_or(0, |before| before.k);
+        2.0 * (self.batch * self.m * self.n * terms) as f64
+    }
+
+    /// The buffers that are read or written beside A, B, C, the epilogue's and the limit, in the
+    /// order in which tables list them.
+    pub fn more_buffers(&self) -> impl Iterator<Item = BufferRef> + '_ {
+        let before = self.before.iter().flat_map(|before| {
+            let sums = before.sums.into_iter().flatten();
+            [before.a.buffer, before.b.buffer].into_iter().chain(sums)
+        });
+        self.sums.into_iter().flatten().chain(before)
+    }
 }
 
 /// A right side of products brought into panels ([`Axes::panels`]), for products that read it

@@ -299,7 +299,7 @@ pub fn step_text(plan: &Plan, kind: &StepKind) -> (String, f64) {
             } else {
                 String::new()
             };
-            let mut own = 2.0 * (gemm.batch * gemm.m * gemm.n * gemm.k) as f64;
+            let mut own = gemm.flops();
             let end = match &gemm.epilogue {
                 None => format!("-> {}", gemm.c.buffer),
                 Some((kernel, buffers)) => {
@@ -309,14 +309,27 @@ pub fn step_text(plan: &Plan, kind: &StepKind) -> (String, f64) {
                     format!("then {kernel} {} ({})", k.name, list.join(", "))
                 }
             };
-            let sums: String = ["A's rows", "B's columns"]
-                .iter()
-                .zip(gemm.sums)
-                .filter_map(|(what, to)| Some(format!(", sums of {what} -> {}", to?)))
-                .collect();
+            let sums_text = |sums: [Option<BufferRef>; 2]| -> String {
+                ["A's rows", "B's columns"]
+                    .iter()
+                    .zip(sums)
+                    .filter_map(|(what, to)| Some(format!(", sums of {what} -> {}", to?)))
+                    .collect()
+            };
+            let sums = sums_text(gemm.sums);
+            let before = gemm.before.as_ref().map_or(String::new(), |before| {
+                format!(
+                    ", {} {} of {} and {}{},",
+                    if before.minus { "less" } else { "after" },
+                    before.k,
+                    matrix_text(1, &before.a),
+                    matrix_text(1, &before.b),
+                    sums_text(before.sums),
+                )
+            });
             (
                 format!(
-                    "product {batch}{} x {} x {}{} of {} and {} {end}{sums}",
+                    "product {batch}{} x {} x {}{} of {} and {}{before} {end}{sums}",
                     gemm.m,
                     gemm.n,
                     match gemm.limit {

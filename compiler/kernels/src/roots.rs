@@ -226,8 +226,9 @@ fn needed(prepared: &Prepared, forced: &EntitySet<Value>) -> EntitySet<Value> {
     }
     for (&value, product) in &prepared.products {
         must.insert(value);
-        must.insert(product.a.value);
-        must.insert(product.b.value);
+        for operand in product.operands() {
+            must.insert(operand);
+        }
     }
     for &inst in &f.order {
         let data = &f.insts[inst];

@@ -2,7 +2,7 @@
 //! so that a wrong place or order shows.
 
 use crate::eval::{Memory, Scalar, run};
-use crate::plan::{BufferRef, Gemm, LevelsCall, LoopStep, Place, Plan, Step, StepKind};
+use crate::plan::{BufferRef, Gemm, LevelsCall, LoopStep, Matrix, Place, Plan, Step, StepKind};
 use aec_runtime::gemm::{Axes, PANEL_COLS};
 use aec_runtime::levels::{Scratch, Trees, most_rounds, order};
 use aec_runtime::linalg::{self, BadMatrix};
@@ -470,10 +470,9 @@ fn run_gemm(
     plan: &Plan,
     gemm: &Gemm,
     regions: &mut Regions,
-    place: &dyn Fn(&crate::plan::BufferRef) -> (Elem, Spot),
+    place: &dyn Fn(&BufferRef) -> (Elem, Spot),
 ) {
-    let (elem, a) = place(&gemm.a.buffer);
-    let (_, b) = place(&gemm.b.buffer);
+    let (elem, _) = place(&gemm.a.buffer);
     let (_, c) = place(&gemm.c.buffer);
     let number = |s: Scalar| match s {
         Scalar::F32(x) => f64::from(x),
@@ -494,13 +493,20 @@ fn run_gemm(
             gemm.k.min(limit.max(0) as usize * each)
         }
     };
-    let sides = [
-        (a, &gemm.a, gemm.a.rows, gemm.a.cols, gemm.m),
-        (b, &gemm.b, gemm.b.cols, gemm.b.rows, gemm.n),
-    ];
-    for ((from, matrix, own, along, count), sum) in sides.into_iter().zip(&gemm.sums) {
+    let sides_of = |a: &Matrix, b: &Matrix, terms: usize, sums: [Option<BufferRef>; 2]| {
+        let sides = [
+            (*a, a.rows, a.cols, gemm.m, terms),
+            (*b, b.cols, b.rows, gemm.n, terms),
+        ];
+        sides.into_iter().zip(sums)
+    };
+    let before = gemm.before.iter();
+    let summed = before
+        .flat_map(|before| sides_of(&before.a, &before.b, before.k, before.sums))
+        .chain(sides_of(&gemm.a, &gemm.b, terms, gemm.sums));
+    for ((matrix, own, along, count, terms), sum) in summed {
         let Some(sum) = sum else { continue };
-        let to = place(sum).1;
+        let (from, to) = (place(&matrix.buffer).1, place(&sum).1);
         for at in 0..count {
             let entry = |k: usize| (matrix.offset + own.at(at) + along.at(k)) as i64;
             let total = (0..terms)
@@ -510,17 +516,27 @@ fn run_gemm(
         }
     }
     for batch in 0..gemm.batch {
-        let element = |regions: &Regions, i: usize, j: usize| {
+        let product = |regions: &Regions, (a, b): (&Matrix, &Matrix), terms, (i, j)| {
             let mut sum = 0.0;
+            let (from_a, from_b) = (place(&a.buffer).1, place(&b.buffer).1);
             for k in 0..terms {
-                let at_a =
-                    gemm.a.offset + gemm.a.batch.at(batch) + gemm.a.rows.at(i) + gemm.a.cols.at(k);
-                let at_b =
-                    gemm.b.offset + gemm.b.batch.at(batch) + gemm.b.rows.at(k) + gemm.b.cols.at(j);
-                let x = number(regions.get(a, elem, at_a as i64));
-                sum += x * number(regions.get(b, elem, at_b as i64));
+                let at_a = a.offset + a.batch.at(batch) + a.rows.at(i) + a.cols.at(k);
+                let at_b = b.offset + b.batch.at(batch) + b.rows.at(k) + b.cols.at(j);
+                let x = number(regions.get(from_a, elem, at_a as i64));
+                sum += x * number(regions.get(from_b, elem, at_b as i64));
             }
             sum
+        };
+        let element = |regions: &Regions, i: usize, j: usize| {
+            let sum = product(regions, (&gemm.a, &gemm.b), terms, (i, j));
+            gemm.before.as_ref().map_or(sum, |before| {
+                let first = product(regions, (&before.a, &before.b), before.k, (i, j));
+                if before.minus {
+                    sum - first
+                } else {
+                    sum + first
+                }
+            })
         };
         match &gemm.epilogue {
             None => {

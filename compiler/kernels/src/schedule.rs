@@ -14,8 +14,8 @@ use crate::lir::Kernel;
 use crate::looped;
 use crate::place::{Lifetime, place};
 use crate::plan::{
-    BufferRef, Gemm, Kept, KernelRef, LevelsCall, Matrix, MatrixCall, Place, Plan, PlanBuffer,
-    Step, StepKind,
+    Before, BufferRef, Gemm, Kept, KernelRef, LevelsCall, Matrix, MatrixCall, Place, Plan,
+    PlanBuffer, Step, StepKind,
 };
 use crate::small;
 use aec_ir::{Def, Function, Inst, Op, Type, Value};
@@ -473,7 +473,7 @@ impl Scheduler<'_> {
                 product,
                 epilogue,
             } => {
-                let matrix = |b: &mut Builder, o: &crate::contract::Operand| {
+                let matrix = |b: &mut Builder, o: &crate::product::Operand| {
                     Ok::<Matrix, Diagnostic>(Matrix {
                         buffer: b.get(o.value)?,
                         offset: o.offset,
@@ -496,10 +496,24 @@ impl Scheduler<'_> {
                     Some((limit, each)) => Some((b.get(limit)?, each)),
                     None => None,
                 };
-                let mut sums = [None; 2];
-                for (sum, value) in sums.iter_mut().zip(product.sums) {
-                    *sum = value.map(|value| b.get(value)).transpose()?;
-                }
+                let sums_of = |b: &mut Builder, values: [Option<Value>; 2]| {
+                    let mut sums = [None; 2];
+                    for (sum, value) in sums.iter_mut().zip(values) {
+                        *sum = value.map(|value| b.get(value)).transpose()?;
+                    }
+                    Ok::<_, Diagnostic>(sums)
+                };
+                let sums = sums_of(b, product.sums)?;
+                let before = match &product.first {
+                    None => None,
+                    Some(first) => Some(Before {
+                        k: first.k,
+                        a: matrix(b, &first.a)?,
+                        b: matrix(b, &first.b)?,
+                        minus: first.minus,
+                        sums: sums_of(b, first.sums)?,
+                    }),
+                };
                 b.step(
                     StepKind::Gemm(Box::new(Gemm {
                         batch: product.batch,
@@ -520,6 +534,7 @@ impl Scheduler<'_> {
                         epilogue,
                         whole_rows,
                         sums,
+                        before,
                     })),
                     node.span,
                     node.reason.clone(),
@@ -786,7 +801,7 @@ pub fn buffers_of(kind: &StepKind) -> Vec<BufferRef> {
                 None => out.push(gemm.c.buffer),
             }
             out.extend(gemm.limit.map(|(limit, _)| limit));
-            out.extend(gemm.sums.into_iter().flatten());
+            out.extend(gemm.more_buffers());
             out
         }
         StepKind::Pack(pack) => vec![pack.from.buffer, pack.to],

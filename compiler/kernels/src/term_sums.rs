@@ -3,7 +3,8 @@
 //! The gradient of a layer's weight multiplies what flows back by what came in, and the gradient of
 //! its bias sums what flows back: over the same examples. The product reads it anyway.
 
-use crate::contract::{Operand, Prepared, Product};
+use crate::contract::Prepared;
+use crate::product::Operand;
 use crate::views::trace;
 use aec_ir::{Contract, Factor, Function, Inst, Op, Value};
 use aec_runtime::gemm::Walk;
@@ -27,6 +28,8 @@ pub(crate) enum Side {
 pub(crate) struct Ride {
     /// The product's result.
     pub(crate) product: Value,
+    /// Whether it is an operand of the terms that come first.
+    pub(crate) first: bool,
     pub(crate) side: Side,
 }
 
@@ -47,8 +50,23 @@ pub(crate) fn rides(prepared: &Prepared) -> HashMap<Value, Ride> {
         });
         let ride = products
             .flat_map(|(product, form)| {
-                let fits = move |side| sum.fits(form, side).then_some(Ride { product, side });
-                [Side::A, Side::B].into_iter().filter_map(fits)
+                let plain = (form.batch == 1).then_some((false, form.k, form.a, form.b));
+                let first = form.first.map(|first| (true, first.k, first.a, first.b));
+                let fits = move |(first, k, a, b): (bool, usize, Operand, Operand)| {
+                    let of = move |side| {
+                        let (operand, count) = match side {
+                            Side::A => ((a, a.rows, a.cols), form.m),
+                            Side::B => ((b, b.cols, b.rows), form.n),
+                        };
+                        (k == sum.terms && sum.fits(operand, count)).then_some(Ride {
+                            product,
+                            first,
+                            side,
+                        })
+                    };
+                    [Side::A, Side::B].into_iter().filter_map(of)
+                };
+                plain.into_iter().chain(first).flat_map(fits)
             })
             .find(|ride| {
                 !rides.values().any(|taken| taken == ride) && !needs(f, ride.product, inst)
@@ -140,21 +158,13 @@ impl Sum {
         })
     }
 
-    /// Whether these are the sums of a product's operand over its terms.
-    fn fits(&self, form: &Product, side: Side) -> bool {
-        let same = |operand: Operand, own: Walk, terms: Walk, count: usize| {
-            operand.value == self.base
-                && operand.offset == self.offset
-                && own.uniform() == Some(1)
-                && terms.uniform() == Some(self.step)
-                && count == self.count
-        };
-        form.batch == 1
-            && form.k == self.terms
-            && match side {
-                Side::A => same(form.a, form.a.rows, form.a.cols, form.m),
-                Side::B => same(form.b, form.b.cols, form.b.rows, form.n),
-            }
+    /// Whether these are the sums of a product's operand, so many of them, over its terms.
+    fn fits(&self, (operand, own, terms): (Operand, Walk, Walk), count: usize) -> bool {
+        operand.value == self.base
+            && operand.offset == self.offset
+            && own.uniform() == Some(1)
+            && terms.uniform() == Some(self.step)
+            && count == self.count
     }
 }
 

@@ -12,7 +12,7 @@ use super::walk::Walk;
 pub(super) const ROWS: usize = 6;
 
 macro_rules! tiles {
-    ($name:ident, $tile:ident, $t:ty, $lanes:literal, $zero:ident, $load:ident, $store:ident, $set1:ident, $fmadd:ident) => {
+    ($name:ident, $tile:ident, $t:ty, $lanes:literal, $zero:ident, $load:ident, $store:ident, $set1:ident, $sub:ident, $fmadd:ident) => {
         /// Tiles of one element type.
         pub(super) struct $name;
 
@@ -99,6 +99,11 @@ macro_rules! tiles {
                         std::ptr::copy_nonoverlapping(from, line.as_mut_ptr(), args.cols);
                         acc[r] = [$load(line.as_ptr()), $load(line.as_ptr().add($lanes))];
                     }
+                    if args.init_negated {
+                        for r in 0..R {
+                            acc[r] = [$sub($zero(), acc[r][0]), $sub($zero(), acc[r][1])];
+                        }
+                    }
                 }
                 let (mut a, mut b) = (args.a, args.b);
                 for _ in 0..args.k {
@@ -137,6 +142,7 @@ tiles!(
     _mm256_loadu_ps,
     _mm256_storeu_ps,
     _mm256_set1_ps,
+    _mm256_sub_ps,
     _mm256_fmadd_ps
 );
 tiles!(
@@ -148,5 +154,6 @@ tiles!(
     _mm256_loadu_pd,
     _mm256_storeu_pd,
     _mm256_set1_pd,
+    _mm256_sub_pd,
     _mm256_fmadd_pd
 );

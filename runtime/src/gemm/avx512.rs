@@ -44,7 +44,7 @@ macro_rules! per_rows {
 
 macro_rules! tiles {
     ($name:ident, $tile:ident, $row:ident, $sums:ident, $t:ty, $lanes:literal, $mask:ty, $zero:ident, $load:ident, $maskz_load:ident,
-     $store:ident, $mask_store:ident, $set1:ident, $add:ident, $fmadd:ident, $pack:expr, $sums_a:literal) => {
+     $store:ident, $mask_store:ident, $set1:ident, $add:ident, $sub:ident, $fmadd:ident, $pack:expr, $sums_a:literal) => {
         /// Tiles of one element type.
         pub(super) struct $name;
 
@@ -257,6 +257,13 @@ macro_rules! tiles {
                             acc[r][v] = $maskz_load(masks[v], from.wrapping_add(v * $lanes));
                         }
                     }
+                    if args.init_negated {
+                        for r in 0..R {
+                            for v in 0..V {
+                                acc[r][v] = $sub($zero(), acc[r][v]);
+                            }
+                        }
+                    }
                 }
                 // A pointer per row and one common offset. Were the compiler to know how the
                 // pointers are related, it would make one chain of additions of them, longer
@@ -349,6 +356,7 @@ tiles!(
     _mm512_mask_storeu_ps,
     _mm512_set1_ps,
     _mm512_add_ps,
+    _mm512_sub_ps,
     _mm512_fmadd_ps,
     pack_f32,
     true
@@ -368,6 +376,7 @@ tiles!(
     _mm512_mask_storeu_pd,
     _mm512_set1_pd,
     _mm512_add_pd,
+    _mm512_sub_pd,
     _mm512_fmadd_pd,
     pack_f64,
     false

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::group::{Group, Supply};
+use super::group::{Group, Init, Supply};
 use super::pack::{PackBuffer, pack_plain};
 use super::sink::Sink;
 use super::sums::Terms;
@@ -103,15 +103,27 @@ pub(super) unsafe fn panels<K: Tiles>(to: *mut K::T, b: MatRef<K::T>, k: usize, 
 /// # Safety
 /// As [`super::gemm_f32`].
 pub(super) unsafe fn run<K: Tiles>(call: &GemmCall<K::T>, batch: &Batch, pool: &Pool) {
+    // The terms that come first, as a product of their own.
+    let before = call.before.map(|before| GemmCall {
+        k: before.k,
+        a: before.a,
+        b: before.b,
+        sums: before.sums,
+        epilogue: None,
+        before: None,
+        ..*call
+    });
     if call.m == 0 || call.n == 0 || batch.count == 0 {
-        // SAFETY: the caller's promise.
-        unsafe {
-            add_a_terms::<K>(call, 0..call.m, 0..call.k);
-            add_b_terms::<K>(call, 0..call.n, 0..call.k);
+        for call in before.iter().chain([call]) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                add_a_terms::<K>(call, 0..call.m, 0..call.k);
+                add_b_terms::<K>(call, 0..call.n, 0..call.k);
+            }
         }
         return;
     }
-    let plain = batch.a_axes.is_none() && batch.b_axes.is_none();
+    let plain = batch.a_axes.is_none() && batch.b_axes.is_none() && before.is_none();
     if plain && batch.count == 1 && call.m <= K::ROWS && call.n <= K::COLS && call.k <= K_BLOCK {
         let in_place = call.b.col_stride == 1 && (K::MASKS || call.n == K::COLS);
         if in_place && call.epilogue.is_none() {
@@ -132,6 +144,7 @@ pub(super) unsafe fn run<K: Tiles>(call: &GemmCall<K::T>, batch: &Batch, pool: &
                     std::ptr::null()
                 },
                 init_row_stride: call.c_row_stride,
+                init_negated: false,
                 out: call.c,
                 out_row_stride: call.c_row_stride,
                 cols: call.n,
@@ -154,14 +167,16 @@ pub(super) unsafe fn run<K: Tiles>(call: &GemmCall<K::T>, batch: &Batch, pool: &
         .is_some_and(|axes| PANEL_COLS.is_multiple_of(K::COLS) && axes == Axes::panels(call.k));
     let plan = Plan::<K> {
         call,
+        before: before.as_ref(),
         batch,
         blocks,
         panelled,
     };
+    let terms = call.k.max(1) + before.map_or(0, |before| before.k);
     let madds = call
         .m
         .saturating_mul(call.n)
-        .saturating_mul(call.k.max(1))
+        .saturating_mul(terms)
         .saturating_mul(batch.count);
     let threads = pool.threads();
     if threads == 1 || madds < 2 * MADDS_PER_PART {
@@ -196,7 +211,10 @@ pub(super) unsafe fn run<K: Tiles>(call: &GemmCall<K::T>, batch: &Batch, pool: &
 
 /// How a part goes about its tiles.
 struct Cut {
-    k_blocks: usize,
+    /// Blocks of the terms that come first, and of the others.
+    k_blocks: [usize; 2],
+    /// Most terms of one.
+    depth_most: usize,
     /// Whether sums that are not finished wait outside of C, as an epilogue takes them.
     keeps_partial: bool,
     /// Whether the epilogue gets strips.
@@ -246,6 +264,8 @@ unsafe fn add_b_terms<K: Tiles>(call: &GemmCall<K::T>, cols: Range<usize>, depth
 
 pub(super) struct Plan<'a, K: Tiles> {
     pub(super) call: &'a GemmCall<K::T>,
+    /// The terms that come first, as a product of their own.
+    before: Option<&'a GemmCall<K::T>>,
     pub(super) batch: &'a Batch,
     pub(super) blocks: RowBlocks,
     /// Whether B lies in panels, see [`Axes::panels`].
@@ -322,6 +342,16 @@ impl<K: Tiles> Plan<'_, K> {
             }
         }
         let cut = self.cut(rows.clone(), cols.clone());
+        let first_plan = Plan {
+            call: self.before.unwrap_or(call),
+            before: None,
+            ..*self
+        };
+        let k_blocks = (0..cut.k_blocks[0])
+            .map(|at| (&first_plan, share(first_plan.call.k, cut.k_blocks[0], at)))
+            .chain((0..cut.k_blocks[1]).map(|at| (self, share(call.k, cut.k_blocks[1], at))));
+        let k_block_count = cut.k_blocks[0] + cut.k_blocks[1];
+        let minus = call.before.is_some_and(|before| before.minus);
         let mut sink = call
             .epilogue
             .map(|epilogue| Sink::<K::T>::new(&epilogue, product));
@@ -340,8 +370,8 @@ impl<K: Tiles> Plan<'_, K> {
         let mut packed_a = PackBuffer::empty();
         if self.batch.a_axes.is_some() {
             let blocks = cut.chunk_most.min(rows.len());
-            let depth_most = call.k.div_ceil(cut.k_blocks).max(1);
-            packed_a = PackBuffer::take::<K::T>(2, blocks * (self.blocks.rows + 1) * depth_most);
+            let height = blocks * (self.blocks.rows + 1);
+            packed_a = PackBuffer::take::<K::T>(2, height * cut.depth_most);
         }
         let backwards = self.batch.backwards;
         // The part with the first rows sums B's terms; A's go with the tiles of the first panel.
@@ -349,19 +379,22 @@ impl<K: Tiles> Plan<'_, K> {
         for group in turned(0..cols.len().div_ceil(cut.group_most), backwards) {
             let group_start = cols.start + group * cut.group_most;
             let panels = group_start..cols.end.min(group_start + cut.group_most);
-            for k_block in 0..cut.k_blocks {
-                let (first, last) = (k_block == 0, k_block + 1 == cut.k_blocks);
+            for (k_block, (plan, depth)) in k_blocks.clone().enumerate() {
+                let (first, last) = (k_block == 0, k_block + 1 == k_block_count);
                 let strips = cut.strips && last;
+                // What is subtracted is added up as it is, and turned where the other terms begin;
+                // C's own elements are turned before it, too, so that they stay.
+                let negated = minus && (first || k_block == cut.k_blocks[0]);
                 // SAFETY: products lie inside the caller's matrices.
                 let mut group = unsafe {
                     Group::new(
-                        self,
+                        plan,
                         product,
                         rows.clone(),
                         panels.clone(),
                         cols.end,
                         strips,
-                        share(call.k, cut.k_blocks, k_block),
+                        depth,
                     )
                 };
                 let chunk_most = if strips { 1 } else { cut.chunk_most };
@@ -383,9 +416,13 @@ impl<K: Tiles> Plan<'_, K> {
                             let col = (panel - panels.start) * K::COLS;
                             let rest = (held_row(block).wrapping_add(col), stride);
                             let before = if sink.is_some() && !first { rest } else { in_c };
-                            let init = match !first || call.accumulate {
-                                true => (before.0.cast_const(), before.1),
-                                false => (std::ptr::null(), 0),
+                            let init = Init {
+                                at: match !first || call.accumulate {
+                                    true => before.0.cast_const(),
+                                    false => std::ptr::null(),
+                                },
+                                row_stride: before.1,
+                                negated,
                             };
                             let out = match &mut sink {
                                 None => in_c,
@@ -415,7 +452,7 @@ impl<K: Tiles> Plan<'_, K> {
                 }
                 if sums_b {
                     // SAFETY: the caller's promise; the columns are this part's.
-                    unsafe { add_b_terms::<K>(call, group.cols(), group.depth.clone()) };
+                    unsafe { add_b_terms::<K>(plan.call, group.cols(), group.depth.clone()) };
                 }
                 group.packed.give_back(0);
             }
@@ -451,9 +488,20 @@ impl<K: Tiles> Plan<'_, K> {
     fn cut(&self, rows: Range<usize>, cols: Range<usize>) -> Cut {
         let call = self.call;
         let bytes = size_of::<K::T>();
-        let k_blocks = call.k.div_ceil(self.k_block()).max(1);
-        let keeps_partial = k_blocks > 1 && call.epilogue.is_some();
-        let depth_most = call.k.div_ceil(k_blocks).max(1);
+        let blocks = |plan: &Self| plan.call.k.div_ceil(plan.k_block()).max(1);
+        let depth = |call: &GemmCall<K::T>, blocks: usize| call.k.div_ceil(blocks).max(1);
+        let mut k_blocks = [0, blocks(self)];
+        let mut depth_most = depth(call, k_blocks[1]);
+        if let Some(before) = self.before {
+            let plan = Plan {
+                call: before,
+                before: None,
+                ..*self
+            };
+            k_blocks[0] = blocks(&plan);
+            depth_most = depth_most.max(depth(before, k_blocks[0]));
+        }
+        let keeps_partial = k_blocks[0] + k_blocks[1] > 1 && call.epilogue.is_some();
         let panel_bytes = depth_most * K::COLS * bytes;
         let whole_rows = call.epilogue.is_some_and(|epilogue| epilogue.whole_rows);
         debug_assert!(!(whole_rows && keeps_partial));
@@ -487,6 +535,7 @@ impl<K: Tiles> Plan<'_, K> {
         };
         Cut {
             k_blocks,
+            depth_most,
             keeps_partial,
             strips,
             group_most,

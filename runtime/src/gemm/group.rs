@@ -29,6 +29,13 @@ pub(super) struct Side<T> {
     whole: *const T,
 }
 
+/// What a tile starts from: null for zeros.
+pub(super) struct Init<T> {
+    pub(super) at: *const T,
+    pub(super) row_stride: usize,
+    pub(super) negated: bool,
+}
+
 /// A group of panels of B, down a k block, for some row blocks of a product.
 pub(super) struct Group<'a, K: Tiles> {
     plan: &'a Plan<'a, K>,
@@ -269,7 +276,7 @@ impl<'a, K: Tiles> Group<'a, K> {
             .wrapping_add(row0 * self.plan.call.c_row_stride + panel * K::COLS)
     }
 
-    /// Computes a tile: from `init` to `out`, each a place and its row stride.
+    /// Computes a tile: from `init` to `out`, a place and its row stride.
     ///
     /// # Safety
     /// Both have room for the tile, unless `init` is null.
@@ -277,7 +284,7 @@ impl<'a, K: Tiles> Group<'a, K> {
         &mut self,
         panel: usize,
         block: usize,
-        init: (*const K::T, usize),
+        init: Init<K::T>,
         out: (*mut K::T, usize),
     ) {
         let call = self.plan.call;
@@ -307,8 +314,9 @@ impl<'a, K: Tiles> Group<'a, K> {
             keep: if keeps { copy } else { std::ptr::null_mut() },
             coming,
             coming_step,
-            init: init.0,
-            init_row_stride: init.1,
+            init: init.at,
+            init_row_stride: init.row_stride,
+            init_negated: init.negated,
             out: out.0,
             out_row_stride: out.1,
             cols: cols.len(),

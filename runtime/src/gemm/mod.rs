@@ -164,6 +164,22 @@ pub struct EpilogueCall {
     pub beside: u64,
 }
 
+/// A product whose terms come before those of a [`GemmCall`] of the same rows and columns: one chain
+/// of additions through both, so that their sum takes no pass over memory. Its matrices are plain.
+#[derive(Clone, Copy, Debug)]
+pub struct Before<T = f32> {
+    /// Columns of A, rows of B.
+    pub k: usize,
+    /// Left side.
+    pub a: MatRef<T>,
+    /// Right side.
+    pub b: MatRef<T>,
+    /// Whether it is subtracted.
+    pub minus: bool,
+    /// Sums to take beside it.
+    pub sums: TermSums<T>,
+}
+
 /// One matrix product: C (m x n) from A (m x k) and B (k x n).
 #[derive(Clone, Copy, Debug)]
 pub struct GemmCall<T = f32> {
@@ -187,6 +203,8 @@ pub struct GemmCall<T = f32> {
     pub epilogue: Option<EpilogueCall>,
     /// Sums to take beside a single product of plain matrices.
     pub sums: TermSums<T>,
+    /// What a single product of plain matrices, none of whole rows, is added to.
+    pub before: Option<Before<T>>,
 }
 
 /// Both axes of a matrix of which one is several axes of memory.
