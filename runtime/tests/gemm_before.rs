@@ -66,11 +66,10 @@ unsafe extern "C" fn triple(buffers: *const *mut u8, args: *const i64) {
 }
 
 /// The chain of additions that the call promises, for one element.
-fn chain(start: f32, minus: bool, first: &[(f32, f32)], then: &[(f32, f32)]) -> f32 {
-    let turned = |x: f32| if minus { 0.0 - x } else { x };
+fn chain(factor: f32, first: &[(f32, f32)], then: &[(f32, f32)]) -> f32 {
     let add = |sum: f32, &(x, y): &(f32, f32)| x.mul_add(y, sum);
-    let sum = first.iter().fold(turned(start), add);
-    then.iter().fold(turned(sum), add)
+    let sum = first.iter().fold(0.0, add);
+    then.iter().fold(factor * sum, add)
 }
 
 fn check((m, n): (usize, usize), depths: [usize; 2], by_columns: [bool; 4]) {
@@ -110,13 +109,12 @@ fn check((m, n): (usize, usize), depths: [usize; 2], by_columns: [bool; 4]) {
         let chain = |own: usize| (0..depth).fold(0.0, |sum, l| sum + entry(own, l));
         (0..count).map(chain).collect()
     };
-    for accumulate in [false, true] {
-        for minus in [false, true] {
+    {
+        for factor in [1.0, -1.0, 0.3] {
             let mut want = vec![0.0f32; m * n];
             for i in 0..m {
                 for j in 0..n {
-                    let from = if accumulate { start[i * n + j] } else { 0.0 };
-                    want[i * n + j] = chain(from, minus, &terms(0, i, j), &terms(2, i, j));
+                    want[i * n + j] = chain(factor, &terms(0, i, j), &terms(2, i, j));
                 }
             }
             for isa in Isa::ALL.into_iter().filter(|isa| isa.available()) {
@@ -155,7 +153,7 @@ fn check((m, n): (usize, usize), depths: [usize; 2], by_columns: [bool; 4]) {
                         b: shapes[3].of(&data[3]),
                         c: c.as_mut_ptr(),
                         c_row_stride: n,
-                        accumulate,
+                        accumulate: false,
                         epilogue: epilogue.then_some(EpilogueCall {
                             func: triple,
                             buffers: buffers.as_ptr(),
@@ -168,13 +166,14 @@ fn check((m, n): (usize, usize), depths: [usize; 2], by_columns: [bool; 4]) {
                             k: depths[0],
                             a: shapes[0].of(&data[0]),
                             b: shapes[1].of(&data[1]),
-                            minus,
+                            factor,
                             sums: sums_before,
                         }),
                     };
                     // SAFETY: sizes as stated; the epilogue writes disjoint places.
                     unsafe { gemm_f32(&call, isa, &Pool::new(threads)) };
-                    let at = format!("{isa:?} {m}x{n} {depths:?} minus {minus} threads {threads}");
+                    let at =
+                        format!("{isa:?} {m}x{n} {depths:?} factor {factor} threads {threads}");
                     let got: Vec<f32> = match epilogue {
                         true => out.iter().map(|x| x / 3.0).collect(),
                         false => c.clone(),

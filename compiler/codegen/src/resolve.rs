@@ -336,8 +336,8 @@ impl Resolver<'_> {
                 }
             }
             StepKind::Gemm(gemm) => match plan.buffers[gemm.a.buffer].ty.elem {
-                Elem::F64 => Action::Gemm64(self.product(gemm, at)),
-                Elem::F32 => Action::Gemm32(self.product(gemm, at)),
+                Elem::F64 => Action::Gemm64(self.product(gemm, at, |x| x)),
+                Elem::F32 => Action::Gemm32(self.product(gemm, at, |x| x as f32)),
                 elem => panic!("a matrix product of {elem}"),
             },
             StepKind::Pack(pack) => match plan.buffers[pack.to].ty.elem {
@@ -396,7 +396,7 @@ impl Resolver<'_> {
             .max(1)
     }
 
-    fn product<T>(&self, gemm: &Gemm, at: usize) -> Product<T> {
+    fn product<T>(&self, gemm: &Gemm, at: usize, of: fn(f64) -> T) -> Product<T> {
         let epilogue = gemm.epilogue.as_ref().map(|(kernel, _)| {
             let code = &self.exe.plan.kernels[*kernel];
             let count = code.buffers.len();
@@ -439,7 +439,7 @@ impl Resolver<'_> {
                     k: before.k,
                     a: matrix_ref(&before.a),
                     b: matrix_ref(&before.b),
-                    minus: before.minus,
+                    factor: of(before.factor),
                     sums: TermSums::NONE,
                 }),
             },

@@ -81,8 +81,8 @@ pub struct Before {
     pub a: Matrix,
     /// Right operand.
     pub b: Matrix,
-    /// Whether it is subtracted.
-    pub minus: bool,
+    /// What it is multiplied by before the others are added.
+    pub factor: f64,
     /// As those of the [`Gemm`].
     pub sums: [Option<BufferRef>; 2],
 }

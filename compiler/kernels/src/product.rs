@@ -27,7 +27,7 @@ impl Operand {
 }
 
 /// A product whose terms come first ([`join_sums`]).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub struct First {
     /// Its terms.
     pub k: usize,
@@ -35,14 +35,14 @@ pub struct First {
     pub a: Operand,
     /// Right operand.
     pub b: Operand,
-    /// Whether it is subtracted.
-    pub minus: bool,
+    /// What it is multiplied by before the others are added.
+    pub factor: f64,
     /// As those of the [`Product`].
     pub sums: [Option<Value>; 2],
 }
 
 /// A contraction as a matrix product.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Product {
     /// Number of products.
     pub batch: usize,
@@ -90,18 +90,17 @@ pub(crate) fn join_sums(prepared: &mut Prepared) {
         bring_together(prepared, inst);
     }
     for inst in prepared.f.order.clone() {
-        let Some((sum, parts, joined)) = joined(prepared, inst) else {
-            continue;
-        };
-        for part in parts {
-            prepared.products.remove(&part);
-        }
-        let gone = parts.map(|part| prepared.f.def_inst(part));
-        prepared.f.order.retain(|&inst| !gone.contains(&Some(inst)));
-        prepared.products.insert(sum, joined);
-        let note = "a sum of two products, in one chain of additions";
-        prepared.notes.insert(sum, note.to_string());
+        join(prepared, inst);
     }
+}
+
+/// One of two products that are added up: `coefficient` times a product.
+struct Addend {
+    product: Product,
+    value: Value,
+    coefficient: f64,
+    /// What multiplies by the coefficient, if that is not 1.
+    scale: Option<Inst>,
 }
 
 /// Of a sum of several values among which are two products that can be joined, adds those two first.
@@ -154,46 +153,103 @@ fn is_used_once(prepared: &Prepared, v: Value) -> bool {
     uses.filter(|&&operand| operand == v).count() == 1 && !wanted
 }
 
-/// Two values as products that can be joined: nothing else wants them, and they fill matrices of one
-/// shape from plain ones.
-fn pair_of(prepared: &Prepared, left: Value, right: Value) -> Option<[Product; 2]> {
-    let plain = |v: Value| {
-        let product = *prepared.products.get(&v)?;
-        let plain = product.batch == 1
-            && product.limit.is_none()
-            && product.first.is_none()
-            && product.row_axes.is_some()
-            && product.a.is_plain()
-            && product.b.is_plain()
-            && is_used_once(prepared, v);
-        plain.then_some(product)
+/// A value as a product that can be joined: nothing else wants it, and its matrices are plain.
+fn addend(prepared: &Prepared, v: Value) -> Option<Addend> {
+    if !is_used_once(prepared, v) {
+        return None;
+    }
+    let Some(product) = prepared.products.get(&v) else {
+        let scale = prepared.f.def_inst(v)?;
+        let data = &prepared.f.insts[scale];
+        let Op::Contract(contract) = &data.op else {
+            return None;
+        };
+        let ([factor], [operand]) = (contract.factors.as_slice(), data.operands.as_slice()) else {
+            return None;
+        };
+        let scales = factor.power == 1
+            && factor.labels == contract.out
+            && contract.deltas.is_empty()
+            && contract.coefficient != 0.0
+            && prepared.products.contains_key(operand);
+        return Some(Addend {
+            coefficient: contract.coefficient,
+            scale: Some(scale),
+            ..addend(prepared, *operand).filter(|_| scales)?
+        });
     };
-    let alike = |p: &Product| (p.m, p.n, p.row_stride, p.row_axes);
-    let pair = [plain(left)?, plain(right)?];
-    (alike(&pair[0]) == alike(&pair[1])).then_some(pair)
+    let plain = product.batch == 1
+        && product.limit.is_none()
+        && product.first.is_none()
+        && product.row_axes.is_some()
+        && product.a.is_plain()
+        && product.b.is_plain();
+    plain.then_some(Addend {
+        product: *product,
+        value: v,
+        coefficient: 1.0,
+        scale: None,
+    })
 }
 
-/// The sum that an instruction is, the products that it adds, and the one that does it at once.
-fn joined(prepared: &Prepared, inst: Inst) -> Option<(Value, [Value; 2], Product)> {
-    let data = &prepared.f.insts[inst];
-    let minus = match data.op {
-        Op::Binary(Binary::Add) => false,
-        Op::Binary(Binary::Sub) => true,
-        _ => return None,
+/// Two values as products that can be joined: they fill matrices of one shape.
+fn pair_of(prepared: &Prepared, left: Value, right: Value) -> Option<[Addend; 2]> {
+    let pair = [addend(prepared, left)?, addend(prepared, right)?];
+    let [a, b] = pair.each_ref().map(|addend| {
+        let p = &addend.product;
+        (p.m, p.n, p.row_stride, p.row_axes)
+    });
+    (a == b).then_some(pair)
+}
+
+/// Makes one product of the two that an instruction adds, if it does.
+fn join(prepared: &mut Prepared, sum: Inst) {
+    let data = &prepared.f.insts[sum];
+    let sign = match data.op {
+        Op::Binary(Binary::Add) => 1.0,
+        Op::Binary(Binary::Sub) => -1.0,
+        _ => return,
     };
     let &[left, right] = data.operands.as_slice() else {
-        return None;
+        return;
     };
-    let [then, first] = pair_of(prepared, left, right)?;
+    let Some([then, first]) = pair_of(prepared, left, right) else {
+        return;
+    };
     let joined = Product {
         first: Some(First {
-            k: first.k,
-            a: first.a,
-            b: first.b,
-            minus,
-            sums: first.sums,
+            k: first.product.k,
+            a: first.product.a,
+            b: first.product.b,
+            factor: sign * first.coefficient / then.coefficient,
+            sums: first.product.sums,
         }),
-        ..then
+        ..then.product
     };
-    Some((data.results[0], [left, right], joined))
+    let f = &mut prepared.f;
+    let parts = [then.value, first.value];
+    let gone = parts.map(|part| f.def_inst(part));
+    let gone = [gone[0], gone[1], first.scale, then.scale];
+    f.order.retain(|&inst| !gone.contains(&Some(inst)));
+    let result = match then.scale {
+        None => f.insts[sum].results[0],
+        // The sum first, then what multiplied one of its parts.
+        Some(scale) => {
+            let added = f.insts[scale].results[0];
+            let adds = f.insts[sum].op.clone();
+            let by = std::mem::replace(&mut f.insts[scale].op, adds);
+            f.insts[scale].operands = parts.into_iter().collect();
+            f.insts[sum].op = by;
+            f.insts[sum].operands = std::iter::once(added).collect();
+            let place = f.order.iter().position(|&inst| inst == sum);
+            f.order.insert(place.unwrap_or(0), scale);
+            added
+        }
+    };
+    for part in parts {
+        prepared.products.remove(&part);
+    }
+    prepared.products.insert(result, joined);
+    let note = "a sum of two products, in one chain of additions";
+    prepared.notes.insert(result, note.to_string());
 }

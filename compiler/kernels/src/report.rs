@@ -319,8 +319,11 @@ pub fn step_text(plan: &Plan, kind: &StepKind) -> (String, f64) {
             let sums = sums_text(gemm.sums);
             let before = gemm.before.as_ref().map_or(String::new(), |before| {
                 format!(
-                    ", {} {} of {} and {}{},",
-                    if before.minus { "less" } else { "after" },
+                    ", plus {}{} of {} and {}{},",
+                    match before.factor {
+                        1.0 => String::new(),
+                        factor => format!("{factor} times "),
+                    },
                     before.k,
                     matrix_text(1, &before.a),
                     matrix_text(1, &before.b),

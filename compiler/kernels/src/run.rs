@@ -531,11 +531,7 @@ fn run_gemm(
             let sum = product(regions, (&gemm.a, &gemm.b), terms, (i, j));
             gemm.before.as_ref().map_or(sum, |before| {
                 let first = product(regions, (&before.a, &before.b), before.k, (i, j));
-                if before.minus {
-                    sum - first
-                } else {
-                    sum + first
-                }
+                before.factor * first + sum
             })
         };
         match &gemm.epilogue {

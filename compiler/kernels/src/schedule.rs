@@ -510,7 +510,7 @@ impl Scheduler<'_> {
                         k: first.k,
                         a: matrix(b, &first.a)?,
                         b: matrix(b, &first.b)?,
-                        minus: first.minus,
+                        factor: first.factor,
                         sums: sums_of(b, first.sums)?,
                     }),
                 };

@@ -25,21 +25,21 @@ fn twice() -> (Function, [Value; 2]) {
     (f, products)
 }
 
-/// For each product of the plan the terms that come first, and whether they are subtracted, when the
+/// For each product of the plan the terms that come first, and what they are multiplied by, when the
 /// plan gives what the interpreter gives.
-fn products(f: &Function) -> Vec<Option<(usize, bool)>> {
+fn products(f: &Function) -> Vec<Option<(usize, f64)>> {
     let seeds = 3..;
     let inputs = f.params.iter().zip(seeds);
     let inputs: Vec<Tensor> = inputs.map(|(&p, seed)| sample(f.ty(p), seed)).collect();
     products_of(&check_with(f, &inputs))
 }
 
-fn products_of(plan: &Plan) -> Vec<Option<(usize, bool)>> {
+fn products_of(plan: &Plan) -> Vec<Option<(usize, f64)>> {
     let mut found = Vec::new();
     for step in &plan.steps {
         if let StepKind::Gemm(gemm) = &step.kind {
             let first = gemm.before.as_ref();
-            found.push(first.map(|before| (before.k, before.minus)));
+            found.push(first.map(|before| (before.k, before.factor)));
         }
     }
     found
@@ -49,13 +49,13 @@ fn products_of(plan: &Plan) -> Vec<Option<(usize, bool)>> {
 fn a_sum_of_two_products_is_one() {
     let (mut f, [p, q]) = twice();
     f.results = vec![f.binary(Binary::Add, p, q, S)];
-    assert_eq!(products(&f), [Some((50, false))]);
+    assert_eq!(products(&f), [Some((50, 1.0))]);
     let (mut f, [p, q]) = twice();
     f.results = vec![f.binary(Binary::Sub, p, q, S)];
-    assert_eq!(products(&f), [Some((50, true))]);
+    assert_eq!(products(&f), [Some((50, -1.0))]);
     let (mut f, [p, q]) = twice();
     f.results = vec![f.binary(Binary::Sub, q, p, S)];
-    assert_eq!(products(&f), [Some((40, true))]);
+    assert_eq!(products(&f), [Some((40, -1.0))]);
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn what_follows_runs_on_its_tiles() {
     f.results = vec![f.binary(Binary::Sub, w, sum, S)];
     let seeds: Vec<Tensor> = f.params.iter().map(|&p| sample(f.ty(p), 5)).collect();
     let plan = check_with(&f, &seeds);
-    assert_eq!(products_of(&plan), [Some((50, false))]);
+    assert_eq!(products_of(&plan), [Some((50, 1.0))]);
     assert_eq!(plan.steps.len(), 1);
 }
 
@@ -82,6 +82,24 @@ fn products_meet_in_a_longer_sum() {
     // What is between is wanted, too.
     f.results.push(second);
     assert_eq!(products(&f), [None, None]);
+}
+
+#[test]
+fn products_have_coefficients() {
+    for (c, d, op, first) in [
+        (1.0, 0.5, Binary::Add, 0.5),
+        (0.25, 1.0, Binary::Sub, -4.0),
+        (-2.0, 0.5, Binary::Add, -0.25),
+    ] {
+        let mut f = Function::new("f");
+        let parts = [(40, c), (50, d)].map(|(rows, coefficient)| {
+            let g = f.param(f32s(&[rows, 24]), "g");
+            let x = f.param(f32s(&[rows, 36]), "x");
+            f.contract(&[(g, &[0, 1]), (x, &[0, 2])], &[1, 2], &[], coefficient, S)
+        });
+        f.results = vec![f.binary(op, parts[0], parts[1], S)];
+        assert_eq!(products(&f), [Some((50, first))]);
+    }
 }
 
 #[test]

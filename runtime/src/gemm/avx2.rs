@@ -12,7 +12,7 @@ use super::walk::Walk;
 pub(super) const ROWS: usize = 6;
 
 macro_rules! tiles {
-    ($name:ident, $tile:ident, $t:ty, $lanes:literal, $zero:ident, $load:ident, $store:ident, $set1:ident, $sub:ident, $fmadd:ident) => {
+    ($name:ident, $tile:ident, $t:ty, $lanes:literal, $zero:ident, $load:ident, $store:ident, $set1:ident, $mul:ident, $fmadd:ident) => {
         /// Tiles of one element type.
         pub(super) struct $name;
 
@@ -99,9 +99,10 @@ macro_rules! tiles {
                         std::ptr::copy_nonoverlapping(from, line.as_mut_ptr(), args.cols);
                         acc[r] = [$load(line.as_ptr()), $load(line.as_ptr().add($lanes))];
                     }
-                    if args.init_negated {
+                    if let Some(factor) = args.init_factor {
+                        let factor = $set1(factor);
                         for r in 0..R {
-                            acc[r] = [$sub($zero(), acc[r][0]), $sub($zero(), acc[r][1])];
+                            acc[r] = [$mul(factor, acc[r][0]), $mul(factor, acc[r][1])];
                         }
                     }
                 }
@@ -142,7 +143,7 @@ tiles!(
     _mm256_loadu_ps,
     _mm256_storeu_ps,
     _mm256_set1_ps,
-    _mm256_sub_ps,
+    _mm256_mul_ps,
     _mm256_fmadd_ps
 );
 tiles!(
@@ -154,6 +155,6 @@ tiles!(
     _mm256_loadu_pd,
     _mm256_storeu_pd,
     _mm256_set1_pd,
-    _mm256_sub_pd,
+    _mm256_mul_pd,
     _mm256_fmadd_pd
 );

@@ -44,7 +44,7 @@ macro_rules! per_rows {
 
 macro_rules! tiles {
     ($name:ident, $tile:ident, $row:ident, $sums:ident, $t:ty, $lanes:literal, $mask:ty, $zero:ident, $load:ident, $maskz_load:ident,
-     $store:ident, $mask_store:ident, $set1:ident, $add:ident, $sub:ident, $fmadd:ident, $pack:expr, $sums_a:literal) => {
+     $store:ident, $mask_store:ident, $set1:ident, $add:ident, $mul:ident, $fmadd:ident, $pack:expr, $sums_a:literal) => {
         /// Tiles of one element type.
         pub(super) struct $name;
 
@@ -257,10 +257,11 @@ macro_rules! tiles {
                             acc[r][v] = $maskz_load(masks[v], from.wrapping_add(v * $lanes));
                         }
                     }
-                    if args.init_negated {
+                    if let Some(factor) = args.init_factor {
+                        let factor = $set1(factor);
                         for r in 0..R {
                             for v in 0..V {
-                                acc[r][v] = $sub($zero(), acc[r][v]);
+                                acc[r][v] = $mul(factor, acc[r][v]);
                             }
                         }
                     }
@@ -356,7 +357,7 @@ tiles!(
     _mm512_mask_storeu_ps,
     _mm512_set1_ps,
     _mm512_add_ps,
-    _mm512_sub_ps,
+    _mm512_mul_ps,
     _mm512_fmadd_ps,
     pack_f32,
     true
@@ -376,7 +377,7 @@ tiles!(
     _mm512_mask_storeu_pd,
     _mm512_set1_pd,
     _mm512_add_pd,
-    _mm512_sub_pd,
+    _mm512_mul_pd,
     _mm512_fmadd_pd,
     pack_f64,
     false

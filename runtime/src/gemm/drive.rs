@@ -144,7 +144,7 @@ pub(super) unsafe fn run<K: Tiles>(call: &GemmCall<K::T>, batch: &Batch, pool: &
                     std::ptr::null()
                 },
                 init_row_stride: call.c_row_stride,
-                init_negated: false,
+                init_factor: None,
                 out: call.c,
                 out_row_stride: call.c_row_stride,
                 cols: call.n,
@@ -351,7 +351,6 @@ impl<K: Tiles> Plan<'_, K> {
             .map(|at| (&first_plan, share(first_plan.call.k, cut.k_blocks[0], at)))
             .chain((0..cut.k_blocks[1]).map(|at| (self, share(call.k, cut.k_blocks[1], at))));
         let k_block_count = cut.k_blocks[0] + cut.k_blocks[1];
-        let minus = call.before.is_some_and(|before| before.minus);
         let mut sink = call
             .epilogue
             .map(|epilogue| Sink::<K::T>::new(&epilogue, product));
@@ -382,9 +381,9 @@ impl<K: Tiles> Plan<'_, K> {
             for (k_block, (plan, depth)) in k_blocks.clone().enumerate() {
                 let (first, last) = (k_block == 0, k_block + 1 == k_block_count);
                 let strips = cut.strips && last;
-                // What is subtracted is added up as it is, and turned where the other terms begin;
-                // C's own elements are turned before it, too, so that they stay.
-                let negated = minus && (first || k_block == cut.k_blocks[0]);
+                // Where the other terms begin.
+                let factor = call.before.map(|before| before.factor);
+                let factor = factor.filter(|_| k_block == cut.k_blocks[0]);
                 // SAFETY: products lie inside the caller's matrices.
                 let mut group = unsafe {
                     Group::new(
@@ -417,12 +416,12 @@ impl<K: Tiles> Plan<'_, K> {
                             let rest = (held_row(block).wrapping_add(col), stride);
                             let before = if sink.is_some() && !first { rest } else { in_c };
                             let init = Init {
-                                at: match !first || call.accumulate {
+                                at: match !first || (call.accumulate && call.before.is_none()) {
                                     true => before.0.cast_const(),
                                     false => std::ptr::null(),
                                 },
                                 row_stride: before.1,
-                                negated,
+                                factor,
                             };
                             let out = match &mut sink {
                                 None => in_c,

@@ -33,7 +33,7 @@ pub(super) struct Side<T> {
 pub(super) struct Init<T> {
     pub(super) at: *const T,
     pub(super) row_stride: usize,
-    pub(super) negated: bool,
+    pub(super) factor: Option<T>,
 }
 
 /// A group of panels of B, down a k block, for some row blocks of a product.
@@ -316,7 +316,7 @@ impl<'a, K: Tiles> Group<'a, K> {
             coming_step,
             init: init.at,
             init_row_stride: init.row_stride,
-            init_negated: init.negated,
+            init_factor: init.factor,
             out: out.0,
             out_row_stride: out.1,
             cols: cols.len(),

@@ -174,8 +174,8 @@ pub struct Before<T = f32> {
     pub a: MatRef<T>,
     /// Right side.
     pub b: MatRef<T>,
-    /// Whether it is subtracted.
-    pub minus: bool,
+    /// What it is multiplied by before the others are added.
+    pub factor: T,
     /// Sums to take beside it.
     pub sums: TermSums<T>,
 }
@@ -203,7 +203,7 @@ pub struct GemmCall<T = f32> {
     pub epilogue: Option<EpilogueCall>,
     /// Sums to take beside a single product of plain matrices.
     pub sums: TermSums<T>,
-    /// What a single product of plain matrices, none of whole rows, is added to.
+    /// What a single product of plain matrices, none of whole rows, is added to in place of C.
     pub before: Option<Before<T>>,
 }
 

@@ -1,7 +1,7 @@
 //! Tiles in plain Rust, written so that the compiler makes vectors of them: the fallback for
 //! processors without AVX2, and the starting point for other architectures.
 
-use std::ops::{Add, Range, Sub};
+use std::ops::{Add, Mul, Range};
 
 use super::pack::{pack_plain, pack_walks};
 use super::sums::{Terms, add_terms};
@@ -15,7 +15,7 @@ const COLS: usize = 16;
 
 /// Floats that the portable tiles take.
 pub(super) trait Float:
-    Copy + Default + Add<Output = Self> + Sub<Output = Self> + Send + Sync + 'static
+    Copy + Default + Add<Output = Self> + Mul<Output = Self> + Send + Sync + 'static
 {
     /// `a * b + self`, fused only where that is one instruction.
     fn madd(self, a: Self, b: Self) -> Self;
@@ -110,8 +110,8 @@ unsafe fn tile<T: Float, const R: usize>(args: &TileArgs<T>) {
                 let from = args.init.add(r * args.init_row_stride);
                 for (j, value) in row.iter_mut().enumerate().take(args.cols) {
                     *value = *from.add(j);
-                    if args.init_negated {
-                        *value = T::default() - *value;
+                    if let Some(factor) = args.init_factor {
+                        *value = *value * factor;
                     }
                 }
             }

@@ -31,8 +31,8 @@ pub(super) struct TileArgs<T> {
     /// Null for zeros; row stride as `init_row_stride`.
     pub init: *const T,
     pub init_row_stride: usize,
-    /// Whether `init` is subtracted from the product.
-    pub init_negated: bool,
+    /// What `init` is multiplied by.
+    pub init_factor: Option<T>,
     pub out: *mut T,
     pub out_row_stride: usize,
     /// Columns of `out` and `init` (and of B unless padded) that exist.
@@ -105,7 +105,7 @@ pub(super) trait Tiles {
                     false => args.init.wrapping_add(from),
                 },
                 init_row_stride: 0,
-                init_negated: false,
+                init_factor: None,
                 out: args.out.wrapping_add(from),
                 out_row_stride: 0,
                 cols: Self::COLS.min(args.cols - from),
