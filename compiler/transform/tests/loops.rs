@@ -3,7 +3,7 @@
 
 mod common;
 
-use aec_ir::{Function, Mode, Op};
+use aec_ir::{Function, Mode, Op, Type};
 use aec_runtime::{Elem, Tensor};
 use aec_syntax::Span;
 use aec_transform::loops::segments::segment_loops;
@@ -175,6 +175,38 @@ fn fission_of_a_gradient() {
         );
         assert_eq!(looped.carried, 1, "{compiled}");
     }
+}
+
+/// A weight that is used twice in each round, once with a sign: neither of its gradients is added up
+/// inside, nor is their difference kept for each round.
+#[test]
+fn fission_of_a_difference() {
+    let descent = tir("fn descent(%0 \"B\": f64[5,3], %1 \"x\": f64[2,5]) {
+  %2: f64[2,3] = constant 0.0
+  %3: f64[2,3] = loop 4 (%2; ; %0, %1) {
+    fn round(%0 \"t\": i64, %1 \"l\": f64[2,3], %2 \"B\": f64[5,3], %3 \"x\": f64[2,5]) {
+      %4: f64[2,5] = contract %1[a,c] %2[b,c] -> [a,b]
+      %5: f64[2,5] = sub %3, %4
+      %6: f64[2,3] = contract 0.5 %2[c,b] %5[a,c] -> [a,b]
+      %7: f64[2,3] = add %1, %6
+      return %7
+    }
+  }
+  return %3
+}");
+    let inputs = [ramp(&[5, 3], 0.4), ramp(&[2, 5], 1.0)];
+    check_gradient(&descent, &inputs, 1e-6);
+    let compiled = compile(&differentiated(&descent, Mode::Vjp, &[true, false]));
+    let loops = loops_in(&compiled);
+    let back = loops.last().expect("the way back");
+    assert_eq!(back.carried, 1, "{compiled}");
+    let weights = Type::new(Elem::F64, &[5, 3]);
+    let made = |looped: &aec_ir::Loop| {
+        let body = &looped.body;
+        let results = body.order.iter().map(|&inst| body.insts[inst].results[0]);
+        results.filter(|&v| *body.ty(v) == weights).count()
+    };
+    assert_eq!(made(back), 0, "{compiled}");
 }
 
 #[test]

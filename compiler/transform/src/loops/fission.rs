@@ -9,7 +9,7 @@ use super::{Builder, reframe};
 use crate::batch::{Axis, batch_body};
 use crate::rebuild::{Results, rebuild, replace_body, splat};
 use crate::term::Term;
-use aec_ir::{Binary, Function, InstData, Loop, Op, Type, Value};
+use aec_ir::{Binary, Contract, Function, InstData, Loop, Op, Type, Value};
 use aec_runtime::Elem;
 use aec_syntax::Diagnostic;
 use cranelift_entity::{EntitySet, SecondaryMap};
@@ -223,8 +223,8 @@ fn hoist(
 struct Sum {
     /// Which value of the state.
     at: usize,
-    /// Products whose sum over the rounds is added.
-    terms: Vec<Value>,
+    /// Products whose sums over the rounds are added, and what each is multiplied by.
+    terms: Vec<(Value, f64)>,
 }
 
 /// Appends the loop without the state that only sums products up; they are taken after it.
@@ -236,7 +236,7 @@ fn collect_sums(out: &mut Function, looped: &Loop, operands: &[Value], data: &In
             .filter_map(|at| sum_of(body, looped, at))
             .filter(|sum| {
                 // Of rounds that are not run, only what is yielded is zero.
-                let zero = |&term: &Value| {
+                let zero = |&(term, _): &(Value, f64)| {
                     let is_yield = |v: &Value| !is_given(body, looped, *v);
                     factors(body, term).iter().any(is_yield)
                 };
@@ -268,7 +268,7 @@ fn collect_sums(out: &mut Function, looped: &Loop, operands: &[Value], data: &In
     results.extend(&body.results[looped.carried..]);
     // Factors that are neither sequences nor constants are yielded.
     for sum in &sums {
-        for &term in &sum.terms {
+        for &(term, _) in &sum.terms {
             for factor in factors(body, term) {
                 if !is_given(body, looped, factor) && !results[first_yield..].contains(&factor) {
                     results.push(factor);
@@ -345,13 +345,13 @@ fn sum_of(body: &Function, looped: &Loop, at: usize) -> Option<Sum> {
         }
         let (a, b) = (data.operands[0], data.operands[1]);
         chain.push(top);
-        if reaches(body, a, param) {
-            terms.push(b);
-            top = a;
+        let (rest, term) = if reaches(body, a, param) {
+            (a, b)
         } else {
-            terms.push(a);
-            top = b;
-        }
+            (b, a)
+        };
+        products_of(body, (term, 1.0), &mut terms);
+        top = rest;
     }
     for &inst in &body.order {
         let data = &body.insts[inst];
@@ -369,7 +369,7 @@ fn sum_of(body: &Function, looped: &Loop, at: usize) -> Option<Sum> {
         .count();
     // A term may not be the value itself, and each must be a product worth postponing: its
     // factors together are no larger than what it would add to in every round.
-    let good = |&term: &Value| {
+    let good = |&(term, _): &(Value, f64)| {
         let Some(inst) = body.def_inst(term) else {
             return false;
         };
@@ -384,10 +384,43 @@ fn sum_of(body: &Function, looped: &Loop, at: usize) -> Option<Sum> {
             .map(|&v| body.ty(v).len())
             .sum();
         contract.sizes.len() < 200
+            && !is_scaling(contract)
             && !reaches(body, term, param)
             && size <= 2 * body.ty(term).len().max(64)
     };
     (uses == 1 && terms.iter().all(good)).then_some(Sum { at, terms })
+}
+
+/// Whether a contraction does nothing but multiply by a number.
+fn is_scaling(contract: &Contract) -> bool {
+    let [factor] = contract.factors.as_slice() else {
+        return false;
+    };
+    factor.power == 1 && factor.labels == contract.out && contract.deltas.is_empty()
+}
+
+/// A sum is not taken apart further than this: the same part may be in it over and over.
+const MOST_PARTS: usize = 16;
+
+/// What a term is made of by additions, subtractions and numbers that multiply: each part, and what
+/// it is multiplied by.
+fn products_of(body: &Function, (term, by): (Value, f64), out: &mut Vec<(Value, f64)>) {
+    let inst = body.def_inst(term).filter(|_| out.len() < MOST_PARTS);
+    let data = inst.map(|inst| &body.insts[inst]);
+    match data.map(|data| (&data.op, data.operands.as_slice())) {
+        Some((Op::Binary(Binary::Add), &[a, b])) => {
+            products_of(body, (a, by), out);
+            products_of(body, (b, by), out);
+        }
+        Some((Op::Binary(Binary::Sub), &[a, b])) => {
+            products_of(body, (a, by), out);
+            products_of(body, (b, -by), out);
+        }
+        Some((Op::Contract(contract), &[x])) if is_scaling(contract) => {
+            products_of(body, (x, by * contract.coefficient), out);
+        }
+        _ => out.push((term, by)),
+    }
 }
 
 /// Whether a value is or depends on another.
@@ -407,12 +440,12 @@ fn reaches(body: &Function, from: Value, to: Value) -> bool {
     false
 }
 
-/// The product `term` of the body, summed over the rounds.
+/// The product `term` of the body times a number, summed over the rounds.
 fn sum_over_rounds(
     out: &mut Function,
     looped: &Loop,
     operands: &[Value],
-    term: Value,
+    (term, by): (Value, f64),
     yielded: impl Fn(Value) -> Option<Value>,
 ) -> Value {
     let body = &looped.body;
@@ -426,6 +459,7 @@ fn sum_over_rounds(
         return term;
     };
     let mut summed = Term::new(contract, &data.operands);
+    summed.coefficient *= by;
     let label = summed.fresh(looped.count);
     let mut carries = false;
     for factor in &mut summed.factors {
