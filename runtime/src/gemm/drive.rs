@@ -209,11 +209,24 @@ pub(super) unsafe fn run<K: Tiles>(call: &GemmCall<K::T>, batch: &Batch, pool: &
     }
 }
 
+/// Places of packed panels of B, of terms that come first and of others.
+const B_SLOTS: [usize; 2] = [0, 3];
+
+/// Some terms of a product, and what is multiplied by a number before they are added.
+struct KBlock<'a, K: Tiles> {
+    plan: &'a Plan<'a, K>,
+    depth: Range<usize>,
+    factor: Option<K::T>,
+}
+
 /// How a part goes about its tiles.
 struct Cut {
     /// Blocks of the terms that come first, and of the others.
     k_blocks: [usize; 2],
-    /// Most terms of one.
+    /// Whether each tile takes the terms that come first and the others one after the other: they
+    /// are one block each.
+    together: bool,
+    /// Most terms of a block.
     depth_most: usize,
     /// Whether sums that are not finished wait outside of C, as an epilogue takes them.
     keeps_partial: bool,
@@ -347,10 +360,25 @@ impl<K: Tiles> Plan<'_, K> {
             before: None,
             ..*self
         };
-        let k_blocks = (0..cut.k_blocks[0])
-            .map(|at| (&first_plan, share(first_plan.call.k, cut.k_blocks[0], at)))
-            .chain((0..cut.k_blocks[1]).map(|at| (self, share(call.k, cut.k_blocks[1], at))));
-        let k_block_count = cut.k_blocks[0] + cut.k_blocks[1];
+        let factor = call.before.map(|before| before.factor);
+        let k_block = |at: usize| match at.checked_sub(cut.k_blocks[0]) {
+            None => KBlock {
+                plan: &first_plan,
+                depth: share(first_plan.call.k, cut.k_blocks[0], at),
+                factor: None,
+            },
+            Some(at) => KBlock {
+                plan: self,
+                depth: share(call.k, cut.k_blocks[1], at),
+                // Where the other terms begin.
+                factor: factor.filter(|_| at == 0),
+            },
+        };
+        let stages = if cut.together {
+            1
+        } else {
+            cut.k_blocks[0] + cut.k_blocks[1]
+        };
         let mut sink = call
             .epilogue
             .map(|epilogue| Sink::<K::T>::new(&epilogue, product));
@@ -378,31 +406,38 @@ impl<K: Tiles> Plan<'_, K> {
         for group in turned(0..cols.len().div_ceil(cut.group_most), backwards) {
             let group_start = cols.start + group * cut.group_most;
             let panels = group_start..cols.end.min(group_start + cut.group_most);
-            for (k_block, (plan, depth)) in k_blocks.clone().enumerate() {
-                let (first, last) = (k_block == 0, k_block + 1 == k_block_count);
+            for stage in 0..stages {
+                let (first, last) = (stage == 0, stage + 1 == stages);
                 let strips = cut.strips && last;
-                // Where the other terms begin.
-                let factor = call.before.map(|before| before.factor);
-                let factor = factor.filter(|_| k_block == cut.k_blocks[0]);
-                // SAFETY: products lie inside the caller's matrices.
-                let mut group = unsafe {
-                    Group::new(
-                        plan,
-                        product,
-                        rows.clone(),
-                        panels.clone(),
-                        cols.end,
-                        strips,
-                        depth,
-                    )
+                let k_blocks = match cut.together {
+                    true => [Some(k_block(0)), Some(k_block(1))],
+                    false => [Some(k_block(stage)), None],
                 };
+                let mut slots = B_SLOTS.into_iter();
+                let mut groups = k_blocks.map(|k_block| {
+                    let KBlock {
+                        plan,
+                        depth,
+                        factor,
+                    } = k_block?;
+                    let (rows, panels) = (rows.clone(), panels.clone());
+                    let slot = slots.next()?;
+                    // SAFETY: products lie inside the caller's matrices.
+                    let group = unsafe {
+                        Group::new(plan, product, rows, panels, cols.end, strips, depth, slot)
+                    };
+                    Some((group, factor))
+                });
+                let group_cols = panels.start * K::COLS..call.n.min(panels.end * K::COLS);
                 let chunk_most = if strips { 1 } else { cut.chunk_most };
                 let mut chunk_start = rows.start;
                 while chunk_start < rows.end {
                     let chunk = chunk_start..rows.end.min(chunk_start + chunk_most);
                     chunk_start = chunk.end;
-                    // SAFETY: there is room for a chunk.
-                    unsafe { group.pack_a(&mut packed_a, chunk.clone()) };
+                    if let Some((group, _)) = &mut groups[0] {
+                        // SAFETY: there is room for a chunk.
+                        unsafe { group.pack_a(&mut packed_a, chunk.clone()) };
+                    }
                     let held_row = |block: usize| match cut.keeps_partial {
                         true => {
                             scratch.wrapping_add((self.blocks.start(block) - first_row) * stride)
@@ -411,31 +446,34 @@ impl<K: Tiles> Plan<'_, K> {
                     };
                     for panel in turned(panels.clone(), backwards) {
                         for block in chunk.clone() {
-                            let in_c = (group.c_at(panel, block), call.c_row_stride);
+                            let in_c = (self.c_at(product, panel, block), call.c_row_stride);
                             let col = (panel - panels.start) * K::COLS;
                             let rest = (held_row(block).wrapping_add(col), stride);
                             let before = if sink.is_some() && !first { rest } else { in_c };
-                            let init = Init {
-                                at: match !first || (call.accumulate && call.before.is_none()) {
-                                    true => before.0.cast_const(),
-                                    false => std::ptr::null(),
-                                },
-                                row_stride: before.1,
-                                factor,
+                            let goes_on = !first || (call.accumulate && call.before.is_none());
+                            let mut init = match goes_on {
+                                true => (before.0.cast_const(), before.1),
+                                false => (std::ptr::null(), 0),
                             };
                             let out = match &mut sink {
                                 None => in_c,
                                 Some(sink) if last && !strips => (sink.tile(), TILE_STRIDE),
                                 Some(_) => rest,
                             };
-                            // SAFETY: the tile is inside C, or there is a row for each row of
-                            // this part, or of a block if none waits.
-                            unsafe { group.tile(panel, block, init, out) };
+                            for (group, factor) in groups.iter_mut().flatten() {
+                                let init = Init {
+                                    at: std::mem::replace(&mut init, (out.0.cast_const(), out.1)),
+                                    factor: *factor,
+                                };
+                                // SAFETY: the tile is inside C, or there is a row for each row
+                                // of this part, or of a block if none waits.
+                                unsafe { group.tile(panel, block, init, out) };
+                            }
                             if let Some(sink) = &mut sink
                                 && last
                                 && !strips
                             {
-                                let cols = group.cols_of(panel);
+                                let cols = panel * K::COLS..call.n.min((panel + 1) * K::COLS);
                                 // SAFETY: the caller vouches for the epilogue.
                                 unsafe { sink.take(out.0, self.rows(block), cols) };
                             }
@@ -446,14 +484,17 @@ impl<K: Tiles> Plan<'_, K> {
                     {
                         let (strip, rows) = (held_row(chunk.start), self.rows(chunk.start));
                         // SAFETY: the caller vouches for the epilogue.
-                        unsafe { sink.take_strip(strip, stride, rows, group.cols()) };
+                        unsafe { sink.take_strip(strip, stride, rows, group_cols.clone()) };
                     }
                 }
-                if sums_b {
-                    // SAFETY: the caller's promise; the columns are this part's.
-                    unsafe { add_b_terms::<K>(plan.call, group.cols(), group.depth.clone()) };
+                for ((group, _), slot) in groups.into_iter().flatten().zip(B_SLOTS) {
+                    if sums_b {
+                        let (cols, depth) = (group_cols.clone(), group.depth.clone());
+                        // SAFETY: the caller's promise; the columns are this part's.
+                        unsafe { add_b_terms::<K>(group.call(), cols, depth) };
+                    }
+                    group.packed.give_back(slot);
                 }
-                group.packed.give_back(0);
             }
         }
         held.give_back(1);
@@ -500,7 +541,8 @@ impl<K: Tiles> Plan<'_, K> {
             k_blocks[0] = blocks(&plan);
             depth_most = depth_most.max(depth(before, k_blocks[0]));
         }
-        let keeps_partial = k_blocks[0] + k_blocks[1] > 1 && call.epilogue.is_some();
+        let together = k_blocks == [1, 1];
+        let keeps_partial = !together && k_blocks[0] + k_blocks[1] > 1 && call.epilogue.is_some();
         let panel_bytes = depth_most * K::COLS * bytes;
         let whole_rows = call.epilogue.is_some_and(|epilogue| epilogue.whole_rows);
         debug_assert!(!(whole_rows && keeps_partial));
@@ -534,6 +576,7 @@ impl<K: Tiles> Plan<'_, K> {
         };
         Cut {
             k_blocks,
+            together,
             depth_most,
             keeps_partial,
             strips,
@@ -592,6 +635,12 @@ impl<K: Tiles> Plan<'_, K> {
         let from = panel * K::COLS;
         let (whole, col) = (from / PANEL_COLS, from % PANEL_COLS);
         (whole * self.call.k + row) * PANEL_COLS + col
+    }
+
+    fn c_at(&self, product: usize, panel: usize, block: usize) -> *mut K::T {
+        let row0 = self.blocks.start(block);
+        let c = self.call.c.wrapping_add(self.batch.c.at(product));
+        c.wrapping_add(row0 * self.call.c_row_stride + panel * K::COLS)
     }
 
     /// The rows of a block.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::drive::{Plan, add_a_terms};
 use super::pack::PackBuffer;
 use super::tiles::{TileArgs, Tiles};
-use super::{Axes, PANEL_COLS};
+use super::{Axes, GemmCall, PANEL_COLS};
 
 /// How B gets to the tiles.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -31,8 +31,9 @@ pub(super) struct Side<T> {
 
 /// What a tile starts from: null for zeros.
 pub(super) struct Init<T> {
-    pub(super) at: *const T,
-    pub(super) row_stride: usize,
+    /// The place and its row stride.
+    pub(super) at: (*const T, usize),
+    /// What it is multiplied by.
     pub(super) factor: Option<T>,
 }
 
@@ -48,16 +49,16 @@ pub(super) struct Group<'a, K: Tiles> {
     pub(super) depth: Range<usize>,
     a: Side<K::T>,
     b: *const K::T,
-    c: *mut K::T,
     /// A place for each panel that is not read in place.
     pub(super) packed: PackBuffer,
 }
 
 impl<'a, K: Tiles> Group<'a, K> {
-    /// Packs what is to be packed beforehand.
+    /// Packs what is to be packed beforehand, into the buffer of a slot.
     ///
     /// # Safety
     /// As [`run`].
+    #[allow(clippy::too_many_arguments)]
     pub(super) unsafe fn new(
         plan: &'a Plan<'a, K>,
         product: usize,
@@ -66,6 +67,7 @@ impl<'a, K: Tiles> Group<'a, K> {
         last_panel: usize,
         strips: bool,
         depth: Range<usize>,
+        slot: usize,
     ) -> Group<'a, K> {
         let (call, batch) = (plan.call, plan.batch);
         let mut group = Group {
@@ -86,7 +88,6 @@ impl<'a, K: Tiles> Group<'a, K> {
                 whole: call.a.ptr.wrapping_add(batch.a.at(product)),
             },
             b: call.b.ptr.wrapping_add(batch.b.at(product)),
-            c: call.c.wrapping_add(batch.c.at(product)),
             packed: PackBuffer::empty(),
         };
         if panels
@@ -94,7 +95,7 @@ impl<'a, K: Tiles> Group<'a, K> {
             .any(|panel| group.supply(panel) != Supply::InPlace)
         {
             let panel_size = group.depth.len() * K::COLS;
-            group.packed = PackBuffer::take::<K::T>(0, panels.len() * panel_size);
+            group.packed = PackBuffer::take::<K::T>(slot, panels.len() * panel_size);
             for panel in panels {
                 if group.supply(panel) != Supply::Packed {
                     continue;
@@ -270,10 +271,8 @@ impl<'a, K: Tiles> Group<'a, K> {
         self.a.at.wrapping_add(row * self.a.row_stride)
     }
 
-    pub(super) fn c_at(&self, panel: usize, block: usize) -> *mut K::T {
-        let row0 = self.plan.blocks.start(block);
-        self.c
-            .wrapping_add(row0 * self.plan.call.c_row_stride + panel * K::COLS)
+    pub(super) fn call(&self) -> &GemmCall<K::T> {
+        self.plan.call
     }
 
     /// Computes a tile: from `init` to `out`, a place and its row stride.
@@ -314,8 +313,8 @@ impl<'a, K: Tiles> Group<'a, K> {
             keep: if keeps { copy } else { std::ptr::null_mut() },
             coming,
             coming_step,
-            init: init.at,
-            init_row_stride: init.row_stride,
+            init: init.at.0,
+            init_row_stride: init.at.1,
             init_factor: init.factor,
             out: out.0,
             out_row_stride: out.1,

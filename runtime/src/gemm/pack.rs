@@ -167,9 +167,11 @@ unsafe fn copy_rows<T: Copy, const N: usize>(
 }
 
 thread_local! {
-    /// Packed panels of B, partial sums and packed rows of A, kept between calls so that steady work allocates nothing.
-    static KEPT: [Cell<PackBuffer>; 3] = const {
+    /// Packed panels of B, partial sums, packed rows of A, and panels of another B, kept between
+    /// calls so that steady work allocates nothing.
+    static KEPT: [Cell<PackBuffer>; 4] = const {
         [
+            Cell::new(PackBuffer::empty()),
             Cell::new(PackBuffer::empty()),
             Cell::new(PackBuffer::empty()),
             Cell::new(PackBuffer::empty()),

@@ -367,8 +367,8 @@ fn sum_of(body: &Function, looped: &Loop, at: usize) -> Option<Sum> {
         .iter()
         .filter(|&v| *v == param || chain.contains(v))
         .count();
-    // A term may not be the value itself, and each must be a product worth postponing: its
-    // factors together are no larger than what it would add to in every round.
+    // A term may not be the value itself, and each must be a product worth postponing: what of its
+    // factors is kept for that is no larger than what it would add to in every round.
     let good = |&(term, _): &(Value, f64)| {
         let Some(inst) = body.def_inst(term) else {
             return false;
@@ -386,7 +386,7 @@ fn sum_of(body: &Function, looped: &Loop, at: usize) -> Option<Sum> {
         contract.sizes.len() < 200
             && !is_scaling(contract)
             && !reaches(body, term, param)
-            && size <= 2 * body.ty(term).len().max(64)
+            && size <= body.ty(term).len().max(64)
     };
     (uses == 1 && terms.iter().all(good)).then_some(Sum { at, terms })
 }
