@@ -142,6 +142,10 @@ pub struct Elaborator {
     refusing: bool,
     /// Depth of constructs in which nothing may have an effect.
     pub(crate) pure_depth: u32,
+    /// Values of models' `let`s that are being worked out, outer ones first.
+    pub(crate) lets: Vec<Span>,
+    /// Elements that the outermost comprehension has come to, and whether there is one.
+    pub(crate) elements: Option<usize>,
     /// The module of each function and model of the library, read when a name is missed.
     library_names: OnceCell<HashMap<Name, String>>,
     /// Names that the script binds further down, while it is checked.
@@ -206,6 +210,8 @@ impl Elaborator {
             warned: HashSet::new(),
             refusing: false,
             pure_depth: 0,
+            lets: Vec::new(),
+            elements: None,
             below: HashMap::new(),
             interactive: false,
             batch_depth: 0,

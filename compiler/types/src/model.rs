@@ -532,8 +532,16 @@ impl Elaborator {
                 pattern, ty, value, ..
             } = item
             {
+                if self.lets.iter().filter(|&&at| at == value.span).count() > MAX_LET_DEPTH {
+                    return Err(Box::new(
+                        Diagnostic::error("E0404", value.span, "this needs its own value")
+                            .note("a model it uses has the same `let`, which needs it again"),
+                    ));
+                }
                 self.pure_depth += 1;
+                self.lets.push(value.span);
                 let evaluated = self.eval(value, &scope);
+                self.lets.pop();
                 self.pure_depth -= 1;
                 let evaluated = match evaluated {
                     Ok(evaluated) => evaluated,
@@ -587,6 +595,9 @@ impl Elaborator {
         }))))
     }
 }
+
+/// A `let` of a model may use models of the same kind, of which each may do so, this deep.
+const MAX_LET_DEPTH: usize = 32;
 
 /// How many params a model declares.
 fn declared_params(def: &ModelDef) -> usize {

@@ -20,6 +20,9 @@ const MAX_UNROLL: usize = 4096;
 /// those of the others each by its own, which is most often the one before it again.
 const TRACED_TOGETHER: usize = 16;
 
+/// Comprehensions inside each other may come to so many elements before anything runs.
+const MAX_ELEMENTS: usize = 1 << 16;
+
 /// Ranges up to this length are taken apart; longer ones are walked, not kept.
 const MAX_ITEMS: i64 = 1 << 20;
 
@@ -387,6 +390,44 @@ impl Elaborator {
         span: Span,
         scope: &Scope,
     ) -> Result<Value> {
+        let outermost = self.elements.is_none();
+        self.elements.get_or_insert(0);
+        let value = self.comprehension_inside(element, pattern, iter, condition, span, scope);
+        if outermost {
+            self.elements = None;
+        }
+        value
+    }
+
+    /// Counts an element that a comprehension comes to. False once a check has seen so many that
+    /// the others tell it nothing; a trace must not have that many.
+    fn counts_element(&mut self, span: Span) -> Result<bool> {
+        let count = self.elements.unwrap_or(0) + 1;
+        self.elements = Some(count);
+        if count <= MAX_ELEMENTS || (self.effects_allowed() && !self.checking()) {
+            return Ok(true);
+        }
+        if self.effects_allowed() {
+            return Ok(false);
+        }
+        fail(
+            "E0305",
+            span,
+            format!(
+                "more than {MAX_ELEMENTS} elements are to be written out, those inside counted"
+            ),
+        )
+    }
+
+    fn comprehension_inside(
+        &mut self,
+        element: &Expr,
+        pattern: &Pattern,
+        iter: &Expr,
+        condition: Option<&Expr>,
+        span: Span,
+        scope: &Scope,
+    ) -> Result<Value> {
         let walk = match self.walk(iter, scope)? {
             Walk::Ints(from, to) => {
                 Walk::Axis(self.range(&Value::int(from), &Value::int(to), iter.span)?)
@@ -395,6 +436,9 @@ impl Elaborator {
         };
         let round = |elaborator: &mut Elaborator, item: &Value| {
             elaborator.host.check_interrupt()?;
+            if !elaborator.counts_element(span)? {
+                return Ok(Value::Unknown);
+            }
             let scope = scope.child();
             elaborator.bind_pattern(pattern, item.clone(), iter.span, &scope)?;
             elaborator.eval(element, &scope)
