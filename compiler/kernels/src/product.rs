@@ -1,8 +1,9 @@
 //! Matrix products of a plan to be: where their operands lie, and which of them are added up as one.
 
 use crate::contract::Prepared;
-use aec_ir::{Binary, Inst, Op, Value};
+use aec_ir::{Binary, Function, Inst, Op, Value};
 use aec_runtime::gemm::Walk;
+use cranelift_entity::EntitySet;
 
 /// An operand of a product: where its matrices lie in a stored value's buffer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,12 +87,61 @@ impl Product {
 /// weight that is used twice, or what a cell takes from its input and from its state. The result of
 /// the first one then takes no way through memory.
 pub(crate) fn join_sums(prepared: &mut Prepared) {
-    for inst in prepared.f.order.clone() {
-        bring_together(prepared, inst);
+    if prepared.products.len() < 2 {
+        return;
+    }
+    let once = used_once(&prepared.f);
+    for sum in whole_sums(&prepared.f, &once) {
+        bring_together(prepared, &once, sum);
     }
     for inst in prepared.f.order.clone() {
-        join(prepared, inst);
+        join(prepared, &once, inst);
     }
+}
+
+/// Values that one operand of one instruction is, and nothing else wants.
+fn used_once(f: &Function) -> EntitySet<Value> {
+    let mut once: EntitySet<Value> = EntitySet::new();
+    let mut more: EntitySet<Value> = EntitySet::new();
+    let wanted = f
+        .results
+        .iter()
+        .copied()
+        .chain(f.guards.iter().map(|guard| guard.value));
+    for v in wanted {
+        more.insert(v);
+    }
+    for &inst in &f.order {
+        for &operand in &f.insts[inst].operands {
+            if !once.insert(operand) {
+                more.insert(operand);
+            }
+        }
+    }
+    for v in more.iter() {
+        once.remove(v);
+    }
+    once
+}
+
+fn is_add(f: &Function, inst: Inst) -> bool {
+    matches!(f.insts[inst].op, Op::Binary(Binary::Add))
+}
+
+/// The additions that are not themselves a part of a larger sum.
+fn whole_sums(f: &Function, once: &EntitySet<Value>) -> Vec<Inst> {
+    let mut parts: EntitySet<Value> = EntitySet::new();
+    let sums = || f.order.iter().copied().filter(|&inst| is_add(f, inst));
+    for inst in sums() {
+        for &operand in &f.insts[inst].operands {
+            if once.contains(operand) {
+                parts.insert(operand);
+            }
+        }
+    }
+    sums()
+        .filter(|&inst| !parts.contains(f.insts[inst].results[0]))
+        .collect()
 }
 
 /// One of two products that are added up: `coefficient` times a product.
@@ -104,19 +154,15 @@ struct Addend {
 }
 
 /// Of a sum of several values among which are two products that can be joined, adds those two first.
-fn bring_together(prepared: &mut Prepared, sum: Inst) {
+fn bring_together(prepared: &mut Prepared, once: &EntitySet<Value>, sum: Inst) {
     let f = &prepared.f;
-    let is_add = |inst: Inst| matches!(f.insts[inst].op, Op::Binary(Binary::Add));
-    if !is_add(sum) {
-        return;
-    }
     // What is added up, and the other additions that do it.
     let (mut addends, mut inner) = (Vec::new(), Vec::new());
     let mut work = vec![sum];
     while let Some(inst) = work.pop() {
         for &operand in &f.insts[inst].operands {
             match f.def_inst(operand) {
-                Some(own) if is_add(own) && is_used_once(prepared, operand) => {
+                Some(own) if is_add(f, own) && once.contains(operand) => {
                     inner.push(own);
                     work.push(own);
                 }
@@ -124,9 +170,13 @@ fn bring_together(prepared: &mut Prepared, sum: Inst) {
             }
         }
     }
-    let pair = addends.iter().enumerate().find_map(|(at, &left)| {
-        let mut others = addends[at + 1..].iter();
-        let right = others.find(|&&right| pair_of(prepared, left, right).is_some())?;
+    let products = addends.iter().copied();
+    let products: Vec<Value> = products
+        .filter(|&v| addend(prepared, once, v).is_some())
+        .collect();
+    let pair = products.iter().enumerate().find_map(|(at, &left)| {
+        let mut others = products[at + 1..].iter();
+        let right = others.find(|&&right| pair_of(prepared, once, left, right).is_some())?;
         Some([left, *right])
     });
     let Some(pair) = pair.filter(|_| !inner.is_empty()) else {
@@ -146,16 +196,9 @@ fn bring_together(prepared: &mut Prepared, sum: Inst) {
     f.order.splice(place..place, inner);
 }
 
-fn is_used_once(prepared: &Prepared, v: Value) -> bool {
-    let f = &prepared.f;
-    let uses = f.order.iter().flat_map(|&inst| &f.insts[inst].operands);
-    let wanted = f.results.contains(&v) || f.guards.iter().any(|guard| guard.value == v);
-    uses.filter(|&&operand| operand == v).count() == 1 && !wanted
-}
-
 /// A value as a product that can be joined: nothing else wants it, and its matrices are plain.
-fn addend(prepared: &Prepared, v: Value) -> Option<Addend> {
-    if !is_used_once(prepared, v) {
+fn addend(prepared: &Prepared, once: &EntitySet<Value>, v: Value) -> Option<Addend> {
+    if !once.contains(v) {
         return None;
     }
     let Some(product) = prepared.products.get(&v) else {
@@ -172,10 +215,13 @@ fn addend(prepared: &Prepared, v: Value) -> Option<Addend> {
             && contract.deltas.is_empty()
             && contract.coefficient != 0.0
             && prepared.products.contains_key(operand);
+        if !scales {
+            return None;
+        }
         return Some(Addend {
             coefficient: contract.coefficient,
             scale: Some(scale),
-            ..addend(prepared, *operand).filter(|_| scales)?
+            ..addend(prepared, once, *operand)?
         });
     };
     let plain = product.batch == 1
@@ -193,8 +239,16 @@ fn addend(prepared: &Prepared, v: Value) -> Option<Addend> {
 }
 
 /// Two values as products that can be joined: they fill matrices of one shape.
-fn pair_of(prepared: &Prepared, left: Value, right: Value) -> Option<[Addend; 2]> {
-    let pair = [addend(prepared, left)?, addend(prepared, right)?];
+fn pair_of(
+    prepared: &Prepared,
+    once: &EntitySet<Value>,
+    left: Value,
+    right: Value,
+) -> Option<[Addend; 2]> {
+    let pair = [
+        addend(prepared, once, left)?,
+        addend(prepared, once, right)?,
+    ];
     let [a, b] = pair.each_ref().map(|addend| {
         let p = &addend.product;
         (p.m, p.n, p.row_stride, p.row_axes)
@@ -202,8 +256,11 @@ fn pair_of(prepared: &Prepared, left: Value, right: Value) -> Option<[Addend; 2]
     (a == b).then_some(pair)
 }
 
+/// Factors that neither lose what they multiply nor make too much of it.
+const FACTORS: std::ops::Range<f64> = 1e-12..1e12;
+
 /// Makes one product of the two that an instruction adds, if it does.
-fn join(prepared: &mut Prepared, sum: Inst) {
+fn join(prepared: &mut Prepared, once: &EntitySet<Value>, sum: Inst) {
     let data = &prepared.f.insts[sum];
     let sign = match data.op {
         Op::Binary(Binary::Add) => 1.0,
@@ -213,15 +270,19 @@ fn join(prepared: &mut Prepared, sum: Inst) {
     let &[left, right] = data.operands.as_slice() else {
         return;
     };
-    let Some([then, first]) = pair_of(prepared, left, right) else {
+    let Some([then, first]) = pair_of(prepared, once, left, right) else {
         return;
     };
+    let factor = sign * first.coefficient / then.coefficient;
+    if !FACTORS.contains(&factor.abs()) {
+        return;
+    }
     let joined = Product {
         first: Some(First {
             k: first.product.k,
             a: first.product.a,
             b: first.product.b,
-            factor: sign * first.coefficient / then.coefficient,
+            factor,
             sums: first.product.sums,
         }),
         ..then.product
