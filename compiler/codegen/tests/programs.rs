@@ -492,3 +492,51 @@ fn sums_over_rows_ride_on_their_product() {
         assert_eq!(plan.steps.len() == 1, rows >= 32, "{shown}");
     }
 }
+
+/// A weight that is used twice: outside of a loop and in one, with a number before one product, the
+/// sum of what flows back beside each, and an update on the tiles.
+#[test]
+fn two_products_are_added_on_the_tiles() {
+    for elem in ["f32", "f64"] {
+        let text = format!(
+            "fn f(%0: {elem}[2048,40], %1: {elem}[2048,70], %2: {elem}[300,40], %3: {elem}[300,70], %4: {elem}[40,70], %5: {elem}[3,50,40], %6: {elem}[3,50,70], %7: {elem}[3,50,40], %8: {elem}[3,50,70]) {{
+  %9: {elem}[40,70] = contract %0[c,a] %1[c,b] -> [a,b]
+  %10: {elem}[40,70] = contract 0.25 %2[c,a] %3[c,b] -> [a,b]
+  %11: {elem}[40] = contract %0[c,a] -> [a]
+  %12: {elem}[40,70] = add %10, %4
+  %13: {elem}[40,70] = add %12, %9
+  %14: {elem}[40,70] = sqrt %13
+  %15: {elem}[40,70] = loop 3 (%4; %5, %6, %7, %8; ) {{
+    fn round(%0 \"t\": i64, %1 \"w\": {elem}[40,70], %2 \"g\": {elem}[50,40], %3 \"x\": {elem}[50,70], %4 \"h\": {elem}[50,40], %5 \"y\": {elem}[50,70]) {{
+      %6: {elem}[40,70] = contract %2[c,a] %3[c,b] -> [a,b]
+      %7: {elem}[40,70] = contract %4[c,a] %5[c,b] -> [a,b]
+      %8: {elem}[40,70] = sub %6, %7
+      %9: {elem}[40,70] = contract 0.125 %8[a,b] -> [a,b]
+      %10: {elem}[40,70] = add %1, %9
+      return %10
+    }}
+  }}
+  return %13, %14, %11, %15
+}}"
+        );
+        let function = aec_ir::parse(&text).unwrap().remove(0);
+        let inputs = function.params.iter().zip(1..).map(|(&param, seed)| {
+            let ty = function.ty(param);
+            let value = |i: usize| (i * 7919 % 1009 + seed) as f64 / 2e4;
+            Tensor::from_f64(ty.elem, &ty.dims, (0..ty.len()).map(value))
+        });
+        let program = Program {
+            inputs: inputs.collect(),
+            function,
+        };
+        check(0, &program, true);
+        let plan = plan(&program.function, &PlanOptions::default()).unwrap();
+        let shown = report::describe(&plan, None);
+        let joined = shown.matches(", plus ").count();
+        assert_eq!(
+            (joined, shown.matches("sums of A's rows").count()),
+            (2, 1),
+            "{shown}"
+        );
+    }
+}
