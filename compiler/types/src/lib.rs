@@ -144,6 +144,8 @@ pub struct Elaborator {
     pub(crate) pure_depth: u32,
     /// Values of models' `let`s that are being worked out, outer ones first.
     pub(crate) lets: Vec<Span>,
+    /// Whether they went too deep, and are refused on the way back.
+    pub(crate) refusing_lets: bool,
     /// Elements that the outermost comprehension has come to, and whether there is one.
     pub(crate) elements: Option<usize>,
     /// The module of each function and model of the library, read when a name is missed.
@@ -211,6 +213,7 @@ impl Elaborator {
             refusing: false,
             pure_depth: 0,
             lets: Vec::new(),
+            refusing_lets: false,
             elements: None,
             below: HashMap::new(),
             interactive: false,

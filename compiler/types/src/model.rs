@@ -532,7 +532,7 @@ impl Elaborator {
                 pattern, ty, value, ..
             } = item
             {
-                if self.lets.iter().filter(|&&at| at == value.span).count() > MAX_LET_DEPTH {
+                if self.lets_too_deep(value.span) {
                     return Err(Box::new(
                         Diagnostic::error("E0404", value.span, "this needs its own value")
                             .note("a model it uses has the same `let`, which needs it again"),
@@ -557,6 +557,15 @@ impl Elaborator {
             }
         }
         Ok(scope)
+    }
+
+    /// Whether the value of a model's `let` is wanted while it is being worked out, and that many
+    /// times. Once it was, all are refused until none is being worked out: what looks at a value
+    /// twice at each level would not end in a lifetime.
+    fn lets_too_deep(&mut self, at: Span) -> bool {
+        let depth = self.lets.iter().filter(|&&other| other == at).count();
+        self.refusing_lets = depth > MAX_LET_DEPTH || (self.refusing_lets && !self.lets.is_empty());
+        self.refusing_lets
     }
 
     /// A param, size or member of a model, if it has one of this name; what is wrong with a `let`

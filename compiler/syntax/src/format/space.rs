@@ -15,6 +15,8 @@ pub(super) fn between(pieces: &[Piece<'_>], first: usize, at: usize) -> bool {
         (_, Token::RParen | Token::RBracket | Token::Comma) => false,
         (Token::Comma, _) => true,
         (_, Token::Colon) => false,
+        // With a blank it would go on with the line before.
+        (Token::Minus, Token::LBrace) if left.prefix => false,
         (Token::LBrace, _) | (_, Token::LBrace | Token::RBrace) => true,
         // `5 .1` is a part of a tuple, `5.1` a number.
         (Token::Int(_) | Token::Float(_), Token::DotInt(_)) => true,
