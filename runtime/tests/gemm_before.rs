@@ -109,95 +109,92 @@ fn check((m, n): (usize, usize), depths: [usize; 2], by_columns: [bool; 4]) {
         let chain = |own: usize| (0..depth).fold(0.0, |sum, l| sum + entry(own, l));
         (0..count).map(chain).collect()
     };
-    {
-        for factor in [1.0, -1.0, 0.3] {
-            let mut want = vec![0.0f32; m * n];
-            for i in 0..m {
-                for j in 0..n {
-                    want[i * n + j] = chain(factor, &terms(0, i, j), &terms(2, i, j));
-                }
+    for factor in [1.0, -1.0, 0.3] {
+        let mut want = vec![0.0f32; m * n];
+        for i in 0..m {
+            for j in 0..n {
+                want[i * n + j] = chain(factor, &terms(0, i, j), &terms(2, i, j));
             }
-            for isa in Isa::ALL.into_iter().filter(|isa| isa.available()) {
-                let mut before: Option<Vec<f32>> = None;
-                for (threads, epilogue) in [(1, false), (2, false), (1, true), (3, true)] {
-                    let mut c = start.clone();
-                    let mut out = vec![f32::NAN; m * n];
-                    let columns = n as i64;
-                    let buffers = [
-                        std::ptr::null_mut(),
-                        out.as_mut_ptr().cast(),
-                        (&raw const columns).cast_mut().cast(),
-                    ];
-                    // Sums of operands whose sums lie side by side.
-                    let mut sums: Vec<Vec<f32>> = Vec::new();
-                    for (x, shape) in shapes.iter().enumerate() {
-                        let left = x % 2 == 0;
-                        let wanted = shape.by_columns == left;
-                        let count = if left { m } else { n };
-                        sums.push(vec![f32::NAN; if wanted { count } else { 0 }]);
+        }
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.available()) {
+            let mut before: Option<Vec<f32>> = None;
+            for (threads, epilogue) in [(1, false), (2, false), (1, true), (3, true)] {
+                let mut c = start.clone();
+                let mut out = vec![f32::NAN; m * n];
+                let columns = n as i64;
+                let buffers = [
+                    std::ptr::null_mut(),
+                    out.as_mut_ptr().cast(),
+                    (&raw const columns).cast_mut().cast(),
+                ];
+                // Sums of operands whose sums lie side by side.
+                let mut sums: Vec<Vec<f32>> = Vec::new();
+                for (x, shape) in shapes.iter().enumerate() {
+                    let left = x % 2 == 0;
+                    let wanted = shape.by_columns == left;
+                    let count = if left { m } else { n };
+                    sums.push(vec![f32::NAN; if wanted { count } else { 0 }]);
+                }
+                let mut places = sums.iter_mut().map(|sum| match sum.is_empty() {
+                    true => std::ptr::null_mut(),
+                    false => sum.as_mut_ptr(),
+                });
+                let mut pair = || TermSums {
+                    a: places.next().unwrap(),
+                    b: places.next().unwrap(),
+                };
+                let sums_before = pair();
+                let call = GemmCall {
+                    m,
+                    n,
+                    k: depths[1],
+                    a: shapes[2].of(&data[2]),
+                    b: shapes[3].of(&data[3]),
+                    c: c.as_mut_ptr(),
+                    c_row_stride: n,
+                    accumulate: false,
+                    epilogue: epilogue.then_some(EpilogueCall {
+                        func: triple,
+                        buffers: buffers.as_ptr(),
+                        buffer_count: 3,
+                        whole_rows: false,
+                        beside: 0,
+                    }),
+                    sums: pair(),
+                    before: Some(Before {
+                        k: depths[0],
+                        a: shapes[0].of(&data[0]),
+                        b: shapes[1].of(&data[1]),
+                        factor,
+                        sums: sums_before,
+                    }),
+                };
+                // SAFETY: sizes as stated; the epilogue writes disjoint places.
+                unsafe { gemm_f32(&call, isa, &Pool::new(threads)) };
+                let at = format!("{isa:?} {m}x{n} {depths:?} factor {factor} threads {threads}");
+                let got: Vec<f32> = match epilogue {
+                    true => out.iter().map(|x| x / 3.0).collect(),
+                    false => c.clone(),
+                };
+                if epilogue {
+                    assert_eq!(c, start, "C is written: {at}");
+                }
+                let depth = (depths[0] + depths[1]) as f32;
+                for (got, want) in got.iter().zip(&want) {
+                    let slack = 1e-6 * (depth + 1.0);
+                    assert!((got - want).abs() <= slack, "{got} for {want}: {at}");
+                    if isa != Isa::Portable && !epilogue {
+                        assert_eq!(got.to_bits(), want.to_bits(), "chain: {at}");
                     }
-                    let mut places = sums.iter_mut().map(|sum| match sum.is_empty() {
-                        true => std::ptr::null_mut(),
-                        false => sum.as_mut_ptr(),
-                    });
-                    let mut pair = || TermSums {
-                        a: places.next().unwrap(),
-                        b: places.next().unwrap(),
-                    };
-                    let sums_before = pair();
-                    let call = GemmCall {
-                        m,
-                        n,
-                        k: depths[1],
-                        a: shapes[2].of(&data[2]),
-                        b: shapes[3].of(&data[3]),
-                        c: c.as_mut_ptr(),
-                        c_row_stride: n,
-                        accumulate: false,
-                        epilogue: epilogue.then_some(EpilogueCall {
-                            func: triple,
-                            buffers: buffers.as_ptr(),
-                            buffer_count: 3,
-                            whole_rows: false,
-                            beside: 0,
-                        }),
-                        sums: pair(),
-                        before: Some(Before {
-                            k: depths[0],
-                            a: shapes[0].of(&data[0]),
-                            b: shapes[1].of(&data[1]),
-                            factor,
-                            sums: sums_before,
-                        }),
-                    };
-                    // SAFETY: sizes as stated; the epilogue writes disjoint places.
-                    unsafe { gemm_f32(&call, isa, &Pool::new(threads)) };
-                    let at =
-                        format!("{isa:?} {m}x{n} {depths:?} factor {factor} threads {threads}");
-                    let got: Vec<f32> = match epilogue {
-                        true => out.iter().map(|x| x / 3.0).collect(),
-                        false => c.clone(),
-                    };
-                    if epilogue {
-                        assert_eq!(c, start, "C is written: {at}");
-                    }
-                    let depth = (depths[0] + depths[1]) as f32;
-                    for (got, want) in got.iter().zip(&want) {
-                        let slack = 1e-6 * (depth + 1.0);
-                        assert!((got - want).abs() <= slack, "{got} for {want}: {at}");
-                        if isa != Isa::Portable && !epilogue {
-                            assert_eq!(got.to_bits(), want.to_bits(), "chain: {at}");
-                        }
-                    }
-                    for (x, sum) in sums.iter().enumerate().filter(|(_, sum)| !sum.is_empty()) {
-                        assert_eq!(*sum, sums_of(x, x % 2), "sums of operand {x}: {at}");
-                    }
-                    let same = if epilogue { out } else { c };
-                    match (&before, threads) {
-                        (_, 1) => before = Some(same),
-                        (Some(one), _) => assert!(*one == same, "threads change it: {at}"),
-                        (None, _) => {}
-                    }
+                }
+                for (x, sum) in sums.iter().enumerate().filter(|(_, sum)| !sum.is_empty()) {
+                    assert_eq!(*sum, sums_of(x, x % 2), "sums of operand {x}: {at}");
+                }
+                let same = if epilogue { out } else { c };
+                match (&before, threads) {
+                    (_, 1) => before = Some(same),
+                    (Some(one), _) => assert!(*one == same, "threads change it: {at}"),
+                    (None, _) => {}
                 }
             }
         }
