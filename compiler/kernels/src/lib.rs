@@ -74,10 +74,10 @@ fn plan_part(
             ));
         }
     }
-    let mut prepared = contract::prepare(f, first_check, panelled);
+    let mut prepared = contract::prepare(f, first_check, panelled.clone());
     looped::plan_bodies(&mut prepared, options, first_check)?;
     if options.fuse {
-        product::join_sums(&mut prepared);
+        product::join_sums(&mut prepared, panelled);
     }
     let groups = fuse::fuse(&prepared, options)?;
     let plan = schedule::schedule(f, &prepared, groups)?;

@@ -4,6 +4,7 @@ use crate::contract::Prepared;
 use aec_ir::{Binary, Function, Inst, Op, Value};
 use aec_runtime::gemm::Walk;
 use cranelift_entity::EntitySet;
+use std::ops::Range;
 
 /// An operand of a product: where its matrices lie in a stored value's buffer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -85,12 +86,19 @@ impl Product {
 
 /// Makes one product of each sum or difference of two that nothing else wants: the gradient of a
 /// weight that is used twice, or what a cell takes from its input and from its state. The result of
-/// the first one then takes no way through memory.
-pub(crate) fn join_sums(prepared: &mut Prepared) {
+/// the first one then takes no way through memory. Products by the params `panelled`, which come in
+/// panels for all rounds of a loop, stay alone: without panels they would cost more than that.
+pub(crate) fn join_sums(prepared: &mut Prepared, panelled: Range<usize>) {
     if prepared.products.len() < 2 {
         return;
     }
-    let once = used_once(&prepared.f);
+    let mut once = used_once(&prepared.f);
+    let panelled = &prepared.f.params[panelled];
+    for (&value, product) in &prepared.products {
+        if panelled.contains(&product.b.value) {
+            once.remove(value);
+        }
+    }
     for sum in whole_sums(&prepared.f, &once) {
         bring_together(prepared, &once, sum);
     }
@@ -257,7 +265,7 @@ fn pair_of(
 }
 
 /// Factors that neither lose what they multiply nor make too much of it.
-const FACTORS: std::ops::Range<f64> = 1e-12..1e12;
+const FACTORS: Range<f64> = 1e-12..1e12;
 
 /// Makes one product of the two that an instruction adds, if it does.
 fn join(prepared: &mut Prepared, once: &EntitySet<Value>, sum: Inst) {

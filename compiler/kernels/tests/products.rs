@@ -148,3 +148,40 @@ fn sums_of_terms_go_along_with_either() {
     assert!(gemm.sums[0].is_some() && before.sums[0].is_some());
     assert_eq!(plan.steps.len(), 1);
 }
+
+/// Weights of a loop come in panels once for all rounds, which a sum of two would do without.
+#[test]
+fn weights_in_panels_stay_alone() {
+    let f = aec_ir::parse(
+        "fn f(%0: f64[32,64], %1: f64[64,64], %2: f64[64,64]) {
+  %3: f64[32,64], %4: f64[32,64] = loop 4 (%0, %0; ; %1, %2) {
+    fn round(%0 \"t\": i64, %1 \"h\": f64[32,64], %2 \"c\": f64[32,64], %3 \"U\": f64[64,64], %4 \"V\": f64[64,64]) {
+      %5: f64[32,64] = contract %1[a,c] %3[b,c] -> [a,b]
+      %6: f64[32,64] = contract %2[a,c] %4[b,c] -> [a,b]
+      %7: f64[32,64] = add %5, %6
+      %8: f64[32,64] = tanh %7
+      return %8, %1
+    }
+  }
+  return %3, %4
+}",
+    )
+    .unwrap()
+    .remove(0);
+    let inputs: Vec<Tensor> = f.params.iter().map(|&p| sample(f.ty(p), 7)).collect();
+    let plan = check_with(&f, &inputs);
+    let packs = plan
+        .steps
+        .iter()
+        .filter(|step| matches!(step.kind, StepKind::Pack(_)));
+    assert_eq!(packs.count(), 2);
+    let inside = plan.steps.iter().find_map(|step| match &step.kind {
+        StepKind::Loop(looped) => Some(&looped.steps),
+        _ => None,
+    });
+    let joined = inside
+        .expect("a loop")
+        .iter()
+        .filter(|step| matches!(&step.kind, StepKind::Gemm(gemm) if gemm.before.is_some()));
+    assert_eq!(joined.count(), 0);
+}

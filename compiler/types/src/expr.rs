@@ -66,7 +66,9 @@ impl Elaborator {
                 pattern,
                 iter,
                 condition,
-            } => self.comprehension(element, pattern, iter, condition.as_deref(), span, scope),
+            } => self.counting_elements(|own| {
+                own.comprehension(element, pattern, iter, condition.as_deref(), span, scope)
+            }),
             ExprKind::Call { callee, args } => self.call_expr(callee, args, None, span, scope),
             ExprKind::Index { base, indices } => self.index_expr(base, indices, span, scope),
             ExprKind::Field { base, name } => {

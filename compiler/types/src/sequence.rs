@@ -379,20 +379,11 @@ impl Elaborator {
         }
     }
 
-    /// `[e for p in xs if c]`: a map over the walked axis where the elements are tensors, else a
-    /// list, element by element.
-    pub(crate) fn comprehension(
-        &mut self,
-        element: &Expr,
-        pattern: &Pattern,
-        iter: &Expr,
-        condition: Option<&Expr>,
-        span: Span,
-        scope: &Scope,
-    ) -> Result<Value> {
+    /// Counts the elements of the comprehensions inside of a piece of work, from the outermost on.
+    pub(crate) fn counting_elements<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
         let outermost = self.elements.is_none();
         self.elements.get_or_insert(0);
-        let value = self.comprehension_inside(element, pattern, iter, condition, span, scope);
+        let value = work(self);
         if outermost {
             self.elements = None;
         }
@@ -419,7 +410,9 @@ impl Elaborator {
         )
     }
 
-    fn comprehension_inside(
+    /// `[e for p in xs if c]`: a map over the walked axis where the elements are tensors, else a
+    /// list, element by element.
+    pub(crate) fn comprehension(
         &mut self,
         element: &Expr,
         pattern: &Pattern,
