@@ -14,6 +14,9 @@ pub struct LargePages;
 const LARGE: usize = 4 << 20;
 /// Up to this alignment zeroed memory comes as such, untouched.
 const ZEROED_BY_THE_SYSTEM: usize = 16;
+/// What the heap grows by; untouched pages of it cost nothing.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const GROWTH: usize = 1 << 20;
 /// Size of a large page.
 const PAGE: usize = 2 << 20;
 
@@ -51,14 +54,22 @@ unsafe impl GlobalAlloc for LargePages {
     }
 }
 
-/// Has the system map what is large by itself, always, and take it back when it is freed. Left alone,
-/// glibc puts it among the small once something as large was freed; small results that stay then hold
-/// the memory between them, more of it after every statement.
-pub fn map_what_is_large() {
+/// Settles where the system's allocator has its memory from.
+///
+/// What is large is mapped by itself, always, and goes back when it is freed. Left alone, glibc puts
+/// it among the small once something as large was freed; small results that stay then hold the memory
+/// between them, more of it after every statement.
+///
+/// What is small comes from one heap, which grows by [`GROWTH`]. A heap of a thread's own, as glibc
+/// would give the thread that compiles, grows by single pages, each with a call of the system's.
+pub fn settle_the_heap() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: it sets a number of the allocator's, which it checks; a refusal is no harm.
+    // SAFETY: these set numbers of the allocator's, which it checks; a refusal is no harm.
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE as libc::c_int);
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+        libc::mallopt(libc::M_TOP_PAD, GROWTH as libc::c_int);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, LARGE as libc::c_int);
     }
 }
 

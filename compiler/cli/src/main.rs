@@ -23,7 +23,7 @@ static ALLOCATOR: aec_runtime::pages::LargePages = aec_runtime::pages::LargePage
 const STACK: usize = 512 << 20;
 
 fn main() -> ExitCode {
-    aec_runtime::pages::map_what_is_large();
+    aec_runtime::pages::settle_the_heap();
     panic::set_hook(Box::new(|info| terminal::say(&format!("{info}"))));
     let run = || {
         panic::catch_unwind(AssertUnwindSafe(commands::run)).unwrap_or_else(|cause| {

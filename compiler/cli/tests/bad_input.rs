@@ -458,3 +458,22 @@ fn a_closed_pipe_ends_quietly() {
     let status = child.wait().expect("it ends");
     assert_eq!((status.code(), err.as_str()), (Some(141), ""));
 }
+
+/// A list whose length only the run tells: the script ends with a message, not with the process.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_list_that_fills_the_memory_is_refused() {
+    let folder = Folder::new("endless-list");
+    let script = "print \"begun\"
+let n = 60
+let xs = [[[[str(a + b + c + d) for a in 0..n] for b in 0..n] for c in 0..n] for d in 0..n]
+";
+    folder.write("long.ae", script);
+    let aec = env!("CARGO_BIN_EXE_aec");
+    let limited = format!("ulimit -v 1000000; exec '{aec}' run --threads 1 long.ae");
+    let mut shell = Command::new("sh");
+    let run = shell.args(["-c", &limited]).current_dir(&folder.0).output();
+    let run = Run::of(run.expect("a shell"));
+    assert_eq!(run.out, "begun\n");
+    run.fails(1, &["E0817", "memory is full", "long.ae:3"]);
+}

@@ -44,20 +44,34 @@ pub(crate) fn check_interpreted(function: &Function, span: Span) -> Result<(), D
     check_bytes(needed, function, span)
 }
 
+/// Whether the system gives so many bytes: a limit of the process shows only when one asks.
+fn can_be_had(bytes: u128) -> bool {
+    let size = usize::try_from(bytes).unwrap_or(usize::MAX);
+    Vec::<u8>::new().try_reserve_exact(size).is_ok()
+}
+
 fn check_bytes(needed: u128, function: &Function, span: Span) -> Result<(), Diagnostic> {
     if needed < FREE {
         return Ok(());
     }
-    // A limit of the process shows only when one asks for the bytes.
-    let had = |needed: u128| {
-        let size = usize::try_from(needed).unwrap_or(usize::MAX);
-        Vec::<u8>::new().try_reserve_exact(size).is_ok()
-    };
     let there = machine::available_memory().map(u128::from);
-    if there.is_none_or(|there| needed <= there) && had(needed) {
+    if there.is_none_or(|there| needed <= there) && can_be_had(needed) {
         return Ok(());
     }
     Err(refusal(function, needed, span))
+}
+
+/// Refuses to go on with what grows by little parts when hardly anything is left.
+pub(crate) fn check_free(span: Span) -> Result<(), Diagnostic> {
+    let free = machine::available_memory().map_or(FREE, u128::from);
+    if free >= FREE && can_be_had(FREE) {
+        return Ok(());
+    }
+    Err(
+        Diagnostic::error("E0817", span, "memory is full: this list is too long").help(
+            "a list holds all its elements at once; a `for` keeps only what is needed of each",
+        ),
+    )
 }
 
 /// The value with the most bytes.

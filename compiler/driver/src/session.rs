@@ -3,7 +3,7 @@
 
 use crate::exec::INTERRUPTED;
 use crate::pipeline::Compiler;
-use crate::{effects, format, stdlib, train};
+use crate::{effects, format, memory, stdlib, train};
 use aec_runtime::{Elem, Tensor, interrupt};
 use aec_syntax::ast::{Ident, Item, ItemKind};
 use aec_syntax::{Diagnostic, SourceMap, Span};
@@ -225,6 +225,10 @@ impl Host for World {
             return Err(self.stop(Stop::Interrupted, Span::NONE));
         }
         Ok(())
+    }
+
+    fn check_memory(&self, span: Span) -> Result<()> {
+        memory::check_free(span).map_err(Box::new)
     }
 }
 

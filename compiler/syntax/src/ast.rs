@@ -234,6 +234,10 @@ impl Pattern {
     }
 }
 
+// The parser moves an expression once for each level of precedence, and every later stage walks a
+// tree of them: rare and large parts of a kind are boxed.
+const _: () = assert!(size_of::<Expr>() <= 64 && size_of::<TypeExpr>() <= 72);
+
 /// An expression.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Expr {
@@ -275,7 +279,7 @@ pub enum ExprKind {
         /// What each round gives.
         element: Box<Expr>,
         /// What is bound.
-        pattern: Pattern,
+        pattern: Box<Pattern>,
         /// What is walked.
         iter: Box<Expr>,
         /// Which rounds count.
@@ -518,7 +522,7 @@ pub enum TypeKind {
         /// Each element.
         element: Box<TypeExpr>,
         /// What is bound.
-        pattern: Pattern,
+        pattern: Box<Pattern>,
         /// What is walked.
         iter: Box<Expr>,
     },

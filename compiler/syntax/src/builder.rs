@@ -10,8 +10,8 @@ use crate::parser;
 use crate::span::{FileId, Span};
 use crate::token::{RawPart, Token};
 use lalrpop_util::{ErrorRecovery, ParseError};
+use rustc_hash::FxHashMap;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 
 /// What one parser call knows.
@@ -23,7 +23,7 @@ pub struct Ctx<'c> {
     /// The tokens of this call, without the marker.
     pub tokens: &'c [Spanned],
     /// Doc comments by the offset of the token below.
-    pub docs: &'c HashMap<usize, Name>,
+    pub docs: &'c FxHashMap<usize, Name>,
     /// How many strings this call is inside.
     pub string_depth: usize,
     /// What was found wrong.
@@ -414,7 +414,7 @@ pub fn call(ctx: &Ctx<'_>, callee: Expr, args: Vec<Arg>, l: usize, r: usize) -> 
 }
 
 fn twice<'i>(ctx: &Ctx<'_>, names: impl Iterator<Item = &'i Ident>, what: &str) {
-    let mut seen: HashMap<&str, Span> = HashMap::new();
+    let mut seen: FxHashMap<&str, Span> = FxHashMap::default();
     for name in names {
         if let Some(first) = seen.insert(&name.name, name.span) {
             ctx.report(

@@ -3,7 +3,7 @@
 
 use crate::ast::*;
 use crate::span::Span;
-use std::collections::HashSet;
+use rustc_hash::FxHashSet;
 
 /// A name that is mentioned where nothing of the same piece binds it.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,7 +54,7 @@ fn walk(item: &Item, look_at: Span) -> Walk {
 }
 
 struct Walk {
-    scopes: Vec<HashSet<Name>>,
+    scopes: Vec<FxHashSet<Name>>,
     free: Vec<Free>,
     look_at: Span,
     visible: Vec<Name>,
@@ -71,7 +71,7 @@ impl Walk {
     }
 
     fn scoped(&mut self, inside: impl FnOnce(&mut Walk)) {
-        self.scopes.push(HashSet::new());
+        self.scopes.push(FxHashSet::default());
         inside(self);
         self.scopes.pop();
     }

@@ -11,7 +11,7 @@ use crate::span::{FileId, Span};
 use crate::strings;
 use crate::token::{RawPart, Token};
 use logos::Logos;
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -49,7 +49,7 @@ pub struct Lexed {
     /// All comments in order.
     pub comments: Vec<Comment>,
     /// The `##` text above the token that starts at a byte offset.
-    pub docs: HashMap<usize, Name>,
+    pub docs: FxHashMap<usize, Name>,
     /// The `##` comment at the head of the file.
     pub script_doc: Option<Name>,
     /// Brackets are open at the end, and nothing before was wrong with brackets.

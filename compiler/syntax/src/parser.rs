@@ -7,8 +7,8 @@ use crate::diagnostic::Diagnostic;
 use crate::lexer::{self, Comment, Lexed, Spanned};
 use crate::span::{FileId, Span};
 use crate::token::Token;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 #[allow(clippy::all, missing_docs, rust_2018_idioms, unused_qualifications)]
@@ -129,7 +129,7 @@ fn script_of(
         script.items.push(item);
     }
     // What the parser makes of an operator that the lexer has refused tells nothing more.
-    let refused: HashSet<u32> = (diagnostics.iter())
+    let refused: FxHashSet<u32> = (diagnostics.iter())
         .filter(|d| d.code == "E0106")
         .map(|d| d.span().start)
         .collect();
@@ -179,7 +179,7 @@ fn item_of(
     file: FileId,
     text: &str,
     tokens: &[Spanned],
-    docs: &HashMap<usize, Name>,
+    docs: &FxHashMap<usize, Name>,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Item {
     if let Some(item) = precision(file, tokens) {
@@ -245,7 +245,7 @@ fn context<'c>(
     file: FileId,
     text: &'c str,
     tokens: &'c [Spanned],
-    docs: &'c HashMap<usize, Name>,
+    docs: &'c FxHashMap<usize, Name>,
     string_depth: usize,
 ) -> Ctx<'c> {
     Ctx {

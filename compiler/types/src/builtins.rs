@@ -343,7 +343,7 @@ fn simple(elaborator: &mut Elaborator, row: &Row, args: &Args, span: Span) -> Re
             let axis = tensor.ty.rank() - 1;
             let ty = TensorType {
                 elem: Elem::I64,
-                shape: tensor.ty.shape[..axis].to_vec(),
+                shape: tensor.ty.shape[..axis].to_vec().into(),
             };
             let least = neutral(reduction, tensor.ty.elem);
             let tensor = elaborator.within(&tensor, Some(axis), least, span)?;

@@ -10,7 +10,7 @@ use aec_ir::{Op, Type, Value as IrValue};
 use aec_runtime::Elem;
 use aec_syntax::ast::{Expr, Ident, Name, Param, Pattern, TypeArg, TypeExpr, TypeKind};
 use aec_syntax::{Diagnostic, Span};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::hash::Hasher;
 use std::rc::Rc;
 
@@ -164,7 +164,7 @@ impl Elaborator {
         let path = self.enter(callee.name);
         self.activations.push(Activation {
             path,
-            calls: HashMap::new(),
+            calls: FxHashMap::default(),
         });
         let (before, found) = (self.caller, self.found.len());
         if !span.is_none() && !self.in_library(span) {
@@ -734,7 +734,7 @@ impl Elaborator {
             for (outer, ty) in operands {
                 let ty = TensorType {
                     elem: ty.elem,
-                    shape: ty.shape[1..].to_vec(),
+                    shape: ty.shape[1..].to_vec().into(),
                 };
                 params.push(Value::Tensor(self.mapped_param(outer, &ty, span)?));
             }

@@ -12,7 +12,7 @@ use aec_syntax::ast::{
     TypeKind,
 };
 use aec_syntax::{Diagnostic, Span};
-use std::collections::{HashMap, HashSet};
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::rc::Rc;
 
 /// After so many errors the rest of a script is not checked.
@@ -32,7 +32,7 @@ impl Elaborator {
             &mut self.activations,
             vec![Activation {
                 path: 0,
-                calls: HashMap::new(),
+                calls: FxHashMap::default(),
             }],
         );
         self.phase = Phase::Check;
@@ -100,7 +100,7 @@ impl Elaborator {
         (self.phase, self.script, self.modules, self.found) = outer;
         self.frames = frames;
         self.activations = activations;
-        let mut seen = HashSet::new();
+        let mut seen = FxHashSet::default();
         found.retain(|diagnostic| seen.insert((diagnostic.code, diagnostic.span())));
         found.sort_by_key(|diagnostic| (diagnostic.span().file, diagnostic.span().start));
         found
@@ -329,7 +329,7 @@ fn unknown_bool() -> Value {
     })
 }
 
-fn names_below(pattern: &Pattern, below: &mut HashMap<Name, Span>) {
+fn names_below(pattern: &Pattern, below: &mut FxHashMap<Name, Span>) {
     match pattern {
         Pattern::Name(name) => {
             below.insert(name.name.clone(), name.span);

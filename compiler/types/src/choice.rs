@@ -4,7 +4,7 @@
 use crate::error::{fail, size_mismatch};
 use crate::ops::as_tensor;
 use crate::scope::Scope;
-use crate::value::{Choice, Dim, Repr, Tensor, TensorType, Value};
+use crate::value::{Choice, Repr, Shape, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
 use aec_ir::{Fault, Op, Unary};
 use aec_runtime::{Elem, Tensor as HostTensor};
@@ -219,7 +219,7 @@ impl Elaborator {
         span: Span,
     ) -> Result<Tensor> {
         let (a, b) = self.promote(a, b, spans, span)?;
-        let mut shape: Vec<Dim> = Vec::new();
+        let mut shape = Shape::default();
         for (tensor, at) in [(c, span), (&a, spans.0), (&b, spans.1)] {
             if shape.is_empty() {
                 shape = tensor.ty.shape.clone();

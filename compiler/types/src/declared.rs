@@ -606,7 +606,7 @@ impl Elaborator {
         }
         Ok(TensorType {
             elem: elem.elem(self.float()),
-            shape: dims,
+            shape: dims.into(),
         })
     }
 

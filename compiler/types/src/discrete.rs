@@ -10,7 +10,7 @@
 use crate::Elaborator;
 use aec_ir::{Binary, Def, Distribution, Function, InstData, Loop, Op, Value as IrValue};
 use aec_syntax::{Diagnostic, Span};
-use std::collections::{HashMap, HashSet};
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// What is known of a value: whether it moves with what is differentiated, and the draws at which
 /// other ways to it end.
@@ -50,9 +50,9 @@ pub(crate) fn ends(f: &Function, active: usize) -> Vec<Span> {
 
 /// What is known of a function's results, from what is known of its params.
 fn results_of(f: &Function, params: Vec<Fact>) -> Vec<Fact> {
-    let mut facts: HashMap<IrValue, Fact> = f.params.iter().copied().zip(params).collect();
+    let mut facts: FxHashMap<IrValue, Fact> = f.params.iter().copied().zip(params).collect();
     // Of each draw the value whose small changes are lost.
-    let mut lost: HashMap<Span, IrValue> = HashMap::new();
+    let mut lost: FxHashMap<Span, IrValue> = FxHashMap::default();
     for &inst in &f.order {
         let data = &f.insts[inst];
         let own: Vec<Fact> = (data.operands.iter())
@@ -216,7 +216,7 @@ fn is_estimated(f: &Function, data: &InstData, at: usize, p: IrValue) -> bool {
 
 /// Whether a value depends on another of the same function, as derivatives see it.
 fn depends(f: &Function, value: IrValue, on: IrValue) -> bool {
-    let (mut open, mut known) = (vec![value], HashSet::new());
+    let (mut open, mut known) = (vec![value], FxHashSet::default());
     while let Some(value) = open.pop() {
         if value == on {
             return true;

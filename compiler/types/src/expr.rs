@@ -485,7 +485,7 @@ impl Elaborator {
         let shape = vec![tensor.ty.shape[1].clone(), tensor.ty.shape[0].clone()];
         let ty = TensorType {
             elem: tensor.ty.elem,
-            shape,
+            shape: shape.into(),
         };
         Ok(Value::Tensor(self.build(
             &[&tensor],

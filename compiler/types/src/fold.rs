@@ -133,7 +133,7 @@ pub(crate) fn fold(
     Some(Tensor {
         ty: TensorType {
             elem,
-            shape: shape.to_vec(),
+            shape: shape.to_vec().into(),
         },
         repr: Repr::Static(Arc::new(host)),
     })

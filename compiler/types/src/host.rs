@@ -65,4 +65,7 @@ pub trait Host {
 
     /// An error if the user asked to stop (Ctrl-C); asked between statements and loop rounds.
     fn check_interrupt(&self) -> Result<()>;
+
+    /// An error if hardly any memory is left; asked now and then while a list of any length grows.
+    fn check_memory(&self, span: Span) -> Result<()>;
 }

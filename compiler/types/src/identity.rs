@@ -11,7 +11,7 @@ use crate::scope::member;
 use crate::value::{Model, TensorType, Value};
 use aec_syntax::ast::{BinaryOp, Expr, ExprKind, FnDef, Init, Name, Pattern, Stmt, StmtKind};
 use aec_syntax::{Diagnostic, Span};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::rc::Rc;
 
 /// What may stand around encoder and decoder in a plain reconstruction. Any other function may draw
@@ -127,7 +127,7 @@ fn reconstruction(loss: &FnDef) -> Option<Span> {
     };
     let mut scope = Lets {
         x: &x.name,
-        lets: HashMap::new(),
+        lets: FxHashMap::default(),
     };
     let body = scope.value(&loss.body)?;
     scope.compared(body)
@@ -136,7 +136,7 @@ fn reconstruction(loss: &FnDef) -> Option<Span> {
 /// The names of a loss that stand for expressions.
 struct Lets<'a> {
     x: &'a Name,
-    lets: HashMap<Name, &'a Expr>,
+    lets: FxHashMap<Name, &'a Expr>,
 }
 
 impl<'a> Lets<'a> {

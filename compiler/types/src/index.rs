@@ -510,7 +510,7 @@ impl Elaborator {
         shape.extend(kept.iter().flatten().cloned());
         let ty = TensorType {
             elem: tensor.ty.elem,
-            shape,
+            shape: shape.into(),
         };
         let moved = bounds
             .iter()
@@ -707,7 +707,7 @@ impl Elaborator {
         shape.extend(x.ty.shape[axis + 1..].iter().cloned());
         let ty = TensorType {
             elem: x.ty.elem,
-            shape,
+            shape: shape.into(),
         };
         let blamed = self.blamed(span);
         self.build(&[x, index], ty, blamed, |f, v, ty, span| {

@@ -70,8 +70,8 @@ pub use value::Value;
 use aec_runtime::Elem;
 use aec_syntax::ast::Name;
 use aec_syntax::{Diagnostic, SourceMap, Span};
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::cell::{OnceCell, RefCell};
-use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 /// What elaboration gives, or why it can't.
@@ -110,7 +110,7 @@ pub(crate) enum Phase {
 /// One call in progress: the hash of its call path, and how often it has called what.
 pub(crate) struct Activation {
     path: u64,
-    calls: HashMap<Name, u64>,
+    calls: FxHashMap<Name, u64>,
 }
 
 /// The elaborator of one script or session.
@@ -125,7 +125,7 @@ pub struct Elaborator {
     next_size: u32,
     pub(crate) prelude: scope::Scope,
     pub(crate) script: scope::Scope,
-    modules: HashMap<Name, Rc<value::Module>>,
+    modules: FxHashMap<Name, Rc<value::Module>>,
     loading: Vec<Name>,
     pub(crate) activations: Vec<Activation>,
     /// Root seed of draws: the script's, or that of the `train` around.
@@ -137,7 +137,7 @@ pub struct Elaborator {
     /// Found while running: warnings that nobody has asked for yet.
     warnings: Vec<Diagnostic>,
     /// Draws that were warned of.
-    warned: HashSet<Span>,
+    warned: FxHashSet<Span>,
     /// Whether calls went too deep, and are refused on the way back.
     refusing: bool,
     /// Depth of constructs in which nothing may have an effect.
@@ -149,9 +149,9 @@ pub struct Elaborator {
     /// Elements that the outermost comprehension has come to, and whether there is one.
     pub(crate) elements: Option<usize>,
     /// The module of each function and model of the library, read when a name is missed.
-    library_names: OnceCell<HashMap<Name, String>>,
+    library_names: OnceCell<FxHashMap<Name, String>>,
     /// Names that the script binds further down, while it is checked.
-    pub(crate) below: HashMap<Name, Span>,
+    pub(crate) below: FxHashMap<Name, Span>,
     /// Whether this is a REPL: values are shown, names may be defined again.
     pub(crate) interactive: bool,
     /// Whether a batch is being mapped over, while checking.
@@ -199,23 +199,23 @@ impl Elaborator {
             library_names: OnceCell::new(),
             script: library.module(),
             prelude: library,
-            modules: HashMap::new(),
+            modules: FxHashMap::default(),
             loading: Vec::new(),
             activations: vec![Activation {
                 path: 0,
-                calls: HashMap::new(),
+                calls: FxHashMap::default(),
             }],
             seed: options.seed,
             round: 0,
             found: Vec::new(),
             warnings: Vec::new(),
-            warned: HashSet::new(),
+            warned: FxHashSet::default(),
             refusing: false,
             pure_depth: 0,
             lets: Vec::new(),
             refusing_lets: false,
             elements: None,
-            below: HashMap::new(),
+            below: FxHashMap::default(),
             interactive: false,
             batch_depth: 0,
             taken: Vec::new(),

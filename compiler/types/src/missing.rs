@@ -138,14 +138,14 @@ impl Elaborator {
             return Ok(Tensor {
                 ty: TensorType {
                     elem: Elem::Bool,
-                    shape: shape.to_vec(),
+                    shape: shape.to_vec().into(),
                 },
                 repr: Repr::Static(Arc::new(host)),
             });
         }
         let ty = TensorType {
             elem: Elem::Bool,
-            shape: shape.to_vec(),
+            shape: shape.to_vec().into(),
         };
         self.build(&[flags], ty, span, |f, v, ty, span| {
             // New axes come in front; those of the flags go back before them.
@@ -164,7 +164,7 @@ impl Elaborator {
         }
         let ty = TensorType {
             elem: Elem::Bool,
-            shape,
+            shape: shape.into(),
         };
         self.build(&[flags], ty, span, |f, v, ty, span| {
             f.broadcast_leading(v[0], &ty.dims[..lead], span)
@@ -492,7 +492,7 @@ impl Elaborator {
             });
             let shape = value
                 .tensor()
-                .map_or(Vec::new(), |tensor| tensor.ty.shape.clone());
+                .map_or(Vec::new(), |tensor| tensor.ty.shape.to_vec());
             let own = match value {
                 Value::Maybe(maybe) => maybe.observed.clone(),
                 _ => flag(true),
@@ -516,7 +516,7 @@ impl Elaborator {
                 let shape = maybe
                     .value
                     .tensor()
-                    .map_or(Vec::new(), |t| t.ty.shape.clone());
+                    .map_or(Vec::new(), |t| t.ty.shape.to_vec());
                 let flags = self.repeated(&maybe.observed, shape, span)?;
                 self.veil(&maybe.value, &flags, span)?
             }
@@ -579,7 +579,7 @@ fn fitting(tensor: Tensor, value: &Value, other: &Tensor) -> Tensor {
 fn known(shape: &[Dim]) -> Option<Vec<usize>> {
     let ty = TensorType {
         elem: Elem::Bool,
-        shape: shape.to_vec(),
+        shape: shape.to_vec().into(),
     };
     ty.dims()
         .filter(|dims| dims.iter().fold(1, |n: usize, &dim| n.saturating_mul(dim)) <= 4096)

@@ -12,7 +12,7 @@ use aec_syntax::ast::{
     Arg, Expr, Ident, Init, ModelDef, ModelItem, Name, Pattern, TypeArg, TypeExpr, TypeKind,
 };
 use aec_syntax::{Diagnostic, Span};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::rc::Rc;
 
 /// The members whose names carry a meaning, written without `fn`.
@@ -128,7 +128,7 @@ impl Elaborator {
         let def = model.template.def.clone();
         self.activations.push(Activation {
             path,
-            calls: HashMap::new(),
+            calls: FxHashMap::default(),
         });
         let result = self.make_params(&mut model, &def);
         self.activations.pop();
@@ -174,7 +174,7 @@ impl Elaborator {
         ]);
         self.activations.push(Activation {
             path,
-            calls: HashMap::new(),
+            calls: FxHashMap::default(),
         });
         let value = self.param_start(name, ty, init, span, scope);
         self.activations.pop();

@@ -89,7 +89,7 @@ impl Elaborator {
         let room = size.room;
         let vector = |elem| TensorType {
             elem,
-            shape: vec![Dim::known(room)],
+            shape: vec![Dim::known(room)].into(),
         };
         let (indices, _) = self.traced_param(&vector(Elem::I64), "examples", span)?;
         let shares = match size.may_be_short {
@@ -290,7 +290,7 @@ impl Elaborator {
     fn first_row(&mut self, tensor: &Tensor, span: Span) -> Result<Tensor> {
         let ty = TensorType {
             elem: tensor.ty.elem,
-            shape: tensor.ty.shape[1..].to_vec(),
+            shape: tensor.ty.shape[1..].to_vec().into(),
         };
         self.build(&[tensor], ty, span, |f, v, ty, span| {
             let mut limit = f.dims(v[0]).to_vec();

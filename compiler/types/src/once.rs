@@ -5,7 +5,7 @@ use aec_syntax::ast::{
     FnDef, Ident, ItemKind, ModelDef, ModelItem, Name, Param, Pattern, Script, StmtKind,
 };
 use aec_syntax::{Diagnostic, Span};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 /// What a script's functions, models, members and parameters define twice.
 pub(crate) fn defined_twice(script: &Script) -> Vec<Diagnostic> {
@@ -32,14 +32,14 @@ pub(crate) fn defined_twice(script: &Script) -> Vec<Diagnostic> {
 /// The names of one scope.
 struct Names {
     scope: String,
-    known: HashMap<Name, Span>,
+    known: FxHashMap<Name, Span>,
 }
 
 impl Names {
     fn of(scope: impl Into<String>) -> Names {
         Names {
             scope: scope.into(),
-            known: HashMap::new(),
+            known: FxHashMap::default(),
         }
     }
 

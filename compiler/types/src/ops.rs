@@ -2,7 +2,7 @@
 
 use crate::error::{size_mismatch, wanted};
 use crate::fold::{comparison, fold, fold_sizes, scalar, static_unary};
-use crate::value::{Dim, Repr, Tensor, TensorType, Value};
+use crate::value::{Dim, Repr, Shape, Tensor, TensorType, Value};
 use crate::{Elaborator, Result, vanishing};
 use aec_ir::{
     Binary, Function, Label, Labels, Literal, Op, Reduction, Type, Unary, Value as IrValue,
@@ -171,7 +171,7 @@ impl Elaborator {
         b: &Tensor,
         spans: (Span, Span),
         span: Span,
-    ) -> Result<Vec<Dim>> {
+    ) -> Result<Shape> {
         if b.is_scalar() {
             return Ok(a.ty.shape.clone());
         }
@@ -183,14 +183,19 @@ impl Elaborator {
             end: spans.1.start,
             ..span
         };
-        let word = self.text(between);
         let shapes = (&a.ty.shape, &b.ty.shape);
         let unequal = shapes
             .0
             .iter()
             .zip(shapes.1)
             .any(|(x, y)| x.size.differs(&y.size));
-        if matches!(word.trim(), "and" | "or") && (unequal || a.ty.rank() != b.ty.rank()) {
+        let fit = !unequal && a.ty.rank() == b.ty.rank();
+        let word = if fit {
+            String::new()
+        } else {
+            self.text(between)
+        };
+        if matches!(word.trim(), "and" | "or") {
             let each = spans.0.to(spans.1);
             let joined = format!(
                 "all({}) {} all({})",
@@ -260,6 +265,9 @@ impl Elaborator {
                 }
                 return Err(Box::new(diagnostic));
             }
+        }
+        if a.ty.shape.iter().all(|x| x.origin.is_some()) {
+            return Ok(a.ty.shape.clone());
         }
         Ok(a.ty
             .shape
@@ -380,22 +388,25 @@ impl Elaborator {
             }
             _ => {}
         }
-        let what = format!("a tensor for `{}`", op.symbol());
-        let operand = |(value, at): Operand<'_>| {
-            as_tensor(value, at, &what).map_err(|error| match value {
+        fn operand<'v>((value, at): Operand<'v>, op: BinaryOp) -> Result<&'v Tensor> {
+            if let Value::Tensor(tensor) = value {
+                return Ok(tensor);
+            }
+            let what = format!("a tensor for `{}`", op.symbol());
+            wanted(at, &what, value).map_err(|error| match value {
                 Value::Tuple(_) => Box::new(error.help(
                     "a tuple is taken apart first: `t.0`, `t.1`; what is computed with as a whole is a tensor: `[1, 2]`",
                 )),
                 Value::Record(_) => Box::new(error.help("a record is taken apart first: `r.name`")),
                 _ => error,
             })
-        };
-        let (x, y) = (operand(a)?, operand(b)?);
+        }
+        let (x, y) = (operand(a, op)?, operand(b, op)?);
         let spans = (a.1, b.1);
         let tensor = match op {
-            BinaryOp::MatMul => self.product(x, y, spans, span)?,
+            BinaryOp::MatMul => self.product(x.clone(), y.clone(), spans, span)?,
             BinaryOp::Fill => return self.filled_in(a, b, span),
-            BinaryOp::Pow => self.power(x, y, spans, span)?,
+            BinaryOp::Pow => self.power(x.clone(), y.clone(), spans, span)?,
             BinaryOp::Add
             | BinaryOp::Sub
             | BinaryOp::Mul
@@ -408,7 +419,7 @@ impl Elaborator {
             | BinaryOp::Gt
             | BinaryOp::Ge
             | BinaryOp::And
-            | BinaryOp::Or => self.elementwise(op, x, y, spans, span)?,
+            | BinaryOp::Or => self.elementwise(op, x.clone(), y.clone(), spans, span)?,
         };
         Ok(Value::Tensor(tensor))
     }
@@ -656,7 +667,7 @@ impl Elaborator {
         let y = self.harmless(&y, &shape, places[1], span)?;
         let ty = TensorType {
             elem: x.ty.elem,
-            shape,
+            shape: shape.into(),
         };
         let tensor = self.build(&[&x, &y], ty, span, |f, v, ty, span| {
             let a = if f.dims(v[0]).is_empty() {
@@ -766,7 +777,7 @@ impl Elaborator {
                 let x = self.harmless(&x, &shape, Binary::Pow.safe_places()[0], span)?;
                 let ty = TensorType {
                     elem: x.ty.elem,
-                    shape,
+                    shape: shape.into(),
                 };
                 self.build(&[&x, &y], ty, span, |f, v, ty, span| {
                     let a = if f.dims(v[0]).is_empty() {
@@ -826,7 +837,7 @@ impl Elaborator {
             .collect();
         let ty = TensorType {
             elem: x.ty.elem,
-            shape,
+            shape: shape.into(),
         };
         let x = self.within(&x, Some(ra - 1), 0.0, span)?;
         let y = self.within(&y, Some(0), 0.0, span)?;
@@ -891,10 +902,15 @@ impl Elaborator {
     }
 
     /// A tensor of one constant.
-    pub(crate) fn filled(&mut self, value: &Tensor, shape: Vec<Dim>, span: Span) -> Result<Tensor> {
+    pub(crate) fn filled(
+        &mut self,
+        value: &Tensor,
+        shape: impl Into<Shape>,
+        span: Span,
+    ) -> Result<Tensor> {
         let ty = TensorType {
             elem: value.ty.elem,
-            shape,
+            shape: shape.into(),
         };
         if ty.shape.is_empty() {
             return Ok(value.clone());

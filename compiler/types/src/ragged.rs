@@ -292,7 +292,7 @@ impl Elaborator {
             };
             let ty = TensorType {
                 elem: Elem::I64,
-                shape: vec![frame.clone()],
+                shape: vec![frame.clone()].into(),
             };
             lengths.extend(size.names().first().map(|&id| (id, Tensor { ty, repr })));
             sizes.push((rank - 1 - axis, size));
@@ -300,7 +300,7 @@ impl Elaborator {
         let table = |parts: Option<&[Option<Arc<HostTensor>>]>, elem: Elem| {
             let ty = TensorType {
                 elem,
-                shape: shape.clone(),
+                shape: shape.clone().into(),
             };
             let room = ty.dims();
             let repr = match (parts, room) {

@@ -9,7 +9,7 @@ use crate::ops::as_tensor;
 use crate::scope::Scope;
 use crate::size::Size;
 use crate::trace::FrameKind;
-use crate::value::{Dim, Family, Repr, Tensor, TensorType, Value};
+use crate::value::{Dim, Family, Repr, Shape, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
 use aec_ir::{Distribution as Base, Function, Op, Reduction, Type, Unary, Value as IrValue};
 use aec_runtime::{Elem, Tensor as HostTensor};
@@ -169,11 +169,11 @@ impl Elaborator {
                 let shape = match &want {
                     Some(ty) => ty.shape.clone(),
                     None => {
-                        let mut shape = Vec::new();
+                        let mut shape = Shape::default();
                         for param in &params {
                             let param = tensor(param)?;
                             if param.ty.rank() > 0 {
-                                shape = param.ty.shape.clone();
+                                shape = param.ty.shape;
                             }
                         }
                         shape
@@ -251,7 +251,7 @@ impl Elaborator {
             Family::Categorical => {
                 // The Gumbel-max trick: argmax(logits + gumbel).
                 let logits = tensor(&params[0])?;
-                let lead: Vec<Dim> = want.as_ref().map_or_else(Vec::new, |ty| ty.shape.clone());
+                let lead: Vec<Dim> = want.as_ref().map_or_else(Vec::new, |ty| ty.shape.to_vec());
                 if logits.ty.rank() != 1 {
                     return fail(
                         "E0302",
@@ -268,14 +268,14 @@ impl Elaborator {
                     site,
                     TensorType {
                         elem: logits.ty.elem,
-                        shape: shape.clone(),
+                        shape: shape.clone().into(),
                     },
                     span,
                 )?;
                 let gumbel = self.gumbel(&uniform, span)?;
                 let ty = TensorType {
                     elem: logits.ty.elem,
-                    shape: shape.clone(),
+                    shape: shape.clone().into(),
                 };
                 let sum = self.build(&[&logits, &gumbel], ty, span, |f, v, ty, span| {
                     let leading = ty.dims[..ty.dims.len() - 1].to_vec();
@@ -291,7 +291,7 @@ impl Elaborator {
                 let sum = self.within(&sum, Some(axis), least, span)?;
                 let ty = TensorType {
                     elem: Elem::I64,
-                    shape: lead,
+                    shape: lead.into(),
                 };
                 Ok(Value::Tensor(self.emit(
                     Op::ArgReduce {
@@ -317,13 +317,13 @@ impl Elaborator {
                     site,
                     TensorType {
                         elem: Elem::F32,
-                        shape: shape.clone(),
+                        shape: shape.clone().into(),
                     },
                     span,
                 )?;
                 let ty = TensorType {
                     elem: Elem::I64,
-                    shape,
+                    shape: shape.into(),
                 };
                 let keys = self.within(&keys, Some(0), f64::INFINITY, span)?;
                 Ok(Value::Tensor(self.emit(Op::ArgSort, &[&keys], ty, span)?))
@@ -381,7 +381,7 @@ impl Elaborator {
         let volume = ty.shape.iter().fold(one, |size, dim| size.times(&dim.size));
         let row = TensorType {
             elem: ty.elem,
-            shape: vec![Dim::of(volume)],
+            shape: vec![Dim::of(volume)].into(),
         };
         let row = self.noise(base, site, row, span)?;
         let sizes: Vec<Tensor> = ty

@@ -4,10 +4,10 @@
 use crate::Elaborator;
 use aec_syntax::ast::{FnDef, Item, ItemKind, Name, Script, StmtKind};
 use aec_syntax::{Diagnostic, Span, free};
-use std::collections::{HashMap, HashSet};
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// The functions that a script's functions mention, and where.
-type Mentions = HashMap<Name, Vec<(Name, Span)>>;
+type Mentions = FxHashMap<Name, Vec<(Name, Span)>>;
 
 impl Elaborator {
     /// The functions of a script that call themselves. What elaboration says of them follows.
@@ -52,9 +52,9 @@ fn function(item: &Item) -> Option<&FnDef> {
 }
 
 fn mentions(script: &Script) -> Mentions {
-    let mut found: Mentions = HashMap::new();
+    let mut found: Mentions = FxHashMap::default();
     let functions: Vec<&FnDef> = script.items.iter().filter_map(function).collect();
-    let names: HashSet<&Name> = functions.iter().map(|def| &def.name.name).collect();
+    let names: FxHashSet<&Name> = functions.iter().map(|def| &def.name.name).collect();
     for def in &functions {
         let own = free::of_function(def).into_iter();
         let own = own.filter(|free| !free.in_type && names.contains(&free.name));
@@ -67,7 +67,7 @@ fn mentions(script: &Script) -> Mentions {
 /// The functions between `name` and its own call, and the place in `name` where the way begins.
 fn way_back(name: &Name, mentions: &Mentions) -> Option<(Vec<Name>, Span)> {
     // For each function that was reached, the one before it.
-    let mut before: HashMap<&Name, (&Name, Span)> = HashMap::new();
+    let mut before: FxHashMap<&Name, (&Name, Span)> = FxHashMap::default();
     let mut open = vec![name];
     while let Some(at) = open.pop() {
         for (next, span) in mentions.get(at).into_iter().flatten() {

@@ -22,7 +22,7 @@ use aec_syntax::ast::{
 };
 use aec_syntax::parts::{Part, of_function};
 use aec_syntax::{Diagnostic, Span};
-use std::collections::HashSet;
+use rustc_hash::FxHashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -48,8 +48,20 @@ pub(crate) struct Kept {
     weight: Tensor,
 }
 
+impl crate::Elaborator {
+    /// The averages that a definition keeps. A text without the word, as most are, is not walked.
+    pub(crate) fn averages(&self, def: &ModelDef) -> Vec<AverageSite> {
+        let sources = self.sources.borrow();
+        let text = sources.text(def.span);
+        match text.is_empty() || text.contains(NAME) {
+            true => sites(def),
+            false => Vec::new(),
+        }
+    }
+}
+
 /// The calls of `running` in the members of a definition, in the order of the text.
-pub(crate) fn sites(def: &ModelDef) -> Vec<AverageSite> {
+fn sites(def: &ModelDef) -> Vec<AverageSite> {
     let mut found = Vec::new();
     for item in &def.items {
         if let ModelItem::Fn(member) = item {
@@ -58,7 +70,7 @@ pub(crate) fn sites(def: &ModelDef) -> Vec<AverageSite> {
             }
         }
     }
-    let mut taken = HashSet::new();
+    let mut taken = FxHashSet::default();
     let mut named = Vec::with_capacity(found.len());
     for (at, (name, span)) in found.into_iter().enumerate() {
         let word = name.map_or_else(|| at.to_string(), |name| name.to_string());
@@ -430,7 +442,7 @@ fn differs(frame: &Frame, value: IrValue) -> bool {
     let FrameKind::Map { operands, .. } = &frame.kind else {
         return false;
     };
-    let (mut open, mut known) = (vec![value], HashSet::new());
+    let (mut open, mut known) = (vec![value], FxHashSet::default());
     while let Some(value) = open.pop() {
         if !known.insert(value) {
             continue;

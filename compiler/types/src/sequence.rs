@@ -23,6 +23,9 @@ const TRACED_TOGETHER: usize = 16;
 /// Comprehensions inside each other may come to so many elements before anything runs.
 const MAX_ELEMENTS: usize = 1 << 16;
 
+/// After so many more elements a run asks whether there is still memory.
+const ELEMENTS_PER_LOOK: usize = 1 << 12;
+
 /// Ranges up to this length are taken apart; longer ones are walked, not kept.
 const MAX_ITEMS: i64 = 1 << 20;
 
@@ -60,7 +63,7 @@ impl Elaborator {
                 let size = self.later_size("_");
                 let ty = TensorType {
                     elem: Elem::I64,
-                    shape: vec![Dim::of(size)],
+                    shape: vec![Dim::of(size)].into(),
                 };
                 return Ok(Value::Tensor(Tensor {
                     ty,
@@ -79,7 +82,7 @@ impl Elaborator {
             let count = end.saturating_sub(start);
             let ty = TensorType {
                 elem: Elem::I64,
-                shape: vec![Dim::of(crate::size::Size::constant(count))],
+                shape: vec![Dim::of(crate::size::Size::constant(count))].into(),
             };
             if count > MAX_UNROLL as i64 {
                 let iota = self.emit(Op::Iota { axis: 0 }, &[], ty, span)?;
@@ -107,7 +110,7 @@ impl Elaborator {
         }
         let ty = TensorType {
             elem: Elem::I64,
-            shape: vec![Dim::of(size)],
+            shape: vec![Dim::of(size)].into(),
         };
         Ok(Value::Tensor(Tensor {
             ty,
@@ -278,7 +281,10 @@ impl Elaborator {
         let shape: Vec<Dim> = std::iter::once(Dim::known(tensors.len()))
             .chain(tensors[0].ty.shape.iter().cloned())
             .collect();
-        let ty = TensorType { elem, shape };
+        let ty = TensorType {
+            elem,
+            shape: shape.into(),
+        };
         let statics: Option<Vec<&Arc<HostTensor>>> = tensors
             .iter()
             .map(|tensor| match &tensor.repr {
@@ -391,11 +397,16 @@ impl Elaborator {
     }
 
     /// Counts an element that a comprehension comes to. False once a check has seen so many that
-    /// the others tell it nothing; a trace must not have that many.
+    /// the others tell it nothing; a trace must not have that many, and a run goes on while there is
+    /// memory.
     fn counts_element(&mut self, span: Span) -> Result<bool> {
         let count = self.elements.unwrap_or(0) + 1;
         self.elements = Some(count);
-        if count <= MAX_ELEMENTS || (self.effects_allowed() && !self.checking()) {
+        let running = self.effects_allowed() && !self.checking();
+        if running && count.is_multiple_of(ELEMENTS_PER_LOOK) {
+            self.host.check_memory(span)?;
+        }
+        if running || count <= MAX_ELEMENTS {
             return Ok(true);
         }
         if self.effects_allowed() {
@@ -451,7 +462,9 @@ impl Elaborator {
                     Value::Tensor(tensor) if condition.is_none() => Value::Tensor(Tensor {
                         ty: TensorType {
                             elem: tensor.ty.elem,
-                            shape: std::iter::once(dim).chain(tensor.ty.shape).collect(),
+                            shape: std::iter::once(dim)
+                                .chain(tensor.ty.shape.iter().cloned())
+                                .collect(),
                         },
                         repr: Repr::Unknown,
                     }),
@@ -477,7 +490,7 @@ impl Elaborator {
                         let dim = Dim::known(ints.len());
                         let ty = TensorType {
                             elem: Elem::I64,
-                            shape: vec![dim.clone()],
+                            shape: vec![dim.clone()].into(),
                         };
                         let host = Arc::new(HostTensor::i64(&[ints.len()], ints));
                         (

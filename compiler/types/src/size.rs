@@ -171,11 +171,15 @@ impl Size {
 
     /// Its least and largest value: of a number itself; none if a name has no range.
     pub fn bounds(&self) -> Option<(i64, i64)> {
-        if let Some(value) = self.as_constant() {
-            return Some((value, value));
-        }
+        let terms = match &self.0 {
+            Form::Number(value) => return Some((*value, *value)),
+            Form::Name { known, .. } => {
+                return known.range().map(|range| (range.least, range.most));
+            }
+            Form::Sum(terms) => terms,
+        };
         let (mut least, mut most) = (0i64, 0i64);
-        for (monomial, &coefficient) in self.terms().iter() {
+        for (monomial, &coefficient) in terms.iter() {
             let (mut low, mut high) = (1i64, 1i64);
             for (atom, power) in monomial {
                 let (a, b) = match atom {
@@ -374,10 +378,14 @@ impl Size {
 
     /// Whether any name of the given ids occurs.
     pub fn mentions(&self, id: u32) -> bool {
-        self.terms().keys().flatten().any(|(atom, _)| match atom {
-            Atom::Var { id: other, .. } => *other == id,
-            Atom::FloorDiv(size, _) => size.mentions(id),
-        })
+        match &self.0 {
+            Form::Number(_) => false,
+            Form::Name { id: other, .. } => *other == id,
+            Form::Sum(terms) => terms.keys().flatten().any(|(atom, _)| match atom {
+                Atom::Var { id: other, .. } => *other == id,
+                Atom::FloorDiv(size, _) => size.mentions(id),
+            }),
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use aec_ir::{Guard, Type, Value as IrValue};
 use aec_runtime::{Elem, Tensor as HostTensor};
 use aec_syntax::ast::Name;
 use aec_syntax::{Diagnostic, Span};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -447,7 +447,7 @@ impl Elaborator {
 fn at_path(path: u64) -> Activation {
     Activation {
         path,
-        calls: HashMap::new(),
+        calls: FxHashMap::default(),
     }
 }
 

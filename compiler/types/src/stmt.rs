@@ -41,7 +41,7 @@ impl Elaborator {
             def: def.clone(),
             scope: scope.clone(),
             module: module.into(),
-            averages: crate::running::sites(def),
+            averages: self.averages(def),
         };
         scope.define(def.name.name.clone(), Value::Template(Rc::new(template)));
     }

@@ -13,7 +13,7 @@ use crate::{Elaborator, Result};
 use aec_runtime::{Elem, Tensor as HostTensor};
 use aec_syntax::ast::BinaryOp;
 use aec_syntax::{Diagnostic, Span};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ const UNKNOWN_WORD: &str = "<unk>";
 /// Words and their places; a token is a place.
 pub struct Vocab {
     words: Vec<Rc<str>>,
-    places: HashMap<Rc<str>, i64>,
+    places: FxHashMap<Rc<str>, i64>,
     /// While a script is checked, its text is not read: then this is the number of words, the
     /// same wherever the vocabulary is used, and the rest is empty.
     unread: Option<Size>,
@@ -63,7 +63,7 @@ impl Vocab {
     /// `extra` first, then the words that occur at least `min_count` times, the most frequent
     /// first, equally frequent ones as they come. If words are left out, `<unk>` stands for them.
     fn count(words: &[Rc<str>], min_count: i64, extra: Vec<Rc<str>>) -> Vocab {
-        let mut counts: HashMap<Rc<str>, (i64, usize)> = HashMap::new();
+        let mut counts: FxHashMap<Rc<str>, (i64, usize)> = FxHashMap::default();
         for (at, word) in words.iter().enumerate() {
             counts.entry(word.clone()).or_insert((0, at)).0 += 1;
         }
@@ -141,7 +141,7 @@ impl Vocab {
         Ok(Value::Token(Tensor {
             ty: TensorType {
                 elem: Elem::I64,
-                shape: vec![Dim::known(places.len())],
+                shape: vec![Dim::known(places.len())].into(),
             },
             repr: Repr::Concrete(Arc::new(HostTensor::i64(&[places.len()], places))),
         }))

@@ -11,7 +11,8 @@ use crate::{Elaborator, Result};
 use aec_ir::{Def, Function, Literal, Op, Type, Value as IrValue};
 use aec_runtime::{Data, Elem, Tensor as HostTensor};
 use aec_syntax::Span;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What kind of function a frame is.
@@ -19,7 +20,7 @@ pub(crate) enum FrameKind {
     /// A script statement: one tensor in memory for each param, and what has been run already.
     Statement {
         inputs: Vec<Arc<HostTensor>>,
-        done: HashMap<IrValue, Arc<HostTensor>>,
+        done: FxHashMap<IrValue, Arc<HostTensor>>,
     },
     /// A training or evaluation step; `inputs` are constants of the step that scripts hold.
     Step {
@@ -54,8 +55,8 @@ pub(crate) struct Frame {
     pub(crate) id: u32,
     pub(crate) f: Function,
     pub(crate) kind: FrameKind,
-    captured: HashMap<IrValue, IrValue>,
-    by_address: HashMap<usize, IrValue>,
+    captured: FxHashMap<IrValue, IrValue>,
+    by_address: FxHashMap<usize, IrValue>,
 }
 
 /// The TIR type of a type whose sizes are all known, or have room for the longest example.
@@ -101,7 +102,7 @@ pub(crate) struct Snapshot {
     rounds: usize,
     found: usize,
     seen: usize,
-    calls: HashMap<aec_syntax::ast::Name, u64>,
+    calls: FxHashMap<aec_syntax::ast::Name, u64>,
 }
 
 impl Elaborator {
@@ -112,8 +113,8 @@ impl Elaborator {
             id: self.next_frame,
             f: Function::new(name),
             kind,
-            captured: HashMap::new(),
-            by_address: HashMap::new(),
+            captured: FxHashMap::default(),
+            by_address: FxHashMap::default(),
         };
         self.frames.push(frame);
         self.next_frame
@@ -139,7 +140,7 @@ impl Elaborator {
             "statement",
             FrameKind::Statement {
                 inputs: Vec::new(),
-                done: HashMap::new(),
+                done: FxHashMap::default(),
             },
         );
     }
@@ -521,7 +522,7 @@ impl Elaborator {
                 );
             };
             let fresh: Vec<IrValue> = {
-                let mut seen = HashSet::new();
+                let mut seen = FxHashSet::default();
                 wanted
                     .iter()
                     .copied()
@@ -547,13 +548,13 @@ impl Elaborator {
 fn extract(
     f: &Function,
     inputs: &[Arc<HostTensor>],
-    done: &HashMap<IrValue, Arc<HostTensor>>,
+    done: &FxHashMap<IrValue, Arc<HostTensor>>,
     wanted: &[IrValue],
 ) -> (Function, Vec<Arc<HostTensor>>) {
     // From what is wanted back to what is there: a statement may have traced a thousand steps before.
     // Both numbers rise in the order of tracing.
     let (mut leaves, mut insts) = (BTreeSet::new(), BTreeSet::new());
-    let mut seen: HashSet<IrValue> = wanted.iter().copied().collect();
+    let mut seen: FxHashSet<IrValue> = wanted.iter().copied().collect();
     let mut work = wanted.to_vec();
     while let Some(value) = work.pop() {
         match f.values[value].def {
@@ -569,7 +570,7 @@ fn extract(
         }
     }
     let mut out = Function::new(f.name.clone());
-    let mut map: HashMap<IrValue, IrValue> = HashMap::new();
+    let mut map: FxHashMap<IrValue, IrValue> = FxHashMap::default();
     let mut given = Vec::new();
     for value in leaves {
         let data = &f.values[value];
@@ -599,7 +600,7 @@ fn extract(
     (out, given)
 }
 
-fn replace_traced(value: &Value, done: &HashMap<IrValue, Arc<HostTensor>>) -> Value {
+fn replace_traced(value: &Value, done: &FxHashMap<IrValue, Arc<HostTensor>>) -> Value {
     crate::leaves::map_tensors(value, &mut |tensor| match &tensor.repr {
         Repr::Traced(_, traced) => match done.get(traced) {
             Some(host) => Tensor {

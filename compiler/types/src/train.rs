@@ -11,7 +11,7 @@ use crate::value::{Dim, Repr, Tensor, TensorType, Value};
 use crate::{Activation, Elaborator, Result};
 use aec_syntax::ast::{Expr, ExprKind, Ident, Name, Stmt, StmtKind};
 use aec_syntax::{Diagnostic, Span};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 /// What `train model on data { settings }` asks for; everything is evaluated.
 pub struct TrainRequest {
@@ -138,7 +138,7 @@ impl Elaborator {
             (self.seed, self.round) = (seed as u64, 0);
             self.activations.push(Activation {
                 path: 0,
-                calls: HashMap::new(),
+                calls: FxHashMap::default(),
             });
         }
         let value = self

@@ -137,9 +137,7 @@ fn concrete(host: HostTensor) -> Tensor {
 
 fn without_first_axis(tensor: &Tensor) -> Tensor {
     let mut ty = tensor.ty.clone();
-    if !ty.shape.is_empty() {
-        ty.shape.remove(0);
-    }
+    ty.shape = ty.shape.iter().skip(1).cloned().collect();
     Tensor {
         ty,
         repr: Repr::Unknown,

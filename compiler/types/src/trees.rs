@@ -41,7 +41,10 @@ struct Parts {
 
 pub(crate) fn unknown(elem: Elem, shape: Vec<Dim>) -> Tensor {
     Tensor {
-        ty: TensorType { elem, shape },
+        ty: TensorType {
+            elem,
+            shape: shape.into(),
+        },
         repr: Repr::Unknown,
     }
 }
@@ -91,7 +94,7 @@ pub(crate) fn frame(parts: &Value) -> Vec<Dim> {
     parts
         .field("count")
         .and_then(Value::tensor)
-        .map(|count| count.ty.shape.clone())
+        .map(|count| count.ty.shape.to_vec())
         .unwrap_or_default()
 }
 
@@ -119,7 +122,7 @@ fn parts_of(value: &Value, span: Span) -> Result<Parts> {
         None => fail("E0310", span, "this tree lacks a table"),
     };
     let (left, right, count) = (table("left")?, table("right")?, table("count")?);
-    let (Some(leaf), [nodes]) = (parts.field("leaf"), left.ty.shape.as_slice()) else {
+    let (Some(leaf), [nodes]) = (parts.field("leaf"), &left.ty.shape[..]) else {
         return fail(
             "E0310",
             span,
@@ -565,7 +568,7 @@ fn present(
     }
     let ty = TensorType {
         elem: Elem::Bool,
-        shape: vec![dim.clone()],
+        shape: vec![dim.clone()].into(),
     };
     let there = elaborator.build(&[&parts.count], ty, span, |f, v, ty, span| {
         let ints = Type::new(Elem::I64, &ty.dims);

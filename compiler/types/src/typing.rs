@@ -5,7 +5,7 @@ use crate::declared::{Declared, Kind, ShapeItem};
 use crate::equations::Equations;
 use crate::error::{fail, show_type, wanted, with_origin};
 use crate::scope::Scope;
-use crate::value::{Dim, Maybe, Repr, Tensor, TensorType, Value};
+use crate::value::{Dim, Maybe, Repr, Shape, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
 use aec_runtime::{Elem, Tensor as HostTensor};
 use aec_syntax::ast::{Name, Param, TypeArg, TypeExpr, TypeKind};
@@ -159,9 +159,9 @@ impl Elaborator {
         match self.declared(ty)? {
             Declared::Any => Ok(value.clone()),
             Declared::Tensor { elem, shape, maybe } => {
-                let what = match shape.is_empty() {
-                    true => format!("`{}`", self.text(ty.span)),
-                    false => format!("a tensor `{}`", self.text(ty.span)),
+                let what = |checker: &Self| match shape.is_empty() {
+                    true => format!("`{}`", checker.text(ty.span)),
+                    false => format!("a tensor `{}`", checker.text(ty.span)),
                 };
                 let value = match value {
                     // A list of scalars that could not be a tensor yet may still be wanted as one.
@@ -170,16 +170,17 @@ impl Elaborator {
                 };
                 let inner = match &value {
                     Value::Maybe(_) if !maybe => {
+                        let what = what(self);
                         return Err(Box::new(self.undeclared_missing(ty, &what, &value, span)));
                     }
                     other => crate::missing::plain(other),
                 };
                 if inner.tensor().is_none() {
-                    return wanted(span, &what, &value);
+                    return wanted(span, &what(self), &value);
                 }
                 let inner = self.match_elem(inner, elem, ty, span)?;
                 let Some(tensor) = inner.tensor() else {
-                    return wanted(span, &what, &value);
+                    return wanted(span, &what(self), &value);
                 };
                 self.match_shape(&shape, &tensor.ty, ty, span, scope, equations)?;
                 let tensor = self.renamed(tensor.clone(), &shape, scope);
@@ -348,7 +349,7 @@ impl Elaborator {
         if shape.len() != tensor.ty.rank() {
             return tensor;
         }
-        for (item, dim) in shape.iter().zip(&mut tensor.ty.shape) {
+        for (item, dim) in shape.iter().zip(tensor.ty.shape.iter_mut()) {
             let ShapeItem::Size(size) = item else {
                 continue;
             };
@@ -615,7 +616,7 @@ impl Elaborator {
 }
 
 /// What is under the `?` of a value, matched, with the value's flags.
-fn with_flags_of(value: &Value, inner: Value, shape: Vec<Dim>) -> Value {
+fn with_flags_of(value: &Value, inner: Value, shape: Shape) -> Value {
     match value {
         Value::Maybe(maybe) => Value::Maybe(Rc::new(Maybe {
             value: inner,

@@ -7,7 +7,7 @@ use crate::value::Value;
 use crate::{Elaborator, slips};
 use aec_syntax::ast::{Item, ItemKind, Name, Script, StmtKind};
 use aec_syntax::{Diagnostic, Span, free, parse_script, suggest};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 impl Elaborator {
     /// Every name of the script that is bound nowhere, and every `module.name` that the module does
@@ -145,7 +145,7 @@ impl Elaborator {
     /// The module of the library that defines a name and is not in scope.
     fn library_module_with(&self, name: &str) -> Option<&str> {
         let names = self.library_names.get_or_init(|| {
-            let mut names = HashMap::new();
+            let mut names = FxHashMap::default();
             for module in self.host.library() {
                 let Some((_, text)) = self.host.module(&module) else {
                     continue;

@@ -12,6 +12,7 @@ use aec_runtime::{Elem, Tensor as HostTensor};
 use aec_syntax::Span;
 use aec_syntax::ast::{FnDef, Lambda, ModelDef, Name};
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -60,13 +61,56 @@ pub fn may_agree(a: &[Dim], b: &[Dim]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(x, y)| !x.size.differs(&y.size))
 }
 
+/// The dimensions of a tensor, outermost first. Clones share them: every value that is looked up
+/// takes its type along.
+#[derive(Clone, Debug, Default)]
+pub struct Shape(Option<Rc<[Dim]>>);
+
+impl From<Vec<Dim>> for Shape {
+    fn from(dims: Vec<Dim>) -> Shape {
+        Shape((!dims.is_empty()).then(|| dims.into()))
+    }
+}
+
+impl FromIterator<Dim> for Shape {
+    fn from_iter<I: IntoIterator<Item = Dim>>(dims: I) -> Shape {
+        Vec::from_iter(dims).into()
+    }
+}
+
+impl Deref for Shape {
+    type Target = [Dim];
+
+    fn deref(&self) -> &[Dim] {
+        self.0.as_deref().unwrap_or(&[])
+    }
+}
+
+impl DerefMut for Shape {
+    fn deref_mut(&mut self) -> &mut [Dim] {
+        match &mut self.0 {
+            Some(dims) => Rc::make_mut(dims),
+            None => &mut [],
+        }
+    }
+}
+
+impl<'a> IntoIterator for &'a Shape {
+    type Item = &'a Dim;
+    type IntoIter = std::slice::Iter<'a, Dim>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
 /// The type of a tensor.
 #[derive(Clone, Debug)]
 pub struct TensorType {
     /// Element type.
     pub elem: Elem,
     /// Dimensions, outermost first.
-    pub shape: Vec<Dim>,
+    pub shape: Shape,
 }
 
 impl TensorType {
@@ -74,7 +118,7 @@ impl TensorType {
     pub fn scalar(elem: Elem) -> TensorType {
         TensorType {
             elem,
-            shape: Vec::new(),
+            shape: Shape::default(),
         }
     }
 

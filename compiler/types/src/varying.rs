@@ -107,7 +107,7 @@ impl Elaborator {
         for axis in axes(shape).filter(|&axis| only.is_none_or(|only| only == axis)) {
             let ty = TensorType {
                 elem: Elem::Bool,
-                shape: shape.to_vec(),
+                shape: shape.to_vec().into(),
             };
             let length = length(&shape[axis].size);
             let flags = self.build(&[&length], ty, span, |f, v, ty, span| {
@@ -238,7 +238,7 @@ impl Elaborator {
     ) -> Result<Tensor> {
         let ty = TensorType {
             elem: Elem::I64,
-            shape: vec![dim.clone()],
+            shape: vec![dim.clone()].into(),
         };
         let first = match start.as_constant() {
             Some(number) => crate::fold::scalar(number as f64, Elem::I64),

@@ -113,6 +113,9 @@ impl Host for Bench {
     fn check_interrupt(&self) -> Result<()> {
         Ok(())
     }
+    fn check_memory(&self, _span: Span) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// What a script prints, or the rendered diagnostics of the first stage that complains.

@@ -93,7 +93,7 @@ pub(super) fn effect(
                 let size = elaborator.later_size("rows");
                 let ty = TensorType {
                     elem: Elem::I64,
-                    shape: vec![Dim::of(size)],
+                    shape: vec![Dim::of(size)].into(),
                 };
                 Value::Tensor(Tensor {
                     ty,
@@ -103,11 +103,11 @@ pub(super) fn effect(
             Checked::Digits => {
                 let x = TensorType {
                     elem: elaborator.float(),
-                    shape: vec![Dim::known(1797), Dim::known(64)],
+                    shape: vec![Dim::known(1797), Dim::known(64)].into(),
                 };
                 let y = TensorType {
                     elem: Elem::I64,
-                    shape: vec![Dim::known(1797)],
+                    shape: vec![Dim::known(1797)].into(),
                 };
                 Value::record(vec![
                     (

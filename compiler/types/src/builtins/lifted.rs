@@ -335,7 +335,7 @@ fn some_observed(
         }
         let ty = TensorType {
             elem: Elem::Bool,
-            shape: flags.ty.shape[axes..].to_vec(),
+            shape: flags.ty.shape[axes..].to_vec().into(),
         };
         let axes = (0..axes).collect();
         let flags = elaborator.within(flags, None, neutral(op, Elem::Bool), span)?;

@@ -74,7 +74,7 @@ pub(super) fn matrix(
         let shape = shape_of(elaborator, op, &n, &m);
         let ty = TensorType {
             elem: a.ty.elem,
-            shape,
+            shape: shape.into(),
         };
         let blamed = elaborator.blamed(span);
         let result = elaborator.emit(Op::Matrix(op), &[&a], ty, blamed)?;

@@ -283,7 +283,7 @@ pub(super) fn unflatten(elaborator: &mut Elaborator, args: &Args, span: Span) ->
     }
     let v = as_tensor(v, *v_span, "a vector")?;
     let total = count(elaborator, &Args::of(std::slice::from_ref(m), span), span)?;
-    let (given, total) = (v.ty.shape.as_slice(), total.as_size());
+    let (given, total) = (&v.ty.shape[..], total.as_size());
     let fits = match (given, &total) {
         ([dim], Some(total)) => {
             dim.size == *total || elaborator.checking() && !both_known(&dim.size, total)

@@ -62,7 +62,7 @@ pub(super) fn sizes(elaborator: &mut Elaborator, value: &Value, span: Span) -> R
 
 /// Sizes of which only the number is known.
 fn unknown_sizes(elaborator: &mut Elaborator, shape: &Tensor, span: Span) -> Result<Vec<Dim>> {
-    let count = match shape.ty.shape.as_slice() {
+    let count = match &shape.ty.shape[..] {
         [axes] => axes.size.as_constant(),
         _ => None,
     };
@@ -324,7 +324,7 @@ pub(super) fn reshape(elaborator: &mut Elaborator, args: &Args, span: Span) -> R
     if have != want && (have.as_constant().is_some() && want.as_constant().is_some()) {
         let ty = TensorType {
             elem: x.ty.elem,
-            shape,
+            shape: shape.into(),
         };
         return fail(
             "E0301",
@@ -334,7 +334,7 @@ pub(super) fn reshape(elaborator: &mut Elaborator, args: &Args, span: Span) -> R
     }
     let ty = TensorType {
         elem: x.ty.elem,
-        shape,
+        shape: shape.into(),
     };
     refuse_regrouping(elaborator, &x, &ty, "`reshape`", span)?;
     Ok(Value::Tensor(elaborator.build(
@@ -376,7 +376,7 @@ pub(super) fn flatten(elaborator: &mut Elaborator, args: &Args, span: Span) -> R
     };
     let ty = TensorType {
         elem: x.ty.elem,
-        shape: vec![Dim::of(volume(&x.ty.shape))],
+        shape: vec![Dim::of(volume(&x.ty.shape))].into(),
     };
     refuse_regrouping(elaborator, &x, &ty, "`flatten`", span)?;
     Ok(Value::Tensor(elaborator.build(
@@ -427,7 +427,7 @@ pub(super) fn broadcast(elaborator: &mut Elaborator, args: &Args, span: Span) ->
     let Some(lead) = lead.filter(|_| fits) else {
         let ty = TensorType {
             elem: x.ty.elem,
-            shape,
+            shape: shape.into(),
         };
         return fail(
             "E0301",
@@ -440,7 +440,7 @@ pub(super) fn broadcast(elaborator: &mut Elaborator, args: &Args, span: Span) ->
     };
     let ty = TensorType {
         elem: x.ty.elem,
-        shape,
+        shape: shape.into(),
     };
     Ok(Value::Tensor(elaborator.build(
         &[&x],
@@ -681,7 +681,7 @@ pub(super) fn sum_first(elaborator: &mut Elaborator, args: &Args, span: Span) ->
     }
     let ty = TensorType {
         elem: x.ty.elem,
-        shape: x.ty.shape[1..].to_vec(),
+        shape: x.ty.shape[1..].to_vec().into(),
     };
     let x = elaborator.within(&x, Some(0), 0.0, span)?;
     Ok(Value::Tensor(elaborator.build(
@@ -701,7 +701,7 @@ pub(super) fn max_first(elaborator: &mut Elaborator, args: &Args, span: Span) ->
     }
     let ty = TensorType {
         elem: x.ty.elem,
-        shape: x.ty.shape[1..].to_vec(),
+        shape: x.ty.shape[1..].to_vec().into(),
     };
     let axes = std::iter::once(0).collect();
     let least = crate::varying::neutral(Reduction::Max, x.ty.elem);
