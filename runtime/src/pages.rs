@@ -73,6 +73,33 @@ pub fn settle_the_heap() {
     }
 }
 
+/// Gives what is free in the heap back to the system; takes a millisecond or so. For before memory
+/// that stays is touched first, when much of another kind has just been freed.
+pub fn give_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: it changes only what nobody holds.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Gives the whole pages of a range back to the system: what they held is lost, and nothing else
+/// may be expected of them than that they can be written to. A refusal is no harm.
+///
+/// # Safety
+/// The range is inside one allocation, its bytes are initialised and may be any, and nobody reads or
+/// writes them meanwhile.
+pub unsafe fn discard(at: *mut u8, bytes: usize) {
+    #[cfg(target_os = "linux")]
+    if bytes >= LARGE {
+        const SMALL_PAGE: usize = 4096;
+        let skip = at.addr().next_multiple_of(SMALL_PAGE) - at.addr();
+        let whole = (bytes - skip) / SMALL_PAGE * SMALL_PAGE;
+        // SAFETY: the pages lie wholly inside the range; anonymous memory reads as zeros afterwards.
+        unsafe { libc::madvise(at.wrapping_add(skip).cast(), whole, libc::MADV_DONTNEED) };
+    }
+}
+
 /// Asks for large pages for those that lie wholly inside an allocation. A refusal is no harm.
 fn advise(at: *mut u8, size: usize) -> *mut u8 {
     #[cfg(target_os = "linux")]

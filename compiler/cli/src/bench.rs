@@ -48,6 +48,8 @@ pub fn run(
         terminal::report(&session.sources().borrow(), &[*error]);
         return FAULT;
     }
+    // Measuring the memory's rate, which the figures do, takes as much memory as the plan has.
+    let peak_memory = peak_memory_mb();
     let Some(figures) = clock.figures() else {
         terminal::say("the script trains nothing, and computes nothing");
         return FAULT;
@@ -64,7 +66,7 @@ pub fn run(
         figures.steps_us.len(),
         figures.losses.0,
         figures.losses.1,
-        peak_memory_mb(),
+        peak_memory,
         figures.work.product_flop,
         figures.work.update_bytes,
         figures.rates.0 * 1e-9,

@@ -216,6 +216,16 @@ impl Instance {
             .copy_from_slice(tensor_bytes(tensor));
     }
 
+    /// [`Instance::set_input`] where nothing was ever set or run: zeros are there, and of a tensor
+    /// of zeros no page is touched.
+    pub fn set_first_input(&mut self, i: usize, tensor: &Tensor) {
+        if tensor_bytes(tensor).iter().all(|&byte| byte == 0) {
+            self.assert_fits(i, tensor);
+        } else {
+            self.set_input(i, tensor);
+        }
+    }
+
     /// Lets input `i` be this tensor from now on, without a copy. Its type must be the input's,
     /// and the plan must not write the input.
     pub fn bind_input(&mut self, i: usize, tensor: Arc<Tensor>) {
@@ -294,6 +304,17 @@ impl Instance {
     pub fn input(&self, i: usize) -> Tensor {
         // SAFETY: `inputs[i]` leads to initialised memory of this type.
         unsafe { read_tensor(&self.exe.plan.inputs[i], self.inputs[i]) }
+    }
+
+    /// What the first `count` inputs hold, of an instance that is not run again. The memory of all
+    /// behind them is given back first.
+    pub fn into_inputs(mut self, count: usize) -> Vec<Tensor> {
+        let own = (0..count).filter(|&i| self.bound[i].is_none());
+        let ends = own.map(|i| self.inputs[i].addr() + bytes(&self.exe.plan.inputs[i]));
+        let used = ends.max().unwrap_or(0);
+        self.block
+            .discard_from(used.saturating_sub(self.block.at(0).addr()));
+        (0..count).map(|i| self.input(i)).collect()
     }
 
     /// Result `i` of the last run. An aliased one is what the input holds now.

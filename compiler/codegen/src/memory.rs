@@ -6,42 +6,63 @@ use aec_ir::Type;
 use aec_runtime::{Data, Elem, Tensor};
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
 /// Zeroed memory that starts at a cache line.
 pub(crate) struct Block {
-    start: *mut u8,
+    /// What was allocated, without asking for lines: the system has zeros at hand for ordinary
+    /// allocations only, and writes them itself, to every page, for others.
+    whole: *mut u8,
     layout: Layout,
+    start: *mut u8,
 }
 
 impl Block {
     /// `size` zero bytes.
     pub fn zeroed(size: usize) -> Block {
-        let layout = Layout::from_size_align(size.max(64), 64)
-            .unwrap_or_else(|_| handle_alloc_error(Layout::new::<u8>()));
+        let layout = size
+            .checked_add(LINE)
+            .and_then(|size| Layout::from_size_align(size, align_of::<usize>()).ok())
+            .unwrap_or_else(|| handle_alloc_error(Layout::new::<u8>()));
         // SAFETY: the size is not 0.
-        let start = unsafe { alloc_zeroed(layout) };
-        if start.is_null() {
+        let whole = unsafe { alloc_zeroed(layout) };
+        if whole.is_null() {
             handle_alloc_error(layout);
         }
-        Block { start, layout }
+        // SAFETY: less than a line further, and there is one more than was asked for.
+        let start = unsafe { whole.add(whole.align_offset(LINE)) };
+        Block {
+            whole,
+            layout,
+            start,
+        }
     }
 
     /// Address of a byte.
     pub fn at(&self, offset: usize) -> *mut u8 {
-        assert!(offset <= self.layout.size());
+        assert!(offset <= self.len());
         // SAFETY: just checked.
         unsafe { self.start.add(offset) }
     }
 
     /// Size in bytes.
     pub fn len(&self) -> usize {
-        self.layout.size()
+        self.layout.size() - LINE
+    }
+
+    /// Gives the bytes from an offset on back to the system: they are zeros again, or what they were.
+    pub fn discard_from(&mut self, offset: usize) {
+        let at = self.at(offset);
+        // SAFETY: the range is inside the block, which nothing else writes, and holds plain bytes.
+        unsafe { aec_runtime::pages::discard(at, self.len() - offset) };
     }
 }
 
 impl Drop for Block {
     fn drop(&mut self) {
         // SAFETY: allocated with this layout.
-        unsafe { dealloc(self.start, self.layout) };
+        unsafe { dealloc(self.whole, self.layout) };
     }
 }
 

@@ -316,6 +316,14 @@ enum Memory {
 }
 
 impl Instance {
+    /// Bytes of memory that compiled code runs in.
+    pub fn memory_bytes(&self) -> usize {
+        match &self.memory {
+            Memory::Compiled(instance) => instance.memory_bytes(),
+            Memory::Interpreted { .. } => 0,
+        }
+    }
+
     /// Runs on what the inputs hold.
     pub fn run(&mut self) -> std::result::Result<(), Failure> {
         let result = match (&mut self.memory, &*self.program.code) {
@@ -357,6 +365,17 @@ impl Instance {
         }
     }
 
+    /// What the first inputs hold, of an instance that is not run again.
+    pub fn into_inputs(self, count: usize) -> Vec<Tensor> {
+        match self.memory {
+            Memory::Interpreted { mut inputs, .. } => {
+                inputs.truncate(count);
+                inputs
+            }
+            Memory::Compiled(instance) => instance.into_inputs(count),
+        }
+    }
+
     /// What an input holds.
     pub fn input(&self, at: usize) -> Tensor {
         match &self.memory {
@@ -370,6 +389,14 @@ impl Instance {
         match &mut self.memory {
             Memory::Interpreted { inputs, .. } => inputs[at] = tensor.clone(),
             Memory::Compiled(instance) => instance.set_input(at, tensor),
+        }
+    }
+
+    /// Fills an input of an instance that has never run, for the first time.
+    pub fn set_first_input(&mut self, at: usize, tensor: &Tensor) {
+        match &mut self.memory {
+            Memory::Interpreted { inputs, .. } => inputs[at] = tensor.clone(),
+            Memory::Compiled(instance) => instance.set_first_input(at, tensor),
         }
     }
 

@@ -11,6 +11,7 @@ use crate::progress::{Progress, Report, in_words, say};
 use crate::session::{OPTIMIZERS, Result, World};
 use crate::settings::{self, Length, Settings};
 use crate::trainlog::TrainLog;
+use aec_runtime::pages;
 use aec_runtime::pool::Pool;
 use aec_runtime::{Tensor, shuffle};
 use aec_syntax::ast::Name;
@@ -25,6 +26,10 @@ use std::time::Instant;
 
 /// Least size of a batch that is only evaluated.
 const EVALUATE: usize = 256;
+
+/// Bytes of a step's memory from which on it is worth asking that the system has back what only its
+/// beginning needed.
+const MUCH: usize = 4 << 20;
 
 /// Compiled steps of a training, one for each size of batch; the weights live in one of them.
 struct Steps<'a> {
@@ -111,7 +116,7 @@ impl Steps<'_> {
                     .filter(|leaf| leaf.changes);
                 for (place, leaf) in start.chain(leaves(&self.state)).enumerate().take(self.kept) {
                     if let Some(tensor) = elements(&leaf.tensor) {
-                        self.ready[at].1.set_input(place, &tensor);
+                        self.ready[at].1.set_first_input(place, &tensor);
                     }
                 }
             }
@@ -120,6 +125,9 @@ impl Steps<'_> {
             self.request.model = without_elements(&self.request.model, true);
             self.state = without_elements(&self.state, false);
             self.start = None;
+            if self.ready[at].1.memory_bytes() >= MUCH {
+                pages::give_back();
+            }
         }
         self.holder = Some(at);
         Ok(at)
@@ -160,6 +168,19 @@ impl Steps<'_> {
     /// The model with the weights as they are now.
     fn model(&self) -> Value {
         rebuild(&self.request.model, self.weights())
+    }
+
+    /// [`Steps::model`] after the last step; the weights are copied when the optimizer's state is gone.
+    fn trained(mut self) -> Value {
+        let weights = match self.holder {
+            Some(at) => {
+                let (_, instance) = self.ready.swap_remove(at);
+                let weights = instance.into_inputs(self.model_leaves);
+                weights.into_iter().map(Arc::new).collect()
+            }
+            None => self.weights(),
+        };
+        rebuild(&self.request.model, weights)
     }
 }
 
@@ -344,7 +365,7 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: TrainRequest) 
             if let Some(clock) = bench
                 && clock.step(started.elapsed(), instance.output_scalar(kept))
             {
-                return Ok(steps.model());
+                return Ok(steps.trained());
             }
             let figures = (0..=parts).map(|figure| instance.output_scalar(kept + figure));
             means.add(figures, examples);
@@ -438,7 +459,7 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: TrainRequest) 
     }
     let model = match best {
         Some((_, weights)) if !interrupted => rebuild(&steps.request.model, weights),
-        _ => steps.model(),
+        _ => steps.trained(),
     };
     Ok(match figures.is_empty() {
         true => model,

@@ -513,14 +513,21 @@ impl Elaborator {
     /// Compiles and runs the part of the statement that the values need.
     fn run_now(&mut self, wanted: &[IrValue], span: Span) -> Result<()> {
         let (function, inputs, fresh) = {
-            let frame = &self.frames[0];
-            let FrameKind::Statement { inputs, done } = &frame.kind else {
+            let frame = &mut self.frames[0];
+            let FrameKind::Statement { inputs, done } = &mut frame.kind else {
                 return fail(
                     "E0491",
                     span,
                     "a value is needed here before the step has run",
                 );
             };
+            for &value in wanted {
+                if !done.contains_key(&value)
+                    && let Some(zeros) = zeros(&frame.f, value)
+                {
+                    done.insert(value, Arc::new(zeros));
+                }
+            }
             let fresh: Vec<IrValue> = {
                 let mut seen = FxHashSet::default();
                 wanted
@@ -542,6 +549,26 @@ impl Elaborator {
         }
         Ok(())
     }
+}
+
+/// A tensor of zeros needs no code, and its memory is taken when it is first written to: that of an
+/// optimizer's state never, as the step has a copy. A larger one goes where memory is counted.
+fn zeros(f: &Function, value: IrValue) -> Option<HostTensor> {
+    const MOST_BYTES: usize = 1 << 28;
+    let Def::Result(inst, _) = f.values[value].def else {
+        return None;
+    };
+    let Op::Constant(literal) = &f.insts[inst].op else {
+        return None;
+    };
+    let zero = match *literal {
+        Literal::Float(number) => number.to_bits() == 0,
+        Literal::Int(number) => number == 0,
+        Literal::Bool(bit) => !bit,
+    };
+    let ty = f.ty(value);
+    let bytes = (ty.dims.iter()).try_fold(ty.elem.bytes(), |all, &dim| all.checked_mul(dim))?;
+    (zero && bytes <= MOST_BYTES).then(|| HostTensor::zeros(ty.elem, &ty.dims))
 }
 
 /// The part of a statement's function that gives `wanted`, what has run already being inputs.
