@@ -66,24 +66,18 @@ impl Site<'_, '_> {
 
 /// `// text`, `/* text */`, `-- text`.
 fn comment(site: &Site<'_, '_>) -> Option<Diagnostic> {
-    let line_of = |i: usize| {
-        let start = site.token_span(i).start as usize;
-        site.ctx.text[..start].matches('\n').count()
-    };
     let here = site.at.min(site.ctx.tokens.len() - 1);
-    let slashes = (0..=here)
-        .rev()
-        .take_while(|&i| line_of(i) == line_of(here))
-        .find(|&i| {
-            let next =
-                |wanted: Token| site.token(i + 1) == Some(&wanted) && site.touching(i, i + 1);
-            match site.token(i) {
-                Some(Token::SlashSlash) => matches!(site.token(i + 1), Some(Token::Ident(_))),
-                Some(Token::Slash) => next(Token::Star),
-                Some(Token::Minus) => next(Token::Minus) && i == site.first_of_statement(),
-                _ => false,
-            }
-        })?;
+    let start = |i: usize| site.token_span(i).start as usize;
+    let same_line = |&i: &usize| !site.ctx.text[start(i)..start(here)].contains('\n');
+    let slashes = (0..=here).rev().take_while(same_line).find(|&i| {
+        let next = |wanted: Token| site.token(i + 1) == Some(&wanted) && site.touching(i, i + 1);
+        match site.token(i) {
+            Some(Token::SlashSlash) => matches!(site.token(i + 1), Some(Token::Ident(_))),
+            Some(Token::Slash) => next(Token::Star),
+            Some(Token::Minus) => next(Token::Minus) && i == site.first_of_statement(),
+            _ => false,
+        }
+    })?;
     let start = site.token_span(slashes);
     let pair = match site.token(slashes) {
         Some(Token::SlashSlash) => start,
