@@ -667,7 +667,7 @@ impl Elaborator {
         let y = self.harmless(&y, &shape, places[1], span)?;
         let ty = TensorType {
             elem: x.ty.elem,
-            shape: shape.into(),
+            shape,
         };
         let tensor = self.build(&[&x, &y], ty, span, |f, v, ty, span| {
             let a = if f.dims(v[0]).is_empty() {
@@ -777,7 +777,7 @@ impl Elaborator {
                 let x = self.harmless(&x, &shape, Binary::Pow.safe_places()[0], span)?;
                 let ty = TensorType {
                     elem: x.ty.elem,
-                    shape: shape.into(),
+                    shape,
                 };
                 self.build(&[&x, &y], ty, span, |f, v, ty, span| {
                     let a = if f.dims(v[0]).is_empty() {
