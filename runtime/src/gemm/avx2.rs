@@ -5,37 +5,61 @@ use std::ops::Range;
 
 use super::pack::{pack_plain, pack_walks};
 use super::sums::{Terms, add_terms};
-use super::tiles::{TileArgs, Tiles};
+use super::tiles::{TileArgs, Tiles, opaque};
 use super::walk::Walk;
 
 /// Most rows of a tile: 12 accumulators, 2 vectors of B and a broadcast fill 16 registers.
 pub(super) const ROWS: usize = 6;
 
+/// Rows of B that a tile calls for ahead of the one it reads, when it is the first to read them.
+const B_AHEAD: usize = 16;
+/// Columns of A that a tile calls for ahead of the one it reads, when rows are adjacent.
+const A_AHEAD: usize = 8;
+
+/// One function per number of rows, from 1.
+macro_rules! per_rows {
+    ($tile:ident, $a_by_columns:literal, $keep:literal) => {
+        [
+            $tile::<1, $a_by_columns, $keep>,
+            $tile::<2, $a_by_columns, $keep>,
+            $tile::<3, $a_by_columns, $keep>,
+            $tile::<4, $a_by_columns, $keep>,
+            $tile::<5, $a_by_columns, $keep>,
+            $tile::<6, $a_by_columns, $keep>,
+        ]
+    };
+}
+
 macro_rules! tiles {
-    ($name:ident, $tile:ident, $t:ty, $lanes:literal, $zero:ident, $load:ident, $store:ident, $set1:ident, $mul:ident, $fmadd:ident) => {
+    ($name:ident, $tile:ident, $t:ty, $lanes:literal, $zero:ident, $load:ident, $store:ident, $set1:ident, $mul:ident, $fmadd:ident, $pack:expr) => {
         /// Tiles of one element type.
         pub(super) struct $name;
+
+        impl $name {
+            /// By how A is read (along its rows; down its columns, of which rows are adjacent), then by
+            /// whether B is kept.
+            const TABLE: [[[unsafe fn(&TileArgs<$t>); ROWS]; 2]; 2] = [
+                [
+                    per_rows!($tile, false, false),
+                    per_rows!($tile, false, true),
+                ],
+                [per_rows!($tile, true, false), per_rows!($tile, true, true)],
+            ];
+        }
 
         impl Tiles for $name {
             type T = $t;
             const ROWS: usize = ROWS;
             const COLS: usize = 2 * $lanes;
             const MASKS: bool = false;
-            const KEEPS: bool = false;
+            const KEEPS: bool = true;
             const SUMS_A: bool = false;
 
             unsafe fn tile(rows: usize, args: &TileArgs<$t>) {
+                let by_columns = usize::from(args.a_row_stride == 1);
+                let keep = usize::from(!args.keep.is_null());
                 // SAFETY: the contract of `tile`.
-                unsafe {
-                    match rows {
-                        1 => $tile::<1>(args),
-                        2 => $tile::<2>(args),
-                        3 => $tile::<3>(args),
-                        4 => $tile::<4>(args),
-                        5 => $tile::<5>(args),
-                        _ => $tile::<6>(args),
-                    }
-                }
+                unsafe { Self::TABLE[by_columns][keep][rows - 1](args) }
             }
 
             unsafe fn add_terms(to: *mut $t, terms: &Terms<$t>) {
@@ -79,14 +103,17 @@ macro_rules! tiles {
                 cols: usize,
             ) {
                 // SAFETY: the contract of `pack`.
-                unsafe { pack_plain(panel, b, row_stride, col_stride, k, cols, 2 * $lanes) }
+                unsafe { $pack(panel, b, row_stride, col_stride, k, cols) }
             }
         }
 
         /// # Safety
-        /// As [`Tiles::tile`], with `R` rows.
+        /// As [`Tiles::tile`], with `R` rows; A's rows are adjacent if `A_BY_COLUMNS`; B's rows go to
+        /// `args.keep` if `KEEP`, and those to come are called for.
         #[target_feature(enable = "avx2,fma")]
-        unsafe fn $tile<const R: usize>(args: &TileArgs<$t>) {
+        unsafe fn $tile<const R: usize, const A_BY_COLUMNS: bool, const KEEP: bool>(
+            args: &TileArgs<$t>,
+        ) {
             const WIDE: usize = 2 * $lanes;
             let mut acc = [[$zero(); 2]; R];
             // SAFETY: rows below `R` and columns below `args.cols` exist in `init` and `out`;
@@ -106,16 +133,44 @@ macro_rules! tiles {
                         }
                     }
                 }
-                let (mut a, mut b) = (args.a, args.b);
+                // A pointer per row and one common offset, as for AVX-512.
+                let mut starts = [args.a; R];
+                for (r, start) in starts.iter_mut().enumerate() {
+                    *start = opaque(args.a.wrapping_add(r * args.a_row_stride));
+                }
+                let (mut at, mut b, mut keep) = (0usize, args.b, args.keep);
+                let mut coming = args.coming;
+                let (a_step, b_step) = (args.a_col_stride, args.b_row_stride);
                 for _ in 0..args.k {
                     let b0 = $load(b);
                     let b1 = $load(b.add($lanes));
+                    if KEEP {
+                        $store(keep, b0);
+                        $store(keep.add($lanes), b1);
+                        keep = keep.add(WIDE);
+                        let ahead = b.wrapping_add(B_AHEAD.wrapping_mul(b_step));
+                        _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
+                    }
+                    _mm_prefetch::<_MM_HINT_T1>(coming.cast());
+                    coming = coming.wrapping_add(args.coming_step);
+                    if A_BY_COLUMNS {
+                        // Every row of memory is another cache line, which no hardware foresees.
+                        let ahead = args
+                            .a
+                            .wrapping_add(at.wrapping_add(A_AHEAD.wrapping_mul(a_step)));
+                        _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
+                    }
                     for r in 0..R {
-                        let x = $set1(*a.add(r * args.a_row_stride));
+                        let from = if A_BY_COLUMNS {
+                            args.a.wrapping_add(r)
+                        } else {
+                            starts[r]
+                        };
+                        let x = $set1(*from.wrapping_add(at));
                         acc[r] = [$fmadd(x, b0, acc[r][0]), $fmadd(x, b1, acc[r][1])];
                     }
-                    a = a.wrapping_add(args.a_col_stride);
-                    b = b.wrapping_add(args.b_row_stride);
+                    at = at.wrapping_add(a_step);
+                    b = b.wrapping_add(b_step);
                 }
                 for r in 0..R {
                     let to = args.out.add(r * args.out_row_stride);
@@ -144,7 +199,8 @@ tiles!(
     _mm256_storeu_ps,
     _mm256_set1_ps,
     _mm256_mul_ps,
-    _mm256_fmadd_ps
+    _mm256_fmadd_ps,
+    pack_f32
 );
 tiles!(
     TilesF64,
@@ -156,5 +212,95 @@ tiles!(
     _mm256_storeu_pd,
     _mm256_set1_pd,
     _mm256_mul_pd,
-    _mm256_fmadd_pd
+    _mm256_fmadd_pd,
+    pack_f64
 );
+
+/// # Safety
+/// As [`Tiles::pack`].
+unsafe fn pack_f64(
+    panel: *mut f64,
+    b: *const f64,
+    row_stride: usize,
+    col_stride: usize,
+    k: usize,
+    cols: usize,
+) {
+    // SAFETY: the caller's promise.
+    unsafe { pack_plain(panel, b, row_stride, col_stride, k, cols, 8) }
+}
+
+/// Transposes blocks of 8 x 8 in registers when B's rows are adjacent (B is a transposed matrix);
+/// copies otherwise, and what is left of such blocks.
+///
+/// # Safety
+/// As [`Tiles::pack`].
+#[target_feature(enable = "avx2,fma")]
+unsafe fn pack_f32(
+    panel: *mut f32,
+    b: *const f32,
+    row_stride: usize,
+    col_stride: usize,
+    k: usize,
+    cols: usize,
+) {
+    const COLS: usize = 16;
+    let blocks = if row_stride == 1 && cols == COLS {
+        k / 8
+    } else {
+        0
+    };
+    for block in 0..blocks {
+        let i0 = block * 8;
+        for j0 in [0, 8] {
+            let mut lines = [_mm256_setzero_ps(); 8];
+            for (j, line) in lines.iter_mut().enumerate() {
+                // SAFETY: eight elements of column j0 + j of B, from row i0 on.
+                *line = unsafe { _mm256_loadu_ps(b.wrapping_add((j0 + j) * col_stride + i0)) };
+            }
+            for (i, row) in transpose8(lines).into_iter().enumerate() {
+                // SAFETY: row i0 + i < k of the panel.
+                unsafe { _mm256_storeu_ps(panel.wrapping_add((i0 + i) * COLS + j0), row) };
+            }
+        }
+    }
+    let done = blocks * 8;
+    // SAFETY: the caller's promise, of the rows that are left.
+    unsafe {
+        pack_plain(
+            panel.wrapping_add(done * COLS),
+            b.wrapping_add(done * row_stride),
+            row_stride,
+            col_stride,
+            k - done,
+            cols,
+            COLS,
+        );
+    }
+}
+
+/// The transpose of an 8 x 8 block held in registers: pairs, quads, then 128-bit lanes.
+#[target_feature(enable = "avx2,fma")]
+fn transpose8(x: [__m256; 8]) -> [__m256; 8] {
+    let mut t = x;
+    for i in 0..4 {
+        t[2 * i] = _mm256_unpacklo_ps(x[2 * i], x[2 * i + 1]);
+        t[2 * i + 1] = _mm256_unpackhi_ps(x[2 * i], x[2 * i + 1]);
+    }
+    let mut u = t;
+    for i in 0..2 {
+        for h in 0..2 {
+            let p = _mm256_castps_pd(t[4 * i + h]);
+            let q = _mm256_castps_pd(t[4 * i + 2 + h]);
+            u[4 * i + 2 * h] = _mm256_castpd_ps(_mm256_unpacklo_pd(p, q));
+            u[4 * i + 2 * h + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(p, q));
+        }
+    }
+    // u[4 i + c], lane l: rows 4 i .. 4 i + 3 of column 4 l + c.
+    let mut out = x;
+    for c in 0..4 {
+        out[c] = _mm256_permute2f128_ps::<0x20>(u[c], u[4 + c]);
+        out[4 + c] = _mm256_permute2f128_ps::<0x31>(u[c], u[4 + c]);
+    }
+    out
+}

@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::drive::ROW_PANELS;
 use super::pack::{pack_plain, pack_walks};
 use super::sums::Terms;
-use super::tiles::{RowArgs, TileArgs, Tiles};
+use super::tiles::{RowArgs, TileArgs, Tiles, opaque};
 use super::walk::Walk;
 
 /// Most rows of a tile.
@@ -382,17 +382,6 @@ tiles!(
     pack_f64,
     false
 );
-
-/// The same pointer, of which the compiler no longer knows where it came from.
-#[inline(always)]
-#[allow(clippy::pointers_in_nomem_asm_block)]
-fn opaque<T>(mut at: *const T) -> *const T {
-    // SAFETY: no instructions.
-    unsafe {
-        std::arch::asm!("/* {0} */", inout(reg) at, options(nomem, nostack, preserves_flags, pure))
-    };
-    at
-}
 
 /// # Safety
 /// As [`Tiles::pack`].

@@ -148,3 +148,15 @@ pub(super) trait Tiles {
         inner: (&Walk, Range<usize>),
     );
 }
+
+/// The same pointer, of which the compiler no longer knows where it came from.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+#[allow(clippy::pointers_in_nomem_asm_block)]
+pub(super) fn opaque<T>(mut at: *const T) -> *const T {
+    // SAFETY: no instructions.
+    unsafe {
+        std::arch::asm!("/* {0} */", inout(reg) at, options(nomem, nostack, preserves_flags, pure))
+    };
+    at
+}
