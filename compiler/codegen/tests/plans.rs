@@ -220,6 +220,38 @@ fn aliased_results_live_in_the_input() {
     assert_eq!(instance.input(1), instance.output(1));
 }
 
+/// What lies behind the inputs that are wanted goes back to the system first, if it is much.
+#[test]
+fn inputs_outlive_the_memory_behind_them() {
+    let (few, many) = (5_000, 3 << 20);
+    let mut plan = Plan::default();
+    input(&mut plan, Elem::F32, &[few]);
+    input(&mut plan, Elem::F32, &[few]);
+    let long = input(&mut plan, Elem::F32, &[many]);
+    let loss = output(&mut plan, Elem::F32, &[]);
+    let sum = plan.kernels.push(sum_kernel(many as i64));
+    let kind = StepKind::Kernel {
+        kernel: sum,
+        buffers: vec![long, loss],
+        parallel: None,
+    };
+    step(&mut plan, kind);
+    let exe = compile(plan);
+    let numbers = Tensor::f32(&[few], (1..=few).map(|at| at as f32).collect());
+    let nothing = Tensor::f32(&[few], vec![0.0; few]);
+    for (count, want) in [(1, vec![&numbers]), (2, vec![&numbers, &nothing])] {
+        let pool = Arc::new(Pool::new(1));
+        let mut instance = Instance::new(Arc::clone(&exe), pool, Isa::best());
+        instance.set_first_input(0, &numbers);
+        instance.set_first_input(1, &nothing);
+        instance.set_first_input(2, &Tensor::f32(&[many], vec![1.0; many]));
+        instance.run().unwrap();
+        assert_eq!(instance.output_scalar(0), many as f64);
+        let kept = instance.into_inputs(count);
+        assert_eq!(kept.iter().collect::<Vec<_>>(), want);
+    }
+}
+
 #[test]
 fn a_guard_stops_before_the_update() {
     let exe = compile(update_plan(40));

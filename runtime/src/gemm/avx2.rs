@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::pack::{pack_plain, pack_walks};
+use super::pack::{pack_columns, pack_walks};
 use super::sums::{Terms, add_terms};
 use super::tiles::{TileArgs, Tiles, opaque};
 use super::walk::Walk;
@@ -213,22 +213,8 @@ tiles!(
     _mm256_set1_pd,
     _mm256_mul_pd,
     _mm256_fmadd_pd,
-    pack_f64
+    pack_columns::<f64, 8>
 );
-
-/// # Safety
-/// As [`Tiles::pack`].
-unsafe fn pack_f64(
-    panel: *mut f64,
-    b: *const f64,
-    row_stride: usize,
-    col_stride: usize,
-    k: usize,
-    cols: usize,
-) {
-    // SAFETY: the caller's promise.
-    unsafe { pack_plain(panel, b, row_stride, col_stride, k, cols, 8) }
-}
 
 /// Transposes blocks of 8 x 8 in registers when B's rows are adjacent (B is a transposed matrix);
 /// copies otherwise, and what is left of such blocks.
@@ -267,14 +253,13 @@ unsafe fn pack_f32(
     let done = blocks * 8;
     // SAFETY: the caller's promise, of the rows that are left.
     unsafe {
-        pack_plain(
+        pack_columns::<f32, COLS>(
             panel.wrapping_add(done * COLS),
             b.wrapping_add(done * row_stride),
             row_stride,
             col_stride,
             k - done,
             cols,
-            COLS,
         );
     }
 }

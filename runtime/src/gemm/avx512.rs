@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::drive::ROW_PANELS;
-use super::pack::{pack_plain, pack_walks};
+use super::pack::{pack_columns, pack_walks};
 use super::sums::Terms;
 use super::tiles::{RowArgs, TileArgs, Tiles, opaque};
 use super::walk::Walk;
@@ -379,23 +379,9 @@ tiles!(
     _mm512_add_pd,
     _mm512_mul_pd,
     _mm512_fmadd_pd,
-    pack_f64,
+    pack_columns::<f64, 16>,
     false
 );
-
-/// # Safety
-/// As [`Tiles::pack`].
-unsafe fn pack_f64(
-    panel: *mut f64,
-    b: *const f64,
-    row_stride: usize,
-    col_stride: usize,
-    k: usize,
-    cols: usize,
-) {
-    // SAFETY: the caller's promise.
-    unsafe { pack_plain(panel, b, row_stride, col_stride, k, cols, 16) }
-}
 
 /// Transposes blocks of 16 x 16 in registers when B's rows are adjacent (B is a transposed
 /// matrix); copies otherwise.
@@ -414,7 +400,7 @@ unsafe fn pack_f32(
     const COLS: usize = 32;
     if row_stride != 1 {
         // SAFETY: the caller's promise.
-        unsafe { pack_plain(panel, b, row_stride, col_stride, k, cols, COLS) };
+        unsafe { pack_columns::<f32, COLS>(panel, b, row_stride, col_stride, k, cols) };
         return;
     }
     let mut i0 = 0;

@@ -83,6 +83,22 @@ pub(super) unsafe fn pack_plain<T: Copy + Default>(
     }
 }
 
+/// [`pack_plain`] to a panel of `WIDTH` columns.
+///
+/// # Safety
+/// As there.
+pub(super) unsafe fn pack_columns<T: Copy + Default, const WIDTH: usize>(
+    panel: *mut T,
+    b: *const T,
+    row_stride: usize,
+    col_stride: usize,
+    k: usize,
+    cols: usize,
+) {
+    // SAFETY: the caller's promise.
+    unsafe { pack_plain(panel, b, row_stride, col_stride, k, cols, WIDTH) }
+}
+
 /// Copies entries `outer` x `inner` of two walks: entry (i, j) of the ranges goes to
 /// `to + i * to_outer + j * to_inner`.
 ///

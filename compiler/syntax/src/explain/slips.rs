@@ -68,7 +68,7 @@ impl Site<'_, '_> {
 fn comment(site: &Site<'_, '_>) -> Option<Diagnostic> {
     let here = site.at.min(site.ctx.tokens.len() - 1);
     let start = |i: usize| site.token_span(i).start as usize;
-    let same_line = |&i: &usize| !site.ctx.text[start(i)..start(here)].contains('\n');
+    let same_line = |&i: &usize| i == here || !site.ctx.text[start(i)..start(i + 1)].contains('\n');
     let slashes = (0..=here).rev().take_while(same_line).find(|&i| {
         let next = |wanted: Token| site.token(i + 1) == Some(&wanted) && site.touching(i, i + 1);
         match site.token(i) {
