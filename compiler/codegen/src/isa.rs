@@ -9,8 +9,6 @@ use cranelift_codegen::settings::{self, Configurable};
 pub(crate) struct Features {
     /// Vector operands in memory need not be aligned.
     pub unaligned_operands: bool,
-    /// There are 512-bit registers, and Cranelift emits the instructions that `widen` knows.
-    pub wide: bool,
 }
 
 /// The machine this process runs on, with all its instruction sets.
@@ -46,8 +44,5 @@ pub(crate) fn features(isa: &OwnedTargetIsa) -> Features {
     };
     Features {
         unaligned_operands: has("has_avx") != Some(false),
-        wide: ["has_avx2", "has_fma", "has_avx512f", "has_avx512dq"]
-            .iter()
-            .all(|name| has(name) == Some(true)),
     }
 }

@@ -2,10 +2,11 @@
 
 #![allow(unsafe_code)]
 
-use crate::emit::{self, Extern, Frame, Target};
+use crate::emit::{self, Extern, Frame, NARROW_LANES, Target};
 use crate::isa::{self, Features};
-use crate::widen::{ALIGNMENT, disassemble, widen};
+use crate::widen::{ALIGNMENT, Wider, disassemble, widen};
 use aec_kernels::lir::{Kernel, ValKind};
+use aec_runtime::gemm::Isa;
 use aec_runtime::philox;
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::{ExtFuncData, ExternalName, Function, UserExternalName, UserFuncName};
@@ -25,15 +26,16 @@ pub type KernelFn = unsafe extern "C" fn(buffers: *const *mut u8, args: *const i
 pub struct CodegenOptions {
     /// Check the intermediate code for consistency (slow; on in debug builds).
     pub verify: bool,
-    /// Use 512-bit registers where the machine has them.
-    pub wide: bool,
+    /// Whose registers lane loops are compiled for, at most: on a machine without it, and where a
+    /// kernel has something that cannot be widened, the next narrower one.
+    pub isa: Isa,
 }
 
 impl Default for CodegenOptions {
     fn default() -> CodegenOptions {
         CodegenOptions {
             verify: cfg!(debug_assertions),
-            wide: true,
+            isa: Isa::best(),
         }
     }
 }
@@ -163,17 +165,17 @@ impl Compiler {
             .module
             .declare_function(&name, Linkage::Local, &emit::kernel_signature(call_conv))
             .map_err(describe)?;
-        if self.options.wide && self.features.wide && emit::can_widen(kernel) {
-            let frame = self.compile(at, kernel, true)?;
+        for wider in widths(self.options.isa, kernel) {
+            let frame = self.compile(at, kernel, wider.lanes())?;
             let code = self.context.compiled_code().ok_or_else(no_code)?;
-            if let Ok(bytes) = widen(code.code_buffer(), frame) {
+            if let Ok(bytes) = widen(code.code_buffer(), frame, wider) {
                 self.module
                     .define_function_bytes(id, ALIGNMENT, &bytes, &[])
                     .map_err(describe)?;
                 return Ok(id);
             }
         }
-        self.compile(at, kernel, false)?;
+        self.compile(at, kernel, NARROW_LANES)?;
         let code = self.context.compiled_code().ok_or_else(no_code)?;
         let alignment = code.buffer.alignment;
         let relocs: Vec<ModuleReloc> = code
@@ -189,7 +191,12 @@ impl Compiler {
     }
 
     /// Compiles into `context`.
-    fn compile(&mut self, at: usize, kernel: &Kernel, wide: bool) -> Result<Frame, CodegenError> {
+    fn compile(
+        &mut self,
+        at: usize,
+        kernel: &Kernel,
+        reg_lanes: u32,
+    ) -> Result<Frame, CodegenError> {
         let call_conv = self.module.isa().default_call_conv();
         self.context.clear();
         self.context.func = empty(at, call_conv);
@@ -202,7 +209,7 @@ impl Compiler {
             Target {
                 features: self.features,
                 frontend,
-                wide,
+                reg_lanes,
                 import: &mut |func, which| {
                     let (_, id) = externs[which as usize];
                     module.declare_func_in_func(id, func)
@@ -235,19 +242,24 @@ pub fn kernel_text(kernel: &Kernel, options: CodegenOptions) -> Result<KernelTex
         clif: String::new(),
         machine: String::new(),
     };
-    if options.wide && isa::features(&isa).wide && emit::can_widen(kernel) {
-        let (context, clif, frame) = compile_alone(kernel, &isa, true)?;
+    for wider in widths(options.isa, kernel) {
+        let (context, clif, frame) = compile_alone(kernel, &isa, wider.lanes())?;
         let code = context.compiled_code().ok_or_else(no_code)?;
-        match widen(code.code_buffer(), frame) {
+        match widen(code.code_buffer(), frame, wider) {
             Ok(bytes) => {
-                text.clif = format!("; every vector stands for 16 lanes\n{clif}");
-                text.machine = disassemble(&bytes);
+                let lanes = wider.lanes();
+                text.clif = format!("; every vector stands for {lanes} lanes\n{clif}");
+                text.machine.push_str(&disassemble(&bytes));
                 return Ok(text);
             }
-            Err(reason) => text.machine = format!("; not widened: {reason}\n"),
+            Err(reason) => {
+                let bits = 32 * wider.lanes();
+                text.machine
+                    .push_str(&format!("; not in {bits} bits: {reason}\n"));
+            }
         }
     }
-    let (context, clif, _) = compile_alone(kernel, &isa, false)?;
+    let (context, clif, _) = compile_alone(kernel, &isa, NARROW_LANES)?;
     text.clif = clif;
     if let Some(vcode) = context.compiled_code().and_then(|code| code.vcode.as_ref()) {
         text.machine.push_str(vcode);
@@ -255,25 +267,37 @@ pub fn kernel_text(kernel: &Kernel, options: CodegenOptions) -> Result<KernelTex
     Ok(text)
 }
 
-/// Why a kernel is not compiled to 512-bit code, or nothing if it is.
-pub fn why_narrow(kernel: &Kernel) -> Result<(), String> {
-    let isa = isa::native(true).map_err(|error| error.0)?;
-    if !isa::features(&isa).wide {
-        return Err("this machine has no AVX-512".to_owned());
-    }
+/// Why a kernel is not compiled for the registers of an instruction set that the machine has and
+/// that is wider than Cranelift's, or nothing if it is.
+pub fn why_narrow(kernel: &Kernel, isa: Isa) -> Result<(), String> {
+    let Some(wider) = Wider::of(isa) else {
+        return Err("as narrow as can be".to_owned());
+    };
     if !emit::can_widen(kernel) {
         return Err("values of 64 bits, draws, checks or scattered places".to_owned());
     }
-    let (context, _, frame) = compile_alone(kernel, &isa, true).map_err(|error| error.0)?;
+    let native = isa::native(true).map_err(|error| error.0)?;
+    let (context, _, frame) =
+        compile_alone(kernel, &native, wider.lanes()).map_err(|error| error.0)?;
     let code = context.compiled_code().ok_or("no code")?;
-    widen(code.code_buffer(), frame).map(|_| ())
+    widen(code.code_buffer(), frame, wider).map(|_| ())
+}
+
+/// How the kernel may be widened, best first.
+fn widths(isa: Isa, kernel: &Kernel) -> impl Iterator<Item = Wider> {
+    let able = emit::can_widen(kernel);
+    Isa::ALL
+        .into_iter()
+        .rev()
+        .filter(move |&wider| able && wider <= isa && wider.available())
+        .filter_map(Wider::of)
 }
 
 /// Compiles one kernel outside of any module. Returns Cranelift's input as text, too.
 fn compile_alone(
     kernel: &Kernel,
     isa: &OwnedTargetIsa,
-    wide: bool,
+    reg_lanes: u32,
 ) -> Result<(Context, String, Frame), CodegenError> {
     let call_conv = isa.default_call_conv();
     let mut context = Context::new();
@@ -285,7 +309,7 @@ fn compile_alone(
         Target {
             features: isa::features(isa),
             frontend: isa.frontend_config(),
-            wide,
+            reg_lanes,
             import: &mut |func, which| {
                 let name = func.declare_imported_user_function(UserExternalName {
                     namespace: 1,

@@ -1,9 +1,10 @@
 //! Constants of 512-bit code: with more of them than registers, uses read them where they are.
 
-use aec_codegen::{CodegenOptions, kernel_text, run_kernel, why_narrow};
+use aec_codegen::{CodegenOptions, kernel_text, run_kernel};
 use aec_kernels::lir::{
     Access, Affine, Bound, Buffer, Kernel, Loop, Stmt, ValData, ValKind, VarData,
 };
+use aec_runtime::gemm::Isa;
 use aec_runtime::{Data, Elem, Tensor};
 
 const LANES: usize = 40;
@@ -70,7 +71,7 @@ fn uses_read_constants_where_they_are() {
     let kernel = kernel();
     let options = CodegenOptions {
         verify: true,
-        wide: true,
+        isa: Isa::best(),
     };
     let x: Vec<f32> = (0..LANES).map(|at| at as f32 / 30.0 - 0.6).collect();
     let tensor = |x: Vec<f32>| Tensor::new(vec![LANES], Data::F32(x));
@@ -86,7 +87,7 @@ fn uses_read_constants_where_they_are() {
             .unwrap();
         assert_eq!(want.to_bits(), got.to_bits(), "at {x}");
     }
-    if why_narrow(&kernel).is_ok() {
+    if Isa::Avx512.available() {
         let text = kernel_text(&kernel, options).unwrap().machine;
         let sums: Vec<&str> = text
             .lines()

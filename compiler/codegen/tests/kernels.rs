@@ -7,6 +7,7 @@ use aec_kernels::lir::{
     Acc, AccData, AccOp, Access, Affine, Bound, Buffer, BufferId, Comparison, Distribution, Kernel,
     LirBinary, LirUnary, Loop, Stmt, Val, ValData, ValKind, Var, VarData,
 };
+use aec_runtime::gemm::Isa;
 use aec_runtime::pool::flush_denormals;
 use aec_runtime::{Data, Elem, Tensor};
 use cranelift_entity::EntityRef;
@@ -86,7 +87,7 @@ struct Builder {
     used: [i64; 5],
     in_lanes: bool,
     draws: bool,
-    /// Only what 512-bit code may have: lanes of 32 bits, side by side in memory.
+    /// Only what wide code may have: lanes of 32 bits, side by side in memory.
     wide: bool,
 }
 
@@ -705,18 +706,20 @@ fn compare(kernel: &Kernel, buffers: &[Data], args: &[i64], options: CodegenOpti
     }
 }
 
+/// For Cranelift's registers.
 fn options() -> CodegenOptions {
-    CodegenOptions {
-        verify: true,
-        wide: false,
-    }
+    options_for(Isa::Portable)
 }
 
-fn wide_options() -> CodegenOptions {
-    CodegenOptions {
-        verify: true,
-        wide: true,
-    }
+fn options_for(isa: Isa) -> CodegenOptions {
+    CodegenOptions { verify: true, isa }
+}
+
+/// The instruction sets with wider registers that this machine has.
+fn wider() -> impl Iterator<Item = Isa> {
+    [Isa::Avx2, Isa::Avx512]
+        .into_iter()
+        .filter(|isa| isa.available())
 }
 
 #[test]
@@ -746,23 +749,27 @@ fn backward_ranges_do_nothing() {
     }
 }
 
-/// 512-bit code where the machine has it; the narrow code of the same kernels beside it.
+/// 256-bit and 512-bit code where the machine has it; the narrow code of the same kernels beside it.
 #[test]
 fn wide_kernels_have_the_same_bits() {
     let (mut wide, mut narrow) = (0, Vec::new());
+    let sets = wider().count();
     for length in 0..71 {
         for turn in 0..6 {
             let seed = 1_000_000 + (length * 100 + turn) as u64;
             let start = [0, 3][turn as usize % 2];
             let (kernel, buffers) = random_kernel(seed, start, length, true);
-            match why_narrow(&kernel) {
-                Ok(()) => wide += 1,
-                Err(reason) => narrow.push(reason),
-            }
             let args = [start, start + length];
-            let what = format!("wide seed {seed}");
-            compare(&kernel, &buffers, &args, wide_options(), &what);
+            for isa in wider() {
+                match why_narrow(&kernel, isa) {
+                    Ok(()) => wide += 1,
+                    Err(reason) => narrow.push(reason),
+                }
+                let what = format!("wide seed {seed} {isa:?}");
+                compare(&kernel, &buffers, &args, options_for(isa), &what);
+            }
             if turn == 0 {
+                let what = format!("narrow seed {seed}");
                 compare(&kernel, &buffers, &args, options(), &what);
             }
         }
@@ -770,13 +777,10 @@ fn wide_kernels_have_the_same_bits() {
     narrow.sort();
     narrow.dedup();
     println!("{wide} wide; narrow: {narrow:#?}");
-    let (kernel, _) = random_kernel(1_000_000, 0, 64, true);
-    if why_narrow(&kernel) != Err("this machine has no AVX-512".to_owned()) {
-        assert!(wide > 300, "only {wide} are wide: {narrow:#?}");
-    }
+    assert!(wide >= 300 * sets, "only {wide} are wide: {narrow:#?}");
 }
 
-/// Indices that count the lanes are compared in 512-bit code, with each other and with numbers of
+/// Indices that count the lanes are compared in wide code, with each other and with numbers of
 /// 64 bits near and far, in whole vectors and in tails.
 #[test]
 fn wide_kernels_compare_indices() {
@@ -841,15 +845,16 @@ fn wide_kernels_compare_indices() {
                 body: vec![Stmt::Let(number), lanes],
             });
             kernel.body = [constants.to_vec(), vec![rows]].concat();
-            let reason = why_narrow(&kernel);
-            let able = reason != Err("this machine has no AVX-512".to_owned());
-            assert!(reason.is_ok() || !able, "{op:?} {step} {other}: {reason:?}");
             let buffers = [
                 Data::I64(numbers.to_vec()),
                 Data::F32(vec![0.0; 37 * numbers.len()]),
             ];
             let what = format!("{op:?} {step} {other}");
-            compare(&kernel, &buffers, &[], wide_options(), &what);
+            for isa in wider() {
+                let reason = why_narrow(&kernel, isa);
+                assert!(reason.is_ok(), "{what} {isa:?}: {reason:?}");
+                compare(&kernel, &buffers, &[], options_for(isa), &what);
+            }
             compare(&kernel, &buffers, &[], options(), &what);
         }
     }

@@ -66,15 +66,15 @@ fn check(seed: u64, Program { function, inputs }: &Program, fuse: bool) {
     };
     // The evaluator's products are summed in another precision.
     let exact = !has_products(&plan.steps);
-    let compile = |wide| {
+    let compile = |isa| {
         let options = CodegenOptions {
-            wide,
+            isa,
             ..CodegenOptions::default()
         };
         Executable::compile(plan.clone(), options)
             .unwrap_or_else(|error| panic!("{error}\n{shown}"))
     };
-    let exe = compile(true);
+    let exe = compile(Isa::best());
     let refs: Vec<&Tensor> = inputs.iter().collect();
     let got = match (run_once(&exe, &refs), evaluated) {
         (Ok(got), Ok(evaluated)) => {
@@ -86,10 +86,12 @@ fn check(seed: u64, Program { function, inputs }: &Program, fuse: bool) {
                     panic!("result {at} is not what the plan says: {error}; {shown}");
                 }
             }
-            let narrow = run_once(&compile(false), &refs).unwrap();
-            for (at, (got, narrow)) in got.iter().zip(&narrow).enumerate() {
-                let (g, n) = (bits(got), bits(narrow));
-                assert_eq!(g, n, "result {at} depends on the width; {shown}");
+            for isa in Isa::ALL.into_iter().filter(|isa| *isa < Isa::best()) {
+                let narrow = run_once(&compile(isa), &refs).unwrap();
+                for (at, (got, narrow)) in got.iter().zip(&narrow).enumerate() {
+                    let (g, n) = (bits(got), bits(narrow));
+                    assert_eq!(g, n, "result {at} depends on the width; {shown}");
+                }
             }
             got
         }

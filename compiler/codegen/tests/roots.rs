@@ -6,6 +6,7 @@ use aec_kernels::lir::{
     Access, Affine, Bound, Buffer, Kernel, LirBinary, LirUnary, Loop, Stmt, ValData, ValKind,
     VarData,
 };
+use aec_runtime::gemm::Isa;
 use aec_runtime::pool::flush_denormals;
 use aec_runtime::{Data, Elem, Tensor};
 use std::hint::black_box;
@@ -72,13 +73,15 @@ fn bits(x: f32) -> u32 {
 fn compare(numbers: impl Iterator<Item = u32>) {
     let x: Vec<f32> = numbers.map(f32::from_bits).collect();
     let kernel = kernel(x.len());
-    let able = why_narrow(&kernel) != Err("this machine has no AVX-512".to_owned());
-    assert!(!able || why_narrow(&kernel).is_ok());
+    for isa in [Isa::Avx2, Isa::Avx512] {
+        let narrow = why_narrow(&kernel, isa);
+        assert!(narrow.is_ok() || !isa.available(), "{isa:?}: {narrow:?}");
+    }
     let tensor = |x: &[f32]| Tensor::new(vec![x.len()], Data::F32(x.to_vec()));
     let blank = vec![0.0; x.len()];
-    for wide in [true, false] {
+    for isa in Isa::ALL {
         let mut buffers = [tensor(&x), tensor(&blank), tensor(&blank)];
-        let options = CodegenOptions { verify: true, wide };
+        let options = CodegenOptions { verify: true, isa };
         run_kernel(&kernel, &mut buffers, &[], options).unwrap();
         let [_, Data::F32(roots), Data::F32(rests)] = buffers.each_ref().map(Tensor::data) else {
             panic!("the buffers are f32");
@@ -87,10 +90,10 @@ fn compare(numbers: impl Iterator<Item = u32>) {
         for ((x, root), rest) in x.iter().zip(roots).zip(rests) {
             // In one optimized build the NaN of an expectation was not told from numbers without this.
             let want = black_box(black_box(*x).sqrt());
-            assert_eq!(bits(*root), bits(want), "wide {wide}: root of {x:e}");
+            assert_eq!(bits(*root), bits(want), "{isa:?}: root of {x:e}");
             let sum = black_box(x + 0.0);
             let want = black_box(black_box(sum.sqrt()) - sum);
-            assert_eq!(bits(*rest), bits(want), "wide {wide}: rest of {x:e}");
+            assert_eq!(bits(*rest), bits(want), "{isa:?}: rest of {x:e}");
         }
     }
 }

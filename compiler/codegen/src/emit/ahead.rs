@@ -31,7 +31,7 @@ impl Emitter<'_, '_, '_> {
     /// cache lines wide, too short for the processor to guess; the next product's sums give the
     /// memory time.
     pub(super) fn ask_for_next_tile(&mut self, inner: &Loop) {
-        let Some(row) = self.row_var.filter(|_| self.wide) else {
+        let Some(row) = self.row_var.filter(|_| self.wide()) else {
             return;
         };
         let mut places: Vec<(BufferId, &Affine)> = Vec::new();
@@ -68,7 +68,7 @@ impl Emitter<'_, '_, '_> {
         let (Bound::Const(start), Bound::Const(end)) = (inner.start, inner.end) else {
             return;
         };
-        if !self.wide || self.row_var.is_some() {
+        if !self.wide() || self.row_var.is_some() {
             return;
         }
         let kernel = self.kernel;

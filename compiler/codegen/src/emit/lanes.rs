@@ -5,7 +5,7 @@ use super::{AccState, Emitter, FOLDS, Group, LANES, LaneLoop, Repr, mask_slot, s
 use aec_kernels::lir::{Acc, AccOp, Bound, Kernel, Loop, Stmt, Val, ValKind};
 use aec_runtime::Elem;
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{BlockArg, InstBuilder, MemFlagsData, Value, types};
+use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, MemFlagsData, Value, types};
 use cranelift_entity::EntityRef;
 use cranelift_frontend::Variable;
 use smallvec::SmallVec;
@@ -13,11 +13,7 @@ use smallvec::SmallVec;
 impl Emitter<'_, '_, '_> {
     pub(super) fn lane_loop(&mut self, inner: &Loop) {
         let fed = fed_from_outside(&inner.body);
-        let lanes = if self.wide {
-            LANES
-        } else {
-            lanes_of(self.kernel, inner, &fed)
-        };
+        let lanes = lanes_of(self.kernel, inner, &fed, self.reg_lanes);
         let trip = match (inner.start, inner.end) {
             (Bound::Const(start), Bound::Const(end)) => Some((end - start).max(0)),
             _ => None,
@@ -57,15 +53,17 @@ impl Emitter<'_, '_, '_> {
                 this.lanes = None;
             });
         }
-        if has_tail && self.wide {
-            self.masked_tail(inner, done, end, &fed);
+        if has_tail && self.wide() {
+            let rest = trip.map(|trip| trip % i64::from(lanes));
+            let regs = lanes / self.reg_lanes;
+            self.wide_tail(inner, (done, end), (rest, regs), &fed, &partial);
         }
         let mut groups: Vec<Group> = Vec::with_capacity(fed.len());
         for (&acc, vars) in fed.iter().zip(&partial) {
             let elem = self.kernel.accs[acc].elem;
             groups.push(self.group_of_vars(elem, vars));
         }
-        if has_tail && !self.wide {
+        if has_tail && !self.wide() {
             let mut slots = Vec::with_capacity(fed.len());
             for (&acc, group) in fed.iter().zip(&groups) {
                 let slot = self.lane_slot(group.elem);
@@ -87,7 +85,7 @@ impl Emitter<'_, '_, '_> {
         }
         for ((&acc, before), group) in fed.iter().zip(outer).zip(groups) {
             let op = self.kernel.accs[acc].op;
-            let tree = if self.wide {
+            let tree = if self.wide() {
                 self.wide_tree(op, group)
             } else {
                 self.tree(op, group)
@@ -97,12 +95,60 @@ impl Emitter<'_, '_, '_> {
         }
     }
 
-    /// The last `end - done` lanes of a wide loop, fewer than 16, as one iteration in which the
-    /// other lanes load and store nothing and change no accumulator from outside.
-    fn masked_tail(&mut self, inner: &Loop, done: Value, end: Value, fed: &[Acc]) {
+    /// The last lanes of a wide loop, from `done` to `end`, fewer than a group of `regs`
+    /// registers has, one register after the other; `rest` is their number where it is known.
+    fn wide_tail(
+        &mut self,
+        inner: &Loop,
+        (mut done, end): (Value, Value),
+        (rest, regs): (Option<i64>, u32),
+        fed: &[Acc],
+        partial: &[SmallVec<[Variable; 8]>],
+    ) {
+        let after = self.b.create_block();
+        for reg in 0..regs {
+            let left = rest.map(|rest| rest - i64::from(reg * self.reg_lanes));
+            if left.is_some_and(|left| left <= 0) {
+                break;
+            }
+            for (&acc, vars) in fed.iter().zip(partial) {
+                let var = vars[reg as usize];
+                self.accs[acc] = AccState::Lanes(SmallVec::from_slice(&[var]));
+            }
+            if left.is_some_and(|left| left >= i64::from(self.reg_lanes)) {
+                self.tail_body(inner, done);
+            } else {
+                self.masked_tail(inner, (done, end), after, fed);
+            }
+            done = self.b.ins().iadd_imm_s(done, i64::from(self.reg_lanes));
+        }
+        let none: [BlockArg; 0] = [];
+        self.b.ins().jump(after, &none);
+        self.b.seal_block(after);
+        self.b.switch_to_block(after);
+    }
+
+    /// The body for the lanes of one register.
+    fn tail_body(&mut self, inner: &Loop, at: Value) {
+        self.lanes = Some(LaneLoop {
+            var: inner.var,
+            lanes: self.reg_lanes,
+        });
+        self.with_var(inner.var, at, |this| this.body(&inner.body));
+        self.lanes = None;
+    }
+
+    /// The body for those lanes of one register that come before `end`, if there are any: the
+    /// others load and store nothing and change no accumulator from outside.
+    fn masked_tail(
+        &mut self,
+        inner: &Loop,
+        (done, end): (Value, Value),
+        after: Block,
+        fed: &[Acc],
+    ) {
         let slot = self.mask_slot.expect("a wide kernel has a mask slot");
         let tail = self.b.create_block();
-        let after = self.b.create_block();
         let less = self.b.ins().icmp(IntCC::SignedLessThan, done, end);
         let none: [BlockArg; 0] = [];
         self.b.ins().brif(less, tail, &none, after, &none);
@@ -117,18 +163,10 @@ impl Emitter<'_, '_, '_> {
         let flags = MemFlagsData::trusted();
         self.b.ins().store(flags, mask, base, mask_slot::BEGIN);
         self.masked = fed.to_vec();
-        self.lanes = Some(LaneLoop {
-            var: inner.var,
-            lanes: LANES,
-        });
-        self.with_var(inner.var, done, |this| this.body(&inner.body));
-        self.lanes = None;
+        self.tail_body(inner, done);
         self.masked.clear();
         self.tails += 1;
         self.b.ins().store(flags, one, base, mask_slot::END);
-        self.b.ins().jump(after, &none);
-        self.b.seal_block(after);
-        self.b.switch_to_block(after);
     }
 
     /// In a masked tail: the mask, as I32 lanes of 0 or -1.
@@ -242,20 +280,28 @@ impl Emitter<'_, '_, '_> {
     }
 
     /// The fixed tree over 16 lanes.
-    fn tree(&mut self, op: AccOp, mut group: Group) -> Value {
+    fn tree(&mut self, op: AccOp, group: Group) -> Value {
+        let group = self.in_one_register(op, group);
+        let lanes = self.lanes_of_reg(group.elem, group.regs[0]);
+        self.lane_tree(op, group.elem, lanes)
+    }
+
+    /// The first steps of the tree, from register to register.
+    fn in_one_register(&mut self, op: AccOp, mut group: Group) -> Group {
         let elem = group.elem;
         while group.regs.len() > 1 {
             let high = group.regs.split_off_half();
             group = self.combine_groups(op, &group, &Group { elem, regs: high });
         }
-        let lanes = self.lanes_of_reg(elem, group.regs[0]);
-        self.lane_tree(op, elem, lanes)
+        group
     }
 
-    /// The fixed tree over one register that stands for 16 lanes: it is combined with itself,
-    /// its upper half on its lower, until the first lane has all.
-    fn wide_tree(&mut self, op: AccOp, mut group: Group) -> Value {
-        for fold in FOLDS {
+    /// The fixed tree over registers that stand for 16 lanes: the last one is combined with
+    /// itself, its upper half on its lower, until the first lane has all.
+    fn wide_tree(&mut self, op: AccOp, group: Group) -> Value {
+        let mut group = self.in_one_register(op, group);
+        let steps = self.reg_lanes.ilog2() as usize;
+        for fold in &FOLDS[FOLDS.len() - steps..] {
             let reg = self.shuffle(group.regs[0], group.regs[0], fold.bytes());
             let reg = self.recast(reg_type(group.elem), reg);
             let upper = Group {
@@ -325,8 +371,8 @@ fn fed_from_outside(body: &[Stmt]) -> Vec<Acc> {
 const LONG_BODY: usize = 24;
 
 /// How many lanes an iteration of the vector form handles. Accumulators from outside and draws
-/// need all 16; a long body is better off with one register for each value.
-fn lanes_of(kernel: &Kernel, inner: &Loop, fed: &[Acc]) -> u32 {
+/// need all 16; a long body is better off with one register, of `reg_lanes`, for each value.
+fn lanes_of(kernel: &Kernel, inner: &Loop, fed: &[Acc], reg_lanes: u32) -> u32 {
     let (mut values, mut draws) = (0, false);
     walk(&inner.body, &mut |stmt| {
         if let Stmt::Let(val) = stmt {
@@ -339,7 +385,7 @@ fn lanes_of(kernel: &Kernel, inner: &Loop, fed: &[Acc]) -> u32 {
         }
     });
     if fed.is_empty() && !draws && values > LONG_BODY {
-        4
+        reg_lanes
     } else {
         LANES
     }

@@ -90,7 +90,7 @@ impl Emitter<'_, '_, '_> {
     pub(crate) fn index_repr(&mut self, index: &Affine) -> Repr {
         let first = self.index(index);
         let step = self.lane_coefficient(index);
-        let Some(lane_loop) = self.lanes.filter(|_| step != 0 && !self.wide) else {
+        let Some(lane_loop) = self.lanes.filter(|_| step != 0 && !self.wide()) else {
             return Repr::Scalar(first);
         };
         let mut group = self.splat(Elem::I64, first, lane_loop.lanes);
@@ -215,7 +215,7 @@ impl Emitter<'_, '_, '_> {
         let regs = match elem {
             Elem::F32 | Elem::I32 | Elem::F64 | Elem::I64 => (0..self.reg_count(elem, count))
                 .map(|at| {
-                    let offset = place.offset + 16 * at as i32;
+                    let offset = place.offset + self.reg_offset(at as usize);
                     self.b.ins().load(ty, self.flags, place.base, offset)
                 })
                 .collect(),
@@ -299,7 +299,7 @@ impl Emitter<'_, '_, '_> {
         match elem {
             Elem::F32 | Elem::I32 | Elem::F64 | Elem::I64 => {
                 for (at, &reg) in group.regs.iter().enumerate() {
-                    let offset = place.offset + 16 * at as i32;
+                    let offset = place.offset + self.reg_offset(at);
                     self.b.ins().store(self.flags, reg, place.base, offset);
                 }
             }
@@ -346,9 +346,10 @@ impl Emitter<'_, '_, '_> {
     pub(crate) fn spill(&mut self, group: &Group, slot: StackSlot) {
         let base = self.b.ins().stack_addr(types::I64, slot, 0);
         for (at, &reg) in group.regs.iter().enumerate() {
+            let offset = self.reg_offset(at);
             self.b
                 .ins()
-                .store(MemFlagsData::trusted(), reg, base, 16 * at as i32);
+                .store(MemFlagsData::trusted(), reg, base, offset);
         }
     }
 
@@ -358,8 +359,8 @@ impl Emitter<'_, '_, '_> {
         let ty = reg_type(elem);
         let regs = (0..self.reg_count(elem, lanes))
             .map(|at| {
-                let flags = MemFlagsData::trusted();
-                self.b.ins().load(ty, flags, base, 16 * at as i32)
+                let (flags, offset) = (MemFlagsData::trusted(), self.reg_offset(at as usize));
+                self.b.ins().load(ty, flags, base, offset)
             })
             .collect();
         Group { elem, regs }

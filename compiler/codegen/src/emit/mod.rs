@@ -1,10 +1,11 @@
 //! From a loop IR kernel to CLIF: the frame of the function, loops, lanes and accumulators.
 //!
-//! A lane loop is emitted twice. The vector form handles a whole group of lanes (16, or 4 where
-//! the body is long and no accumulator sees the lanes) in each iteration; a value that varies
-//! with the lane is a [`Group`] of 128-bit registers, one that does not stays a scalar. The
-//! scalar form handles what is left. Both give the same bits, since every operation is lane-wise
-//! and the partial accumulators of the scalar form are the same 16 lanes, kept in a stack slot.
+//! A lane loop is emitted twice. The vector form handles a whole group of lanes (16, or one register
+//! of them where the body is long and no accumulator sees the lanes) in each iteration; a value that
+//! varies with the lane is a [`Group`] of registers, one that does not stays a scalar. The scalar form
+//! handles what is left, in wide code (see `wide`) a masked vector form. They give the same bits, since
+//! every operation is lane-wise and the partial accumulators of the scalar form are the same 16 lanes,
+//! kept in a stack slot.
 //!
 //! Invariants: `vals` only holds values whose `Let` dominates the current block (scoping is
 //! lexical, as in loop IR); an [`AccState`] says where an accumulator lives at this point.
@@ -36,6 +37,8 @@ use smallvec::SmallVec;
 
 /// Lanes of the language's reductions.
 pub(crate) const LANES: u32 = 16;
+/// Lanes of 32 bits in Cranelift's registers.
+pub(crate) const NARROW_LANES: u32 = 4;
 
 /// Runtime functions that kernels call.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -100,8 +103,9 @@ pub(crate) struct Target<'a> {
     pub features: Features,
     /// Of the ABI.
     pub frontend: TargetFrontendConfig,
-    /// Emit for `widen`: one register stands for 16 lanes. Only where [`can_widen`] allows it.
-    pub wide: bool,
+    /// How many lanes of 32 bits a register stands for: 4, or for `widen` 8 or 16, only where
+    /// [`can_widen`] allows it.
+    pub reg_lanes: u32,
     /// Imports a runtime function.
     pub import: &'a mut dyn FnMut(&mut Function, Extern) -> FuncRef,
 }
@@ -158,7 +162,7 @@ pub(crate) fn emit_kernel(
         tail_draws: Vec::new(),
         loops: Vec::new(),
         slots: Vec::new(),
-        wide: target.wide,
+        reg_lanes: target.reg_lanes,
         slot_bytes: 0,
         mask_slot: None,
         iota_slot: None,
@@ -166,7 +170,7 @@ pub(crate) fn emit_kernel(
         tails: 0,
         row_var: None,
     };
-    if emitter.wide {
+    if emitter.wide() {
         emitter.mask_slot = Some(emitter.lane_slot(Elem::I32));
         emitter.store_iota();
     }
@@ -189,7 +193,7 @@ pub(crate) enum Repr {
 }
 
 /// The lanes of a value in registers: F32X4, I32X4 (ints, and masks of 0 and -1 for `Bool`),
-/// F64X2 or I64X2.
+/// F64X2 or I64X2. In wide code F32X4 and I32X4 stand for more lanes.
 #[derive(Clone, Debug)]
 pub(crate) struct Group {
     pub elem: Elem,
@@ -238,8 +242,8 @@ pub(crate) struct Emitter<'f, 'k, 'i> {
     loops: Vec<(Var, Bound)>,
     /// Stack slots that are free to be used for a moment, by size.
     slots: Vec<(u32, StackSlot)>,
-    /// See [`Target::wide`].
-    wide: bool,
+    /// See [`Target::reg_lanes`].
+    reg_lanes: u32,
     /// Size of all stack slots so far.
     slot_bytes: u32,
     /// In wide code: see [`mask_slot`].
@@ -429,13 +433,23 @@ impl Emitter<'_, '_, '_> {
         slot
     }
 
+    /// Whether the code is for `widen`.
+    fn wide(&self) -> bool {
+        self.reg_lanes > NARROW_LANES
+    }
+
     /// Registers of a group.
     fn reg_count(&self, elem: Elem, lanes: u32) -> u32 {
-        if self.wide {
-            1
+        if self.wide() {
+            lanes / self.reg_lanes
         } else {
             lanes / reg_type(elem).lane_count()
         }
+    }
+
+    /// Where a group's n-th register lies in memory, in bytes after the first.
+    fn reg_offset(&self, at: usize) -> i32 {
+        4 * self.reg_lanes as i32 * at as i32
     }
 
     /// The coefficient of the lane variable; 0 outside lane loops.

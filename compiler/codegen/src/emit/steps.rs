@@ -19,7 +19,7 @@ impl Emitter<'_, '_, '_> {
     /// lane. 0 for any other value.
     fn lane_step(&self, val: Val) -> i64 {
         match &self.kernel.values[val].kind {
-            ValKind::Index(index) if self.wide => self.lane_coefficient(index),
+            ValKind::Index(index) if self.wide() => self.lane_coefficient(index),
             _ => 0,
         }
     }
@@ -39,19 +39,21 @@ impl Emitter<'_, '_, '_> {
         let apart = self.b.ins().splat(types::I32X4, apart);
         let slot = self.iota_slot();
         let base = self.b.ins().stack_addr(types::I64, slot, 0);
-        let mut steps = self
-            .b
-            .ins()
-            .load(types::I32X4, MemFlagsData::trusted(), base, 0);
-        if step != 1 {
-            let step = self.number(Elem::I32, 0.0, step);
-            let step = self.b.ins().splat(types::I32X4, step);
-            steps = self.b.ins().imul(steps, step);
+        let lanes = self.lanes.expect("indices differ in lane loops only").lanes;
+        let mut regs = SmallVec::new();
+        for at in 0..self.reg_count(Elem::I32, lanes) as usize {
+            let (flags, offset) = (MemFlagsData::trusted(), self.reg_offset(at));
+            let mut steps = self.b.ins().load(types::I32X4, flags, base, offset);
+            if step != 1 {
+                let step = self.number(Elem::I32, 0.0, step);
+                let step = self.b.ins().splat(types::I32X4, step);
+                steps = self.b.ins().imul(steps, step);
+            }
+            regs.push(self.raw_compare(op, Elem::I32, steps, apart));
         }
-        let mask = self.raw_compare(op, Elem::I32, steps, apart);
         Some(Repr::Lanes(Group {
             elem: Elem::Bool,
-            regs: SmallVec::from_slice(&[mask]),
+            regs,
         }))
     }
 

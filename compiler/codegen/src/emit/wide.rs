@@ -1,9 +1,10 @@
-//! Which kernels may be emitted in wide form, where one register stands for 16 lanes.
+//! Which kernels may be emitted in wide form, where one register stands for 8 or 16 lanes.
 //!
-//! Wide code is written with 128-bit operations on addresses that step by 64 bytes; `widen`
-//! then makes every packed instruction a 512-bit one. So all that differs between lanes must be
-//! 32 bits wide (an index that counts lanes may be compared, see `emit::steps`) and every operation on it lane-wise, with nothing taken out of a register but by
-//! whole stores and by the tree over an accumulator's lanes.
+//! Wide code is written with 128-bit operations on addresses that step by 32 or 64 bytes; `widen`
+//! then makes every packed instruction a 256-bit or 512-bit one. So all that differs between lanes
+//! must be 32 bits wide (an index that counts lanes may be compared, see `emit::steps`) and every
+//! operation on it lane-wise, with nothing taken out of a register but by whole stores and by the
+//! tree over an accumulator's lanes.
 
 use super::walk;
 use aec_kernels::lir::{Affine, Kernel, LirBinary, Loop, Stmt, Val, ValKind, Var};
@@ -32,7 +33,7 @@ pub(crate) fn can_widen(kernel: &Kernel) -> bool {
         | Stmt::Check { .. }
         | Stmt::Accumulate(..) => {}
     });
-    // 512-bit registers do not survive calls.
+    // The upper halves of registers do not survive calls.
     !calls && !loops.is_empty() && loops.iter().all(|inner| lanes_widen(kernel, inner))
 }
 

@@ -5,8 +5,8 @@
 //! any more is dropped.
 
 use super::code::{Registers, Uses, is_branch};
-use super::tables::move_of;
-use super::zmm;
+use super::tables::Move;
+use super::to512::zmm;
 use iced_x86::{
     Code, FlowControl, Instruction, InstructionInfoFactory, OpAccess, OpKind, Register,
 };
@@ -66,7 +66,7 @@ impl Masks {
         if old.flow_control() != FlowControl::Next {
             return After::Nothing;
         }
-        let copies = move_of(old.code()).is_some()
+        let copies = Move::of(old.code()).is_some()
             && old.op0_kind() == OpKind::Register
             && old.op1_kind() == OpKind::Register;
         let copy = copies

@@ -6,7 +6,7 @@
 //! each multiply-add makes those half as slow again.
 
 use super::code::{Registers, Uses, bit, branch_targets};
-use super::with_constant;
+use super::to512::with_constant;
 use iced_x86::{Code, FlowControl, Instruction, InstructionInfoFactory, OpKind, Register};
 use std::collections::BTreeSet;
 

@@ -23,7 +23,8 @@
 //! behind the kernel's end.
 
 use super::slots::Pool;
-use super::{SCRATCH, load_constant, make2, make3, with_constant};
+use super::to512::{SCRATCH, load_constant, with_constant};
+use super::{make2, make3};
 use iced_x86::{Code, Instruction, OpKind, Register};
 
 /// What the steps below overwrite, besides the root's own register and mask registers 0 and 1.

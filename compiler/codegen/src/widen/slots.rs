@@ -1,8 +1,8 @@
 //! Spill slots of the old code and what becomes of them; the enlarged frame.
 
+use super::OLD;
 use super::code::branch_targets;
-use super::tables::move_of;
-use super::{OLD, xmm};
+use super::tables::Move;
 use iced_x86::{Code, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -11,14 +11,26 @@ use std::collections::{BTreeMap, HashMap};
 pub(super) struct Pool<'a> {
     code: &'a [u8],
     start: usize,
+    /// Where new constants may begin.
+    align: usize,
     new: Vec<u32>,
 }
 
 impl<'a> Pool<'a> {
-    /// That of code with its constants from `start` on.
-    pub(super) fn new(code: &'a [u8], start: usize) -> Pool<'a> {
+    /// That of code with its constants from `start` on; new ones begin at a multiple of `align`.
+    pub(super) fn new(code: &'a [u8], start: usize, align: usize) -> Pool<'a> {
         let new = Vec::new();
-        Pool { code, start, new }
+        Pool {
+            code,
+            start,
+            align,
+            new,
+        }
+    }
+
+    /// Where new constants begin.
+    fn end(&self) -> usize {
+        self.code.len().next_multiple_of(self.align)
     }
 
     /// The address of a constant of 32 bits that the old code does not have.
@@ -28,24 +40,39 @@ impl<'a> Pool<'a> {
             self.new.push(bits);
             self.new.len() - 1
         });
-        OLD + (self.code.len().next_multiple_of(4) + 4 * at) as u64
+        OLD + (self.end() + 4 * at) as u64
+    }
+
+    /// The address of 8 words that the old code does not have, in a pool of nothing else.
+    pub(super) fn add_words(&mut self, words: [u32; 8]) -> u64 {
+        let known = self.new.chunks(8).position(|known| known == words);
+        let at = known.unwrap_or_else(|| {
+            self.new.extend(words);
+            self.new.len() / 8 - 1
+        });
+        OLD + (self.end() + 32 * at) as u64
     }
 
     /// All constants, as they lie from the first one on.
     pub(super) fn bytes(&self) -> Vec<u8> {
         let mut bytes = self.code[self.start..].to_vec();
         if !self.new.is_empty() {
-            bytes.resize(self.code.len().next_multiple_of(4) - self.start, 0);
+            bytes.resize(self.end() - self.start, 0);
         }
         bytes.extend(self.new.iter().flat_map(|bits| bits.to_le_bytes()));
         bytes
     }
 
-    /// Its address, if a 16-byte constant's four words are equal.
-    pub(super) fn splat(&self, address: u64) -> Option<u64> {
-        let at = address.checked_sub(OLD)? as usize;
-        let bytes = self.code.get(at..at + 16)?;
-        (at >= self.start && bytes.chunks(4).all(|word| word == &bytes[..4])).then_some(address)
+    /// A word of a 16-byte constant whose words are equal.
+    pub(super) fn splat(&self, address: u64) -> Result<u32, String> {
+        let at = address.wrapping_sub(OLD) as usize;
+        let bytes = self.code.get(at..at.saturating_add(16));
+        let words = bytes.filter(|_| at >= self.start).and_then(|bytes| {
+            let first: [u8; 4] = bytes[..4].try_into().ok()?;
+            let equal = bytes.chunks(4).all(|word| word == first);
+            equal.then(|| u32::from_le_bytes(first))
+        });
+        words.ok_or_else(|| "a constant that differs between lanes".to_owned())
     }
 }
 
@@ -53,7 +80,7 @@ impl<'a> Pool<'a> {
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) enum Slot {
     Register(Register),
-    /// 64 bytes at the bottom of the frame.
+    /// A whole register at the bottom of the frame.
     Memory(u64),
     /// Always holds this constant, which is loaded anew instead.
     Constant(u64),
@@ -66,16 +93,17 @@ pub(super) fn spill(instruction: &Instruction, slot_bytes: u32) -> Option<u64> {
         && instruction.memory_displacement64() >= u64::from(slot_bytes);
     let has_memory =
         (0..instruction.op_count()).any(|operand| instruction.op_kind(operand) == OpKind::Memory);
-    (has_memory && plain && move_of(instruction.code()).is_some())
+    (has_memory && plain && Move::of(instruction.code()).is_some())
         .then(|| instruction.memory_displacement64())
 }
 
-/// Finds out which slots there are and what they hold; `spare` registers from `zmm16` are free.
+/// Finds out which slots there are and what they hold; `spare` registers from `zmm16` are free, and
+/// a register has that many bytes.
 pub(super) fn spill_slots(
     instructions: &[Instruction],
     slot_bytes: u32,
     pool: &Pool<'_>,
-    spare: usize,
+    (spare, bytes): (usize, u64),
 ) -> HashMap<u64, Slot> {
     let targets = branch_targets(instructions);
     // For each slot: the constant that all stores so far put there, if they do.
@@ -99,7 +127,7 @@ pub(super) fn spill_slots(
             }
         }
         let loaded = constant_of(instruction, pool);
-        let copied = (move_of(instruction.code()).is_some()
+        let copied = (Move::of(instruction.code()).is_some()
             && instruction.op0_kind() == OpKind::Register
             && instruction.op1_kind() == OpKind::Register)
             .then(|| constants.get(&instruction.op1_register()).copied())
@@ -139,11 +167,16 @@ pub(super) fn spill_slots(
         let place = match constant_in(&slot) {
             _ if at < spare => Slot::Register(Register::ZMM16 + at as u32),
             Some(constant) => Slot::Constant(constant),
-            None => Slot::Memory((at - spare) as u64 * 64),
+            None => Slot::Memory((at - spare) as u64 * bytes),
         };
         places.insert(slot, place);
     }
     places
+}
+
+/// The 128-bit register that a vector register contains.
+fn xmm(register: Register) -> Register {
+    Register::XMM0 + register.number() as u32
 }
 
 /// The constant that an instruction puts into all lanes of its register.
@@ -154,7 +187,7 @@ pub(super) fn constant_of(instruction: &Instruction, pool: &Pool<'_>) -> Option<
     let address = instruction.ip_rel_memory_address();
     match instruction.code() {
         Code::VEX_Vbroadcastss_xmm_m32 | Code::VEX_Vpbroadcastd_xmm_xmmm32 => Some(address),
-        code if move_of(code).is_some() => pool.splat(address),
+        code if Move::of(code).is_some() => pool.splat(address).ok().map(|_| address),
         _ => None,
     }
 }

@@ -1,16 +1,6 @@
-//! Which 128-bit instructions have which 512-bit forms. What stands in no table is refused.
+//! Which 128-bit instructions have which wider forms. What stands in no table is refused.
 
-use iced_x86::{Code, Mnemonic};
-
-/// Whether the third operand is a 128-bit shift count.
-pub(super) fn takes_count(code: Code) -> bool {
-    matches!(
-        code,
-        Code::EVEX_Vpslld_zmm_k1z_zmm_xmmm128
-            | Code::EVEX_Vpsrld_zmm_k1z_zmm_xmmm128
-            | Code::EVEX_Vpsrad_zmm_k1z_zmm_xmmm128
-    )
-}
+use iced_x86::{Code, Code as C, Mnemonic};
 
 /// Instructions that only touch one lane (or none): they stay as they are.
 pub(super) fn is_scalar(mnemonic: Mnemonic) -> bool {
@@ -92,87 +82,305 @@ pub(super) fn is_scalar(mnemonic: Mnemonic) -> bool {
     )
 }
 
-/// The wide form of a plain move of a whole register.
-pub(super) fn move_of(code: Code) -> Option<Code> {
-    use Code as C;
-    Some(match code {
-        C::Movups_xmm_xmmm128
-        | C::Movaps_xmm_xmmm128
-        | C::Movdqu_xmm_xmmm128
-        | C::Movdqa_xmm_xmmm128
-        | C::Movupd_xmm_xmmm128
-        | C::Movapd_xmm_xmmm128
-        | C::VEX_Vmovups_xmm_xmmm128
-        | C::VEX_Vmovaps_xmm_xmmm128
-        | C::VEX_Vmovupd_xmm_xmmm128
-        | C::VEX_Vmovapd_xmm_xmmm128
-        | C::VEX_Vmovdqu_xmm_xmmm128
-        | C::VEX_Vmovdqa_xmm_xmmm128 => C::EVEX_Vmovups_zmm_k1z_zmmm512,
-        C::Movups_xmmm128_xmm
-        | C::Movaps_xmmm128_xmm
-        | C::Movdqu_xmmm128_xmm
-        | C::Movdqa_xmmm128_xmm
-        | C::Movupd_xmmm128_xmm
-        | C::Movapd_xmmm128_xmm
-        | C::VEX_Vmovups_xmmm128_xmm
-        | C::VEX_Vmovaps_xmmm128_xmm
-        | C::VEX_Vmovupd_xmmm128_xmm
-        | C::VEX_Vmovapd_xmmm128_xmm
-        | C::VEX_Vmovdqu_xmmm128_xmm
-        | C::VEX_Vmovdqa_xmmm128_xmm => C::EVEX_Vmovups_zmmm512_k1z_zmm,
-        _ => return None,
-    })
+/// A plain move of a whole register.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Move {
+    /// To a register, from memory or another one.
+    ToRegister,
+    ToMemory,
 }
 
-/// The wide form of a lane-wise instruction on lanes of 32 bits, operands in the same order.
-pub(super) fn packed(code: Code) -> Option<Code> {
-    use Code as C;
-    Some(match code {
-        C::VEX_Vaddps_xmm_xmm_xmmm128 => C::EVEX_Vaddps_zmm_k1z_zmm_zmmm512b32_er,
-        C::VEX_Vsubps_xmm_xmm_xmmm128 => C::EVEX_Vsubps_zmm_k1z_zmm_zmmm512b32_er,
-        C::VEX_Vmulps_xmm_xmm_xmmm128 => C::EVEX_Vmulps_zmm_k1z_zmm_zmmm512b32_er,
-        C::VEX_Vdivps_xmm_xmm_xmmm128 => C::EVEX_Vdivps_zmm_k1z_zmm_zmmm512b32_er,
-        C::VEX_Vminps_xmm_xmm_xmmm128 => C::EVEX_Vminps_zmm_k1z_zmm_zmmm512b32_sae,
-        C::VEX_Vmaxps_xmm_xmm_xmmm128 => C::EVEX_Vmaxps_zmm_k1z_zmm_zmmm512b32_sae,
-        C::VEX_Vroundps_xmm_xmmm128_imm8 => C::EVEX_Vrndscaleps_zmm_k1z_zmmm512b32_imm8_sae,
-        C::VEX_Vcvtdq2ps_xmm_xmmm128 => C::EVEX_Vcvtdq2ps_zmm_k1z_zmmm512b32_er,
-        C::VEX_Vcvttps2dq_xmm_xmmm128 => C::EVEX_Vcvttps2dq_zmm_k1z_zmmm512b32_sae,
-        C::VEX_Vandps_xmm_xmm_xmmm128
-        | C::VEX_Vpand_xmm_xmm_xmmm128
-        | C::VEX_Vandpd_xmm_xmm_xmmm128 => C::EVEX_Vpandd_zmm_k1z_zmm_zmmm512b32,
-        C::VEX_Vandnps_xmm_xmm_xmmm128
-        | C::VEX_Vpandn_xmm_xmm_xmmm128
-        | C::VEX_Vandnpd_xmm_xmm_xmmm128 => C::EVEX_Vpandnd_zmm_k1z_zmm_zmmm512b32,
-        C::VEX_Vorps_xmm_xmm_xmmm128
-        | C::VEX_Vpor_xmm_xmm_xmmm128
-        | C::VEX_Vorpd_xmm_xmm_xmmm128 => C::EVEX_Vpord_zmm_k1z_zmm_zmmm512b32,
-        C::VEX_Vxorps_xmm_xmm_xmmm128
-        | C::VEX_Vpxor_xmm_xmm_xmmm128
-        | C::VEX_Vxorpd_xmm_xmm_xmmm128 => C::EVEX_Vpxord_zmm_k1z_zmm_zmmm512b32,
-        C::VEX_Vpaddd_xmm_xmm_xmmm128 => C::EVEX_Vpaddd_zmm_k1z_zmm_zmmm512b32,
-        C::VEX_Vpsubd_xmm_xmm_xmmm128 => C::EVEX_Vpsubd_zmm_k1z_zmm_zmmm512b32,
-        C::VEX_Vpmulld_xmm_xmm_xmmm128 => C::EVEX_Vpmulld_zmm_k1z_zmm_zmmm512b32,
-        C::VEX_Vpminsd_xmm_xmm_xmmm128 => C::EVEX_Vpminsd_zmm_k1z_zmm_zmmm512b32,
-        C::VEX_Vpmaxsd_xmm_xmm_xmmm128 => C::EVEX_Vpmaxsd_zmm_k1z_zmm_zmmm512b32,
-        C::VEX_Vpabsd_xmm_xmmm128 => C::EVEX_Vpabsd_zmm_k1z_zmmm512b32,
-        C::VEX_Vpslld_xmm_xmm_imm8 => C::EVEX_Vpslld_zmm_k1z_zmmm512b32_imm8,
-        C::VEX_Vpsrld_xmm_xmm_imm8 => C::EVEX_Vpsrld_zmm_k1z_zmmm512b32_imm8,
-        C::VEX_Vpsrad_xmm_xmm_imm8 => C::EVEX_Vpsrad_zmm_k1z_zmmm512b32_imm8,
-        C::VEX_Vpslld_xmm_xmm_xmmm128 => C::EVEX_Vpslld_zmm_k1z_zmm_xmmm128,
-        C::VEX_Vpsrld_xmm_xmm_xmmm128 => C::EVEX_Vpsrld_zmm_k1z_zmm_xmmm128,
-        C::VEX_Vpsrad_xmm_xmm_xmmm128 => C::EVEX_Vpsrad_zmm_k1z_zmm_xmmm128,
-        C::VEX_Vfmadd132ps_xmm_xmm_xmmm128 => C::EVEX_Vfmadd132ps_zmm_k1z_zmm_zmmm512b32_er,
-        C::VEX_Vfmadd213ps_xmm_xmm_xmmm128 => C::EVEX_Vfmadd213ps_zmm_k1z_zmm_zmmm512b32_er,
-        C::VEX_Vfmadd231ps_xmm_xmm_xmmm128 => C::EVEX_Vfmadd231ps_zmm_k1z_zmm_zmmm512b32_er,
-        C::VEX_Vfmsub132ps_xmm_xmm_xmmm128 => C::EVEX_Vfmsub132ps_zmm_k1z_zmm_zmmm512b32_er,
-        C::VEX_Vfmsub213ps_xmm_xmm_xmmm128 => C::EVEX_Vfmsub213ps_zmm_k1z_zmm_zmmm512b32_er,
-        C::VEX_Vfmsub231ps_xmm_xmm_xmmm128 => C::EVEX_Vfmsub231ps_zmm_k1z_zmm_zmmm512b32_er,
-        C::VEX_Vfnmadd132ps_xmm_xmm_xmmm128 => C::EVEX_Vfnmadd132ps_zmm_k1z_zmm_zmmm512b32_er,
-        C::VEX_Vfnmadd213ps_xmm_xmm_xmmm128 => C::EVEX_Vfnmadd213ps_zmm_k1z_zmm_zmmm512b32_er,
-        C::VEX_Vfnmadd231ps_xmm_xmm_xmmm128 => C::EVEX_Vfnmadd231ps_zmm_k1z_zmm_zmmm512b32_er,
-        C::VEX_Vfnmsub132ps_xmm_xmm_xmmm128 => C::EVEX_Vfnmsub132ps_zmm_k1z_zmm_zmmm512b32_er,
-        C::VEX_Vfnmsub213ps_xmm_xmm_xmmm128 => C::EVEX_Vfnmsub213ps_zmm_k1z_zmm_zmmm512b32_er,
-        C::VEX_Vfnmsub231ps_xmm_xmm_xmmm128 => C::EVEX_Vfnmsub231ps_zmm_k1z_zmm_zmmm512b32_er,
-        _ => return None,
-    })
+impl Move {
+    /// What the instruction moves, if it is such a move.
+    pub(super) fn of(code: Code) -> Option<Move> {
+        Some(match code {
+            C::Movups_xmm_xmmm128
+            | C::Movaps_xmm_xmmm128
+            | C::Movdqu_xmm_xmmm128
+            | C::Movdqa_xmm_xmmm128
+            | C::Movupd_xmm_xmmm128
+            | C::Movapd_xmm_xmmm128
+            | C::VEX_Vmovups_xmm_xmmm128
+            | C::VEX_Vmovaps_xmm_xmmm128
+            | C::VEX_Vmovupd_xmm_xmmm128
+            | C::VEX_Vmovapd_xmm_xmmm128
+            | C::VEX_Vmovdqu_xmm_xmmm128
+            | C::VEX_Vmovdqa_xmm_xmmm128 => Move::ToRegister,
+            C::Movups_xmmm128_xmm
+            | C::Movaps_xmmm128_xmm
+            | C::Movdqu_xmmm128_xmm
+            | C::Movdqa_xmmm128_xmm
+            | C::Movupd_xmmm128_xmm
+            | C::Movapd_xmmm128_xmm
+            | C::VEX_Vmovups_xmmm128_xmm
+            | C::VEX_Vmovaps_xmmm128_xmm
+            | C::VEX_Vmovupd_xmmm128_xmm
+            | C::VEX_Vmovapd_xmmm128_xmm
+            | C::VEX_Vmovdqu_xmmm128_xmm
+            | C::VEX_Vmovdqa_xmmm128_xmm => Move::ToMemory,
+            _ => return None,
+        })
+    }
 }
+
+/// Whether the third operand is a 128-bit shift count.
+pub(super) fn takes_count(code: Code) -> bool {
+    matches!(
+        code,
+        C::EVEX_Vpslld_zmm_k1z_zmm_xmmm128
+            | C::EVEX_Vpsrld_zmm_k1z_zmm_xmmm128
+            | C::EVEX_Vpsrad_zmm_k1z_zmm_xmmm128
+            | C::VEX_Vpslld_ymm_ymm_xmmm128
+            | C::VEX_Vpsrld_ymm_ymm_xmmm128
+            | C::VEX_Vpsrad_ymm_ymm_xmmm128
+    )
+}
+
+/// A lane-wise instruction on lanes of 32 bits with the same operands in registers of any width.
+pub(super) struct Form {
+    of_128: Code,
+    pub(super) of_256: Code,
+    pub(super) of_512: Code,
+}
+
+impl Form {
+    pub(super) fn of(code: Code) -> Option<&'static Form> {
+        FORMS.iter().find(|form| form.of_128 == code)
+    }
+}
+
+const fn form(of_128: Code, of_256: Code, of_512: Code) -> Form {
+    Form {
+        of_128,
+        of_256,
+        of_512,
+    }
+}
+
+static FORMS: [Form; 45] = [
+    form(
+        C::VEX_Vaddps_xmm_xmm_xmmm128,
+        C::VEX_Vaddps_ymm_ymm_ymmm256,
+        C::EVEX_Vaddps_zmm_k1z_zmm_zmmm512b32_er,
+    ),
+    form(
+        C::VEX_Vsubps_xmm_xmm_xmmm128,
+        C::VEX_Vsubps_ymm_ymm_ymmm256,
+        C::EVEX_Vsubps_zmm_k1z_zmm_zmmm512b32_er,
+    ),
+    form(
+        C::VEX_Vmulps_xmm_xmm_xmmm128,
+        C::VEX_Vmulps_ymm_ymm_ymmm256,
+        C::EVEX_Vmulps_zmm_k1z_zmm_zmmm512b32_er,
+    ),
+    form(
+        C::VEX_Vdivps_xmm_xmm_xmmm128,
+        C::VEX_Vdivps_ymm_ymm_ymmm256,
+        C::EVEX_Vdivps_zmm_k1z_zmm_zmmm512b32_er,
+    ),
+    form(
+        C::VEX_Vminps_xmm_xmm_xmmm128,
+        C::VEX_Vminps_ymm_ymm_ymmm256,
+        C::EVEX_Vminps_zmm_k1z_zmm_zmmm512b32_sae,
+    ),
+    form(
+        C::VEX_Vmaxps_xmm_xmm_xmmm128,
+        C::VEX_Vmaxps_ymm_ymm_ymmm256,
+        C::EVEX_Vmaxps_zmm_k1z_zmm_zmmm512b32_sae,
+    ),
+    form(
+        C::VEX_Vroundps_xmm_xmmm128_imm8,
+        C::VEX_Vroundps_ymm_ymmm256_imm8,
+        C::EVEX_Vrndscaleps_zmm_k1z_zmmm512b32_imm8_sae,
+    ),
+    form(
+        C::VEX_Vcvtdq2ps_xmm_xmmm128,
+        C::VEX_Vcvtdq2ps_ymm_ymmm256,
+        C::EVEX_Vcvtdq2ps_zmm_k1z_zmmm512b32_er,
+    ),
+    form(
+        C::VEX_Vcvttps2dq_xmm_xmmm128,
+        C::VEX_Vcvttps2dq_ymm_ymmm256,
+        C::EVEX_Vcvttps2dq_zmm_k1z_zmmm512b32_sae,
+    ),
+    form(
+        C::VEX_Vandps_xmm_xmm_xmmm128,
+        C::VEX_Vandps_ymm_ymm_ymmm256,
+        C::EVEX_Vpandd_zmm_k1z_zmm_zmmm512b32,
+    ),
+    form(
+        C::VEX_Vpand_xmm_xmm_xmmm128,
+        C::VEX_Vpand_ymm_ymm_ymmm256,
+        C::EVEX_Vpandd_zmm_k1z_zmm_zmmm512b32,
+    ),
+    form(
+        C::VEX_Vandpd_xmm_xmm_xmmm128,
+        C::VEX_Vandpd_ymm_ymm_ymmm256,
+        C::EVEX_Vpandd_zmm_k1z_zmm_zmmm512b32,
+    ),
+    form(
+        C::VEX_Vandnps_xmm_xmm_xmmm128,
+        C::VEX_Vandnps_ymm_ymm_ymmm256,
+        C::EVEX_Vpandnd_zmm_k1z_zmm_zmmm512b32,
+    ),
+    form(
+        C::VEX_Vpandn_xmm_xmm_xmmm128,
+        C::VEX_Vpandn_ymm_ymm_ymmm256,
+        C::EVEX_Vpandnd_zmm_k1z_zmm_zmmm512b32,
+    ),
+    form(
+        C::VEX_Vandnpd_xmm_xmm_xmmm128,
+        C::VEX_Vandnpd_ymm_ymm_ymmm256,
+        C::EVEX_Vpandnd_zmm_k1z_zmm_zmmm512b32,
+    ),
+    form(
+        C::VEX_Vorps_xmm_xmm_xmmm128,
+        C::VEX_Vorps_ymm_ymm_ymmm256,
+        C::EVEX_Vpord_zmm_k1z_zmm_zmmm512b32,
+    ),
+    form(
+        C::VEX_Vpor_xmm_xmm_xmmm128,
+        C::VEX_Vpor_ymm_ymm_ymmm256,
+        C::EVEX_Vpord_zmm_k1z_zmm_zmmm512b32,
+    ),
+    form(
+        C::VEX_Vorpd_xmm_xmm_xmmm128,
+        C::VEX_Vorpd_ymm_ymm_ymmm256,
+        C::EVEX_Vpord_zmm_k1z_zmm_zmmm512b32,
+    ),
+    form(
+        C::VEX_Vxorps_xmm_xmm_xmmm128,
+        C::VEX_Vxorps_ymm_ymm_ymmm256,
+        C::EVEX_Vpxord_zmm_k1z_zmm_zmmm512b32,
+    ),
+    form(
+        C::VEX_Vpxor_xmm_xmm_xmmm128,
+        C::VEX_Vpxor_ymm_ymm_ymmm256,
+        C::EVEX_Vpxord_zmm_k1z_zmm_zmmm512b32,
+    ),
+    form(
+        C::VEX_Vxorpd_xmm_xmm_xmmm128,
+        C::VEX_Vxorpd_ymm_ymm_ymmm256,
+        C::EVEX_Vpxord_zmm_k1z_zmm_zmmm512b32,
+    ),
+    form(
+        C::VEX_Vpaddd_xmm_xmm_xmmm128,
+        C::VEX_Vpaddd_ymm_ymm_ymmm256,
+        C::EVEX_Vpaddd_zmm_k1z_zmm_zmmm512b32,
+    ),
+    form(
+        C::VEX_Vpsubd_xmm_xmm_xmmm128,
+        C::VEX_Vpsubd_ymm_ymm_ymmm256,
+        C::EVEX_Vpsubd_zmm_k1z_zmm_zmmm512b32,
+    ),
+    form(
+        C::VEX_Vpmulld_xmm_xmm_xmmm128,
+        C::VEX_Vpmulld_ymm_ymm_ymmm256,
+        C::EVEX_Vpmulld_zmm_k1z_zmm_zmmm512b32,
+    ),
+    form(
+        C::VEX_Vpminsd_xmm_xmm_xmmm128,
+        C::VEX_Vpminsd_ymm_ymm_ymmm256,
+        C::EVEX_Vpminsd_zmm_k1z_zmm_zmmm512b32,
+    ),
+    form(
+        C::VEX_Vpmaxsd_xmm_xmm_xmmm128,
+        C::VEX_Vpmaxsd_ymm_ymm_ymmm256,
+        C::EVEX_Vpmaxsd_zmm_k1z_zmm_zmmm512b32,
+    ),
+    form(
+        C::VEX_Vpabsd_xmm_xmmm128,
+        C::VEX_Vpabsd_ymm_ymmm256,
+        C::EVEX_Vpabsd_zmm_k1z_zmmm512b32,
+    ),
+    form(
+        C::VEX_Vpslld_xmm_xmm_imm8,
+        C::VEX_Vpslld_ymm_ymm_imm8,
+        C::EVEX_Vpslld_zmm_k1z_zmmm512b32_imm8,
+    ),
+    form(
+        C::VEX_Vpsrld_xmm_xmm_imm8,
+        C::VEX_Vpsrld_ymm_ymm_imm8,
+        C::EVEX_Vpsrld_zmm_k1z_zmmm512b32_imm8,
+    ),
+    form(
+        C::VEX_Vpsrad_xmm_xmm_imm8,
+        C::VEX_Vpsrad_ymm_ymm_imm8,
+        C::EVEX_Vpsrad_zmm_k1z_zmmm512b32_imm8,
+    ),
+    form(
+        C::VEX_Vpslld_xmm_xmm_xmmm128,
+        C::VEX_Vpslld_ymm_ymm_xmmm128,
+        C::EVEX_Vpslld_zmm_k1z_zmm_xmmm128,
+    ),
+    form(
+        C::VEX_Vpsrld_xmm_xmm_xmmm128,
+        C::VEX_Vpsrld_ymm_ymm_xmmm128,
+        C::EVEX_Vpsrld_zmm_k1z_zmm_xmmm128,
+    ),
+    form(
+        C::VEX_Vpsrad_xmm_xmm_xmmm128,
+        C::VEX_Vpsrad_ymm_ymm_xmmm128,
+        C::EVEX_Vpsrad_zmm_k1z_zmm_xmmm128,
+    ),
+    form(
+        C::VEX_Vfmadd132ps_xmm_xmm_xmmm128,
+        C::VEX_Vfmadd132ps_ymm_ymm_ymmm256,
+        C::EVEX_Vfmadd132ps_zmm_k1z_zmm_zmmm512b32_er,
+    ),
+    form(
+        C::VEX_Vfmadd213ps_xmm_xmm_xmmm128,
+        C::VEX_Vfmadd213ps_ymm_ymm_ymmm256,
+        C::EVEX_Vfmadd213ps_zmm_k1z_zmm_zmmm512b32_er,
+    ),
+    form(
+        C::VEX_Vfmadd231ps_xmm_xmm_xmmm128,
+        C::VEX_Vfmadd231ps_ymm_ymm_ymmm256,
+        C::EVEX_Vfmadd231ps_zmm_k1z_zmm_zmmm512b32_er,
+    ),
+    form(
+        C::VEX_Vfmsub132ps_xmm_xmm_xmmm128,
+        C::VEX_Vfmsub132ps_ymm_ymm_ymmm256,
+        C::EVEX_Vfmsub132ps_zmm_k1z_zmm_zmmm512b32_er,
+    ),
+    form(
+        C::VEX_Vfmsub213ps_xmm_xmm_xmmm128,
+        C::VEX_Vfmsub213ps_ymm_ymm_ymmm256,
+        C::EVEX_Vfmsub213ps_zmm_k1z_zmm_zmmm512b32_er,
+    ),
+    form(
+        C::VEX_Vfmsub231ps_xmm_xmm_xmmm128,
+        C::VEX_Vfmsub231ps_ymm_ymm_ymmm256,
+        C::EVEX_Vfmsub231ps_zmm_k1z_zmm_zmmm512b32_er,
+    ),
+    form(
+        C::VEX_Vfnmadd132ps_xmm_xmm_xmmm128,
+        C::VEX_Vfnmadd132ps_ymm_ymm_ymmm256,
+        C::EVEX_Vfnmadd132ps_zmm_k1z_zmm_zmmm512b32_er,
+    ),
+    form(
+        C::VEX_Vfnmadd213ps_xmm_xmm_xmmm128,
+        C::VEX_Vfnmadd213ps_ymm_ymm_ymmm256,
+        C::EVEX_Vfnmadd213ps_zmm_k1z_zmm_zmmm512b32_er,
+    ),
+    form(
+        C::VEX_Vfnmadd231ps_xmm_xmm_xmmm128,
+        C::VEX_Vfnmadd231ps_ymm_ymm_ymmm256,
+        C::EVEX_Vfnmadd231ps_zmm_k1z_zmm_zmmm512b32_er,
+    ),
+    form(
+        C::VEX_Vfnmsub132ps_xmm_xmm_xmmm128,
+        C::VEX_Vfnmsub132ps_ymm_ymm_ymmm256,
+        C::EVEX_Vfnmsub132ps_zmm_k1z_zmm_zmmm512b32_er,
+    ),
+    form(
+        C::VEX_Vfnmsub213ps_xmm_xmm_xmmm128,
+        C::VEX_Vfnmsub213ps_ymm_ymm_ymmm256,
+        C::EVEX_Vfnmsub213ps_zmm_k1z_zmm_zmmm512b32_er,
+    ),
+    form(
+        C::VEX_Vfnmsub231ps_xmm_xmm_xmmm128,
+        C::VEX_Vfnmsub231ps_ymm_ymm_ymmm256,
+        C::EVEX_Vfnmsub231ps_zmm_k1z_zmm_zmmm512b32_er,
+    ),
+];
