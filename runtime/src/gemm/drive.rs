@@ -64,6 +64,11 @@ impl RowBlocks {
         }
     }
 
+    /// Rows of the first block, which no other has more of.
+    pub(super) fn most(self) -> usize {
+        self.rows + usize::from(self.longer > 0)
+    }
+
     /// First row of block `at`.
     pub(super) fn start(self, at: usize) -> usize {
         at * self.rows + at.min(self.longer)
@@ -354,6 +359,7 @@ impl<K: Tiles> Plan<'_, K> {
                 return self.row(product, cols);
             }
         }
+        let c = call.c.wrapping_add(self.batch.c.at(product));
         let cut = self.cut(rows.clone(), cols.clone());
         let first_plan = Plan {
             call: self.before.unwrap_or(call),
@@ -446,7 +452,8 @@ impl<K: Tiles> Plan<'_, K> {
                     };
                     for panel in turned(panels.clone(), backwards) {
                         for block in chunk.clone() {
-                            let in_c = (self.c_at(product, panel, block), call.c_row_stride);
+                            let row = self.blocks.start(block) * call.c_row_stride;
+                            let in_c = (c.wrapping_add(row + panel * K::COLS), call.c_row_stride);
                             let col = (panel - panels.start) * K::COLS;
                             let rest = (held_row(block).wrapping_add(col), stride);
                             let before = if sink.is_some() && !first { rest } else { in_c };
@@ -635,12 +642,6 @@ impl<K: Tiles> Plan<'_, K> {
         let from = panel * K::COLS;
         let (whole, col) = (from / PANEL_COLS, from % PANEL_COLS);
         (whole * self.call.k + row) * PANEL_COLS + col
-    }
-
-    fn c_at(&self, product: usize, panel: usize, block: usize) -> *mut K::T {
-        let row0 = self.blocks.start(block);
-        let c = self.call.c.wrapping_add(self.batch.c.at(product));
-        c.wrapping_add(row0 * self.call.c_row_stride + panel * K::COLS)
     }
 
     /// The rows of a block.

@@ -37,11 +37,38 @@ pub(super) struct Init<T> {
     pub(super) factor: Option<T>,
 }
 
+/// A panel of B, down a k block: what all its tiles have in common.
+struct Panel<T> {
+    supply: Supply,
+    cols: Range<usize>,
+    /// Where the caller has it.
+    at: *const T,
+    /// Its place if it is not read there.
+    copy: *mut T,
+    /// What its tiles call into L2, see [`Group::coming`].
+    coming: Coming<T>,
+    /// Of the last tile.
+    args: TileArgs<T>,
+}
+
+/// What the tiles of a panel call into L2.
+struct Coming<T> {
+    /// Whether they call for the next row block's A.
+    next_a: bool,
+    /// Halves of the panel that comes in this one's place, and the step.
+    next_b: Option<([*const T; 2], usize)>,
+    /// What the epilogue reads beside the product, if row blocks had the full height: the place
+    /// for row 0.
+    beside: Option<*const T>,
+}
+
 /// A group of panels of B, down a k block, for some row blocks of a product.
 pub(super) struct Group<'a, K: Tiles> {
     plan: &'a Plan<'a, K>,
     rows: Range<usize>,
-    panels: Range<usize>,
+    /// The first panel's number.
+    first_panel: usize,
+    panels: Vec<Panel<K::T>>,
     /// End of the panels of the part.
     last_panel: usize,
     /// Whether row blocks go by one after the other, or else panels.
@@ -49,7 +76,6 @@ pub(super) struct Group<'a, K: Tiles> {
     pub(super) depth: Range<usize>,
     a: Side<K::T>,
     b: *const K::T,
-    /// A place for each panel that is not read in place.
     pub(super) packed: PackBuffer,
 }
 
@@ -73,7 +99,8 @@ impl<'a, K: Tiles> Group<'a, K> {
         let mut group = Group {
             plan,
             rows,
-            panels: panels.clone(),
+            first_panel: panels.start,
+            panels: Vec::with_capacity(panels.len()),
             last_panel,
             strips,
             depth: depth.clone(),
@@ -90,32 +117,45 @@ impl<'a, K: Tiles> Group<'a, K> {
             b: call.b.ptr.wrapping_add(batch.b.at(product)),
             packed: PackBuffer::empty(),
         };
-        if panels
-            .clone()
-            .any(|panel| group.supply(panel) != Supply::InPlace)
-        {
-            let panel_size = group.depth.len() * K::COLS;
+        let blocks = group.rows.len();
+        let cols_of = |panel: usize| panel * K::COLS..call.n.min((panel + 1) * K::COLS);
+        let supply = |panel: usize| plan.supply(cols_of(panel).len(), blocks);
+        let panel_size = depth.len() * K::COLS;
+        if panels.clone().any(|panel| supply(panel) != Supply::InPlace) {
             group.packed = PackBuffer::take::<K::T>(slot, panels.len() * panel_size);
-            for panel in panels {
-                if group.supply(panel) != Supply::Packed {
-                    continue;
-                }
-                if let Some(axes) = &batch.b_axes {
-                    // SAFETY: the buffer has just been made that large, and the panel is
-                    // inside B.
-                    unsafe { group.pack_b(axes, panel) };
-                } else {
-                    // SAFETY: as above.
-                    unsafe {
-                        K::pack(
-                            group.copy_of(panel),
-                            group.b_at(panel),
-                            call.b.row_stride,
-                            call.b.col_stride,
-                            group.depth.len(),
-                            group.cols_of(panel).len(),
-                        )
-                    };
+        }
+        let copies = group.packed.as_mut_ptr::<K::T>();
+        for (place, panel) in panels.clone().enumerate() {
+            let (supply, cols, at) = (supply(panel), cols_of(panel), group.b_at(panel));
+            let copy = copies.wrapping_add(place * panel_size);
+            let coming = group.coming_with(panel, panels.clone());
+            let args = group.args(supply, &cols, at, copy);
+            group.panels.push(Panel {
+                supply,
+                cols,
+                at,
+                copy,
+                coming,
+                args,
+            });
+        }
+        group.find_beside();
+        for panel in &group.panels {
+            if panel.supply != Supply::Packed {
+                continue;
+            }
+            // SAFETY: the buffer has just been made large enough, and the panel is inside B.
+            unsafe {
+                match &batch.b_axes {
+                    Some(axes) => group.pack_b(axes, panel),
+                    None => K::pack(
+                        panel.copy,
+                        panel.at,
+                        call.b.row_stride,
+                        call.b.col_stride,
+                        depth.len(),
+                        panel.cols.len(),
+                    ),
                 }
             }
         }
@@ -126,8 +166,8 @@ impl<'a, K: Tiles> Group<'a, K> {
     ///
     /// # Safety
     /// There is room for it, and it is inside B.
-    unsafe fn pack_b(&mut self, axes: &Axes, panel: usize) {
-        let (to, cols, depth) = (self.copy_of(panel), self.cols_of(panel), self.depth.clone());
+    unsafe fn pack_b(&self, axes: &Axes, panel: &Panel<K::T>) {
+        let (to, cols, depth) = (panel.copy, panel.cols.clone(), self.depth.clone());
         let width = cols.len();
         // SAFETY: the caller's promise, and the panel has `COLS` columns.
         unsafe {
@@ -173,25 +213,6 @@ impl<'a, K: Tiles> Group<'a, K> {
         }
     }
 
-    /// The columns of a panel.
-    pub(super) fn cols_of(&self, panel: usize) -> Range<usize> {
-        panel * K::COLS..self.plan.call.n.min((panel + 1) * K::COLS)
-    }
-
-    /// The columns of all panels.
-    pub(super) fn cols(&self) -> Range<usize> {
-        self.panels.start * K::COLS..self.plan.call.n.min(self.panels.end * K::COLS)
-    }
-
-    fn supply(&self, panel: usize) -> Supply {
-        self.plan.supply(self.cols_of(panel).len(), self.rows.len())
-    }
-
-    fn copy_of(&mut self, panel: usize) -> *mut K::T {
-        let at = (panel - self.panels.start) * self.depth.len() * K::COLS;
-        self.packed.as_mut_ptr::<K::T>().wrapping_add(at)
-    }
-
     fn b_at(&self, panel: usize) -> *const K::T {
         if self.plan.panelled {
             let at = self.plan.in_panels(panel, self.depth.start);
@@ -202,68 +223,92 @@ impl<'a, K: Tiles> Group<'a, K> {
             .wrapping_add(self.depth.start * b.row_stride + panel * K::COLS * b.col_stride)
     }
 
-    /// What the tile of a panel and a block calls into L2: memory would otherwise rest while
-    /// tiles compute, and all wait for it where new rows or panels start. The last tile before
-    /// the next row block is first met fetches its A; of the others, those of the second and the
-    /// third row block each fetch half of the panel that comes in this one's place; the rest fetch
-    /// what the epilogue reads beside the product.
-    fn coming(&self, panel: usize, block: usize) -> (*const K::T, usize) {
-        let (a, b) = (&self.a, &self.plan.call.b);
+    /// What tiles call into L2: memory would otherwise rest while tiles compute, and all wait for it
+    /// where new rows or panels start. The last tile before the next row block is first met fetches
+    /// its A; of the others, those of the second and the third row block each fetch half of the panel
+    /// that comes in this one's place; the rest fetch what the epilogue reads beside the product.
+    #[inline(always)]
+    fn coming(&self, place: usize, block: usize) -> (*const K::T, usize) {
         let line = 64 / size_of::<K::T>();
-        let turn = if self.strips {
-            self.panels.end - 1
-        } else {
-            self.panels.start
-        };
-        let packed = self.plan.batch.a_axes.is_some();
-        let adjacent = !packed && a.col_stride == 1 && a.row_stride < self.depth.len() + line;
-        if panel == turn && adjacent && block + 1 < self.rows.end {
+        let panel = &self.panels[place];
+        if panel.coming.next_a && block + 1 < self.rows.end {
             return (self.a_at(block + 1), line);
         }
-        let next = panel + self.panels.len();
-        let (more, rows) = (self.depth.end < self.plan.call.k, b.row_stride);
-        match block - self.rows.start {
-            half @ 1..=2
-                if (more || next < self.last_panel) && self.plan.batch.b_axes.is_none() =>
-            {
-                let start = match more {
-                    true => self.b_at(panel).wrapping_add(self.depth.len() * rows),
-                    false => self.b_at(next).wrapping_sub(self.depth.start * rows),
-                };
-                if b.col_stride == 1 {
-                    (start.wrapping_add((half - 1) * line), b.row_stride)
-                } else {
-                    // The panel's columns, if they lie one after the other.
-                    (
-                        start.wrapping_add((half - 1) * line * self.depth.len()),
-                        line,
-                    )
-                }
+        if let (Some((halves, step)), half @ 1..=2) = (panel.coming.next_b, block - self.rows.start)
+        {
+            return (halves[half - 1], step);
+        }
+        match panel.coming.beside {
+            Some(first) => {
+                let before = self.plan.blocks.start(block) * self.plan.call.n;
+                (first.wrapping_add(before), line)
             }
-            _ => self.beside(panel, block).unwrap_or((self.b_at(panel), 0)),
+            None => (panel.at, 0),
         }
     }
 
-    /// A panel's share of what the epilogue reads beside a strip of whole rows, buffer after buffer:
-    /// the strip of an optimizer's update reads more than there is time to call for once it runs.
-    fn beside(&self, panel: usize, block: usize) -> Option<(*const K::T, usize)> {
-        let call = self.plan.call;
-        let epilogue = call.epilogue.filter(|epilogue| epilogue.beside != 0)?;
-        if !self.strips || self.cols().len() != call.n {
-            return None;
+    /// What the tiles of one of the panels call for, but for what lies beside the product.
+    fn coming_with(&self, panel: usize, panels: Range<usize>) -> Coming<K::T> {
+        let (a, b) = (&self.a, &self.plan.call.b);
+        let line = 64 / size_of::<K::T>();
+        let turn = match self.strips {
+            true => panels.end - 1,
+            false => panels.start,
+        };
+        let packed = self.plan.batch.a_axes.is_some();
+        let adjacent = !packed && a.col_stride == 1 && a.row_stride < self.depth.len() + line;
+        let next = panel + panels.len();
+        let more = self.depth.end < self.plan.call.k;
+        let comes = (more || next < self.last_panel) && self.plan.batch.b_axes.is_none();
+        let next_b = comes.then(|| {
+            let start = match more {
+                true => self
+                    .b_at(panel)
+                    .wrapping_add(self.depth.len() * b.row_stride),
+                false => self
+                    .b_at(next)
+                    .wrapping_sub(self.depth.start * b.row_stride),
+            };
+            // The panel's rows, or its columns if they lie one after the other.
+            let (half, step) = match b.col_stride {
+                1 => (line, b.row_stride),
+                _ => (line * self.depth.len(), line),
+            };
+            ([start, start.wrapping_add(half)], step)
+        });
+        Coming {
+            next_a: panel == turn && adjacent,
+            next_b,
+            beside: None,
         }
+    }
+
+    /// Gives each panel a share of what the epilogue reads beside a strip of whole rows, buffer
+    /// after buffer: the strip of an optimizer's update reads more than there is time to call for
+    /// once it runs. Counted for row blocks of the full height, from row 0.
+    fn find_beside(&mut self) {
+        let call = self.plan.call;
+        let cols: usize = self.panels.iter().map(|panel| panel.cols.len()).sum();
+        let epilogue = call.epilogue.filter(|epilogue| epilogue.beside != 0);
+        let Some(epilogue) = epilogue.filter(|_| self.strips && cols == call.n) else {
+            return;
+        };
         // SAFETY: `buffers` has `buffer_count` entries.
         let buffers =
             unsafe { std::slice::from_raw_parts(epilogue.buffers, epilogue.buffer_count) };
-        let mut called = (1..buffers.len().min(64)).filter(|at| epilogue.beside >> at & 1 == 1);
-        // In panels: where this one stands in all buffers, each as long as all panels.
-        let place = (panel - self.panels.start) * called.clone().count();
-        let buffer = buffers[called.nth(place / self.panels.len())?];
-        let rows = self.plan.rows(block);
-        let line = 64 / size_of::<K::T>();
-        let within = rows.len() * call.n * (place % self.panels.len()) / self.panels.len();
-        let from = rows.start * call.n + within / line * line;
-        Some((buffer.cast_const().cast::<K::T>().wrapping_add(from), line))
+        let called: Vec<*const K::T> = (1..buffers.len().min(64))
+            .filter(|at| epilogue.beside >> at & 1 == 1)
+            .map(|at| buffers[at].cast_const().cast())
+            .collect();
+        let strip = self.plan.blocks.most() * call.n;
+        let count = self.panels.len();
+        for (at, panel) in self.panels.iter_mut().enumerate() {
+            // In panels: where this one stands in all buffers, each as long as all panels.
+            let place = at * called.len();
+            let within = strip * (place % count) / count;
+            let buffer = called.get(place / count);
+            panel.coming.beside = buffer.map(|buffer| buffer.wrapping_add(within));
+        }
     }
 
     fn a_at(&self, block: usize) -> *const K::T {
@@ -275,10 +320,50 @@ impl<'a, K: Tiles> Group<'a, K> {
         self.plan.call
     }
 
+    /// What the tiles of a panel have in common.
+    fn args(
+        &self,
+        supply: Supply,
+        cols: &Range<usize>,
+        at: *const K::T,
+        copy: *mut K::T,
+    ) -> TileArgs<K::T> {
+        let in_place = supply == Supply::InPlace;
+        TileArgs {
+            k: self.depth.len(),
+            a: self.a.at,
+            a_row_stride: self.a.row_stride,
+            a_col_stride: self.a.col_stride,
+            b: if in_place { at } else { copy },
+            b_row_stride: if self.plan.panelled {
+                PANEL_COLS
+            } else if in_place {
+                self.plan.call.b.row_stride
+            } else {
+                K::COLS
+            },
+            b_padded: cols.len() == K::COLS
+                || self.plan.panelled
+                || !(in_place || self.plan.batch.b_axes.is_some()),
+            keep: std::ptr::null_mut(),
+            coming: at,
+            coming_step: 0,
+            init: std::ptr::null(),
+            init_row_stride: 0,
+            init_factor: None,
+            out: std::ptr::null_mut(),
+            out_row_stride: 0,
+            cols: cols.len(),
+            sums: std::ptr::null_mut(),
+            sums_go_on: self.depth.start > 0,
+        }
+    }
+
     /// Computes a tile: from `init` to `out`, a place and its row stride.
     ///
     /// # Safety
     /// Both have room for the tile, unless `init` is null.
+    #[inline]
     pub(super) unsafe fn tile(
         &mut self,
         panel: usize,
@@ -287,48 +372,40 @@ impl<'a, K: Tiles> Group<'a, K> {
         out: (*mut K::T, usize),
     ) {
         let call = self.plan.call;
-        let (rows, cols) = (self.plan.rows(block), self.cols_of(panel));
-        let supply = self.supply(panel);
-        let keeps = supply == Supply::Kept && block == self.rows.start;
-        let in_place = supply == Supply::InPlace || keeps;
-        let copy = self.copy_of(panel);
+        let place = panel - self.first_panel;
+        let (coming, coming_step) = self.coming(place, block);
+        let (a, rows) = (self.a_at(block), self.plan.rows(block));
         let sums = panel == 0 && !call.sums.a.is_null();
-        let (coming, coming_step) = self.coming(panel, block);
-        let args = TileArgs {
-            k: self.depth.len(),
-            a: self.a_at(block),
-            a_row_stride: self.a.row_stride,
-            a_col_stride: self.a.col_stride,
-            b: if in_place { self.b_at(panel) } else { copy },
-            b_row_stride: if self.plan.panelled {
-                PANEL_COLS
-            } else if in_place {
-                call.b.row_stride
-            } else {
-                K::COLS
-            },
-            b_padded: cols.len() == K::COLS
-                || self.plan.panelled
-                || !(in_place || self.plan.batch.b_axes.is_some()),
-            keep: if keeps { copy } else { std::ptr::null_mut() },
-            coming,
-            coming_step,
-            init: init.at.0,
-            init_row_stride: init.at.1,
-            init_factor: init.factor,
-            out: out.0,
-            out_row_stride: out.1,
-            cols: cols.len(),
-            sums: match K::SUMS_A && sums {
+        let (first, a_col_stride) = (block == self.rows.start, self.a.col_stride);
+        let panel = &mut self.panels[place];
+        let args = &mut panel.args;
+        args.a = a;
+        (args.a_row_stride, args.a_col_stride) = (self.a.row_stride, a_col_stride);
+        (args.coming, args.coming_step) = (coming, coming_step);
+        (args.init, args.init_row_stride) = init.at;
+        args.init_factor = init.factor;
+        (args.out, args.out_row_stride) = out;
+        if K::SUMS_A {
+            args.sums = match sums {
                 true => call.sums.a.wrapping_add(rows.start),
                 false => std::ptr::null_mut(),
-            },
-            sums_go_on: self.depth.start > 0,
-        };
+            };
+        }
         // SAFETY: rows and columns are inside A, B and C; packed panels are padded; each row is
         // summed once down each k block.
         unsafe {
-            K::tile(rows.len(), &args);
+            if first && panel.supply == Supply::Kept {
+                let keeping = TileArgs {
+                    b: panel.at,
+                    b_row_stride: call.b.row_stride,
+                    b_padded: panel.cols.len() == K::COLS,
+                    keep: panel.copy,
+                    ..*args
+                };
+                K::tile(rows.len(), &keeping);
+            } else {
+                K::tile(rows.len(), args);
+            }
             if sums && !K::SUMS_A {
                 add_a_terms::<K>(call, rows, self.depth.clone());
             }

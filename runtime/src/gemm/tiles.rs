@@ -13,6 +13,7 @@ use super::pack::pack_walks;
 use super::sums::Terms;
 
 /// What one tile call computes: `out = init + A B` for some rows and columns.
+#[derive(Clone, Copy)]
 pub(super) struct TileArgs<T> {
     pub k: usize,
     pub a: *const T,
