@@ -39,8 +39,17 @@ pub struct Executable {
 impl Executable {
     /// Compiles the kernels of a plan.
     pub fn compile(plan: Plan, options: CodegenOptions) -> Result<Arc<Executable>, CodegenError> {
+        Executable::compile_on(&Pool::new(1), plan, options)
+    }
+
+    /// The same on the threads of a pool, which the code does not depend on.
+    pub fn compile_on(
+        pool: &Pool,
+        plan: Plan,
+        options: CodegenOptions,
+    ) -> Result<Arc<Executable>, CodegenError> {
         let kernels: Vec<&Kernel> = plan.kernels.values().collect();
-        let code = Code::new(&kernels, options)?;
+        let code = Code::new(&kernels, options, pool)?;
         Ok(Arc::new(Executable {
             plan,
             code,
@@ -785,7 +794,7 @@ pub fn run_kernel(
     args: &[i64],
     options: CodegenOptions,
 ) -> Result<(), CodegenError> {
-    let code = Code::new(&[kernel], options)?;
+    let code = Code::new(&[kernel], options, &Pool::new(1))?;
     assert_eq!(buffers.len(), kernel.buffers.len(), "one tensor a buffer");
     for (id, buffer) in &kernel.buffers {
         assert_eq!(buffers[id.index()].elem(), buffer.elem, "{id:?}");

@@ -3,11 +3,12 @@
 #![allow(unsafe_code)]
 
 use crate::emit::{self, Extern, Frame, NARROW_LANES, Target};
-use crate::isa::{self, Features};
+use crate::isa;
 use crate::widen::{ALIGNMENT, Wider, disassemble, widen};
 use aec_kernels::lir::{Kernel, ValKind};
 use aec_runtime::gemm::Isa;
 use aec_runtime::philox;
+use aec_runtime::pool::{Pool, flush_denormals};
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::{ExtFuncData, ExternalName, Function, UserExternalName, UserFuncName};
 use cranelift_codegen::isa::{CallConv, OwnedTargetIsa};
@@ -15,8 +16,10 @@ use cranelift_entity::EntityRef;
 use cranelift_frontend::FunctionBuilderContext;
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{FuncId, Linkage, Module, ModuleReloc, default_libcall_names};
+use std::cmp::Reverse;
 use std::fmt;
 use std::mem::ManuallyDrop;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// A compiled kernel: `(buffers, args)`.
 pub type KernelFn = unsafe extern "C" fn(buffers: *const *mut u8, args: *const i64);
@@ -85,31 +88,54 @@ impl Drop for Code {
 }
 
 impl Code {
-    /// Compiles the kernels; equal ones only once.
-    pub(crate) fn new(kernels: &[&Kernel], options: CodegenOptions) -> Result<Code, CodegenError> {
+    /// Compiles the kernels, on the threads of the pool; equal ones only once.
+    pub(crate) fn new(
+        kernels: &[&Kernel],
+        options: CodegenOptions,
+        pool: &Pool,
+    ) -> Result<Code, CodegenError> {
         let isa = isa::native(options.verify)?;
-        let features = isa::features(&isa);
-        let mut builder = JITBuilder::with_isa(isa, default_libcall_names());
+        let mut builder = JITBuilder::with_isa(isa.clone(), default_libcall_names());
         for which in Extern::ALL {
             builder.symbol(symbol(which), address(which));
         }
         builder.symbols(libcalls());
-        let mut compiler = Compiler {
-            module: JITModule::new(builder),
-            features,
-            options,
-            externs: Vec::new(),
-            context: Context::new(),
-            builder: FunctionBuilderContext::new(),
-        };
-        let mut ids: Vec<FuncId> = Vec::with_capacity(kernels.len());
-        let outcome = compiler.kernels(kernels, &mut ids);
         let mut code = Code {
-            module: ManuallyDrop::new(compiler.module),
+            module: ManuallyDrop::new(JITModule::new(builder)),
             functions: Vec::new(),
         };
         // From here on `code` frees the module, whatever happens.
-        outcome?;
+        let externs = code.declare_externs(isa.default_call_conv())?;
+        // For each kernel, the first that has the same code.
+        let firsts: Vec<usize> = (0..kernels.len())
+            .map(|at| {
+                let same = (0..at).find(|&other| same_code(kernels[at], kernels[other]));
+                same.unwrap_or(at)
+            })
+            .collect();
+        let mut jobs: Vec<usize> = (0..kernels.len()).filter(|&at| firsts[at] == at).collect();
+        // The longest first, lest one of them be left to a single thread in the end.
+        jobs.sort_by_key(|&at| Reverse(kernels[at].values.len()));
+        let compiler = Compiler {
+            isa: &isa,
+            options,
+            externs,
+            scratch: Mutex::new(Vec::new()),
+        };
+        let done: Vec<OnceLock<Result<MachineCode, CodegenError>>> =
+            (0..kernels.len()).map(|_| OnceLock::new()).collect();
+        pool.run(jobs.len(), |job| {
+            let at = jobs[job];
+            let _ = done[at].set(compiler.kernel(at, kernels[at]));
+        });
+        let mut ids: Vec<FuncId> = Vec::with_capacity(kernels.len());
+        for (at, done) in done.into_iter().enumerate() {
+            let id = match done.into_inner() {
+                Some(machine) => code.define(at, kernels[at], machine?)?,
+                None => ids[firsts[at]],
+            };
+            ids.push(id);
+        }
         code.module.finalize_definitions().map_err(describe)?;
         code.functions = ids
             .iter()
@@ -122,104 +148,171 @@ impl Code {
         Ok(code)
     }
 
-    /// The n-th kernel's code.
-    pub(crate) fn function(&self, at: usize) -> KernelFn {
-        self.functions[at]
-    }
-}
-
-struct Compiler {
-    module: JITModule,
-    features: Features,
-    options: CodegenOptions,
-    externs: Vec<(Extern, FuncId)>,
-    context: Context,
-    builder: FunctionBuilderContext,
-}
-
-impl Compiler {
-    fn kernels(&mut self, kernels: &[&Kernel], ids: &mut Vec<FuncId>) -> Result<(), CodegenError> {
-        let call_conv = self.module.isa().default_call_conv();
+    /// Their numbers in the module.
+    fn declare_externs(
+        &mut self,
+        call_conv: CallConv,
+    ) -> Result<[u32; Extern::ALL.len()], CodegenError> {
+        let mut numbers = [0; Extern::ALL.len()];
         for which in Extern::ALL {
             let id = self
                 .module
                 .declare_function(symbol(which), Linkage::Import, &which.signature(call_conv))
                 .map_err(describe)?;
-            self.externs.push((which, id));
+            numbers[which as usize] = id.as_u32();
         }
-        for (at, kernel) in kernels.iter().enumerate() {
-            let same = (0..at).find(|&other| same_code(kernel, kernels[other]));
-            let id = match same {
-                Some(other) => ids[other],
-                None => self.kernel(at, kernel)?,
-            };
-            ids.push(id);
-        }
-        Ok(())
+        Ok(numbers)
     }
 
-    fn kernel(&mut self, at: usize, kernel: &Kernel) -> Result<FuncId, CodegenError> {
+    fn define(
+        &mut self,
+        at: usize,
+        kernel: &Kernel,
+        machine: MachineCode,
+    ) -> Result<FuncId, CodegenError> {
         let name = format!("aec:{}#{at}", kernel.name);
         let call_conv = self.module.isa().default_call_conv();
         let id = self
             .module
             .declare_function(&name, Linkage::Local, &emit::kernel_signature(call_conv))
             .map_err(describe)?;
-        for wider in widths(self.options.isa, kernel) {
-            let frame = self.compile(at, kernel, wider.lanes())?;
-            let code = self.context.compiled_code().ok_or_else(no_code)?;
-            if let Ok(bytes) = widen(code.code_buffer(), frame, wider) {
-                self.module
-                    .define_function_bytes(id, ALIGNMENT, &bytes, &[])
-                    .map_err(describe)?;
-                return Ok(id);
-            }
-        }
-        self.compile(at, kernel, NARROW_LANES)?;
-        let code = self.context.compiled_code().ok_or_else(no_code)?;
-        let alignment = code.buffer.alignment;
-        let relocs: Vec<ModuleReloc> = code
-            .buffer
-            .relocs()
-            .iter()
-            .map(|reloc| ModuleReloc::from_mach_reloc(reloc, &self.context.func, id))
-            .collect();
+        let MachineCode {
+            bytes,
+            alignment,
+            relocs,
+        } = machine;
         self.module
-            .define_function_bytes(id, u64::from(alignment), code.code_buffer(), &relocs)
+            .define_function_bytes(id, alignment, &bytes, &relocs)
             .map_err(describe)?;
         Ok(id)
     }
 
-    /// Compiles into `context`.
-    fn compile(
+    /// The n-th kernel's code.
+    pub(crate) fn function(&self, at: usize) -> KernelFn {
+        self.functions[at]
+    }
+}
+
+/// A compiled kernel that is not in memory yet.
+struct MachineCode {
+    bytes: Vec<u8>,
+    alignment: u64,
+    relocs: Vec<ModuleReloc>,
+}
+
+/// Compiles kernels one by one, on any thread.
+struct Compiler<'a> {
+    isa: &'a OwnedTargetIsa,
+    options: CodegenOptions,
+    /// The numbers of runtime functions in the module.
+    externs: [u32; Extern::ALL.len()],
+    /// Memory of kernels that are done, for others.
+    scratch: Mutex<Vec<Scratch>>,
+}
+
+struct Scratch {
+    context: Context,
+    builder: FunctionBuilderContext,
+}
+
+impl Compiler<'_> {
+    fn kernel(&self, at: usize, kernel: &Kernel) -> Result<MachineCode, CodegenError> {
+        let kept = || self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut scratch = kept().pop().unwrap_or_else(Scratch::new);
+        let machine = self.kernel_with(&mut scratch, at, kernel);
+        kept().push(scratch);
+        machine
+    }
+
+    fn kernel_with(
+        &self,
+        scratch: &mut Scratch,
+        at: usize,
+        kernel: &Kernel,
+    ) -> Result<MachineCode, CodegenError> {
+        for wider in widths(self.options.isa, kernel) {
+            let frame = scratch.emit(at, kernel, self.isa, wider.lanes(), self.externs);
+            scratch.compile(kernel, self.isa)?;
+            let code = scratch.context.compiled_code().ok_or_else(no_code)?;
+            if let Ok(bytes) = widen(code.code_buffer(), frame, wider) {
+                return Ok(MachineCode {
+                    bytes,
+                    alignment: ALIGNMENT,
+                    relocs: Vec::new(),
+                });
+            }
+        }
+        scratch.emit(at, kernel, self.isa, NARROW_LANES, self.externs);
+        scratch.compile(kernel, self.isa)?;
+        let code = scratch.context.compiled_code().ok_or_else(no_code)?;
+        Ok(MachineCode {
+            bytes: code.code_buffer().to_vec(),
+            alignment: u64::from(code.buffer.alignment),
+            relocs: code
+                .buffer
+                .relocs()
+                .iter()
+                .map(|reloc| {
+                    // Kernels refer to runtime functions only, never to a place in themselves.
+                    ModuleReloc::from_mach_reloc(reloc, &scratch.context.func, FuncId::from_u32(0))
+                })
+                .collect(),
+        })
+    }
+}
+
+impl Scratch {
+    fn new() -> Scratch {
+        Scratch {
+            context: Context::new(),
+            builder: FunctionBuilderContext::new(),
+        }
+    }
+
+    /// Writes a kernel for Cranelift.
+    fn emit(
         &mut self,
         at: usize,
         kernel: &Kernel,
+        isa: &OwnedTargetIsa,
         reg_lanes: u32,
-    ) -> Result<Frame, CodegenError> {
-        let call_conv = self.module.isa().default_call_conv();
+        externs: [u32; Extern::ALL.len()],
+    ) -> Frame {
+        let call_conv = isa.default_call_conv();
         self.context.clear();
         self.context.func = empty(at, call_conv);
-        let frontend = self.module.isa().frontend_config();
-        let (module, externs) = (&mut self.module, &self.externs);
-        let frame = emit::emit_kernel(
+        emit::emit_kernel(
             kernel,
             &mut self.context.func,
             &mut self.builder,
             Target {
-                features: self.features,
-                frontend,
+                features: isa::features(isa),
+                frontend: isa.frontend_config(),
                 reg_lanes,
                 import: &mut |func, which| {
-                    let (_, id) = externs[which as usize];
-                    module.declare_func_in_func(id, func)
+                    let name = func.declare_imported_user_function(UserExternalName {
+                        namespace: 0,
+                        index: externs[which as usize],
+                    });
+                    let signature = func.import_signature(which.signature(call_conv));
+                    func.import_function(ExtFuncData {
+                        name: ExternalName::user(name),
+                        signature,
+                        colocated: false,
+                        patchable: false,
+                    })
                 },
             },
-        );
+        )
+    }
+
+    fn compile(&mut self, kernel: &Kernel, isa: &OwnedTargetIsa) -> Result<(), CodegenError> {
+        // Numbers are folded as kernels compute, whatever thread this is.
+        let _denormals = flush_denormals();
         self.context
-            .compile(self.module.isa(), &mut Default::default())
+            .compile(isa.as_ref(), &mut Default::default())
             .map_err(|error| CodegenError(format!("kernel {}: {:?}", kernel.name, error.inner)))?;
-        Ok(frame)
+        Ok(())
     }
 }
 
@@ -299,38 +392,13 @@ fn compile_alone(
     isa: &OwnedTargetIsa,
     reg_lanes: u32,
 ) -> Result<(Context, String, Frame), CodegenError> {
-    let call_conv = isa.default_call_conv();
-    let mut context = Context::new();
-    context.func = empty(0, call_conv);
-    let frame = emit::emit_kernel(
-        kernel,
-        &mut context.func,
-        &mut FunctionBuilderContext::new(),
-        Target {
-            features: isa::features(isa),
-            frontend: isa.frontend_config(),
-            reg_lanes,
-            import: &mut |func, which| {
-                let name = func.declare_imported_user_function(UserExternalName {
-                    namespace: 1,
-                    index: which as u32,
-                });
-                let signature = func.import_signature(which.signature(call_conv));
-                func.import_function(ExtFuncData {
-                    name: ExternalName::user(name),
-                    signature,
-                    colocated: false,
-                    patchable: false,
-                })
-            },
-        },
-    );
-    let clif = context.func.display().to_string();
-    context.set_disasm(true);
-    context
-        .compile(isa.as_ref(), &mut Default::default())
-        .map_err(|error| CodegenError(format!("kernel {}: {:?}", kernel.name, error.inner)))?;
-    Ok((context, clif, frame))
+    let mut scratch = Scratch::new();
+    let externs = std::array::from_fn(|at| at as u32);
+    let frame = scratch.emit(0, kernel, isa, reg_lanes, externs);
+    let clif = scratch.context.func.display().to_string();
+    scratch.context.set_disasm(true);
+    scratch.compile(kernel, isa)?;
+    Ok((scratch.context, clif, frame))
 }
 
 /// Whether two kernels have the same code: all but names and spans, floats by their bits.

@@ -180,7 +180,7 @@ impl Compiler {
         check_plan(&plan, &lowered, span)?;
         let executable = self
             .timed("codegen", || {
-                Executable::compile(plan, CodegenOptions::default())
+                Executable::compile_on(&self.pool(), plan, CodegenOptions::default())
             })
             .map_err(|error| {
                 Diagnostic::error("E0999", span, format!("this is a bug in aec: {error}"))

@@ -122,6 +122,10 @@ macro_rules! tiles {
                 if !args.init.is_null() {
                     for r in 0..R {
                         let from = args.init.add(r * args.init_row_stride);
+                        if args.cols == WIDE {
+                            acc[r] = [$load(from), $load(from.add($lanes))];
+                            continue;
+                        }
                         let mut line: [$t; WIDE] = [0.0; WIDE];
                         std::ptr::copy_nonoverlapping(from, line.as_mut_ptr(), args.cols);
                         acc[r] = [$load(line.as_ptr()), $load(line.as_ptr().add($lanes))];
