@@ -210,6 +210,27 @@ fn products_of_all_shapes_and_layouts() {
     }
 }
 
+/// An A that is stored transposed and whose columns cannot all stay in L1.
+#[test]
+fn columns_that_share_sets_are_packed() {
+    let pools = [Pool::new(1), Pool::new(2)];
+    let mut rng = Lcg(11);
+    for shape in [
+        (64, 77, 150),
+        (512, 70, 40),
+        (61, 130, 1100),
+        (5, 200, 2600),
+    ] {
+        for lb in LAYOUTS {
+            for accumulate in [false, true] {
+                let (la, pad) = (Layout::Columns, 0);
+                check_f32(&mut rng, shape, la, lb, pad, accumulate, &pools);
+                check_f64(&mut rng, shape, la, lb, pad, accumulate, &pools);
+            }
+        }
+    }
+}
+
 #[test]
 fn large_products_are_split_over_threads() {
     let pools = [Pool::new(1), Pool::new(2), Pool::new(4)];

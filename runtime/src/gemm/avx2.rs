@@ -3,9 +3,10 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
+use super::drive::ROW_PANELS;
 use super::pack::{pack_columns, pack_walks};
 use super::sums::{Terms, add_terms};
-use super::tiles::{TileArgs, Tiles, opaque};
+use super::tiles::{RowArgs, TileArgs, Tiles, opaque};
 use super::walk::Walk;
 
 /// Most rows of a tile: 12 accumulators, 2 vectors of B and a broadcast fill 16 registers.
@@ -31,7 +32,7 @@ macro_rules! per_rows {
 }
 
 macro_rules! tiles {
-    ($name:ident, $tile:ident, $t:ty, $lanes:literal, $zero:ident, $load:ident, $store:ident, $set1:ident, $mul:ident, $fmadd:ident, $pack:expr) => {
+    ($name:ident, $tile:ident, $row:ident, $t:ty, $lanes:literal, $zero:ident, $load:ident, $store:ident, $set1:ident, $mul:ident, $fmadd:ident, $pack:expr) => {
         /// Tiles of one element type.
         pub(super) struct $name;
 
@@ -54,12 +55,20 @@ macro_rules! tiles {
             const MASKS: bool = false;
             const KEEPS: bool = true;
             const SUMS_A: bool = false;
+            const PACKS_A: bool = true;
 
             unsafe fn tile(rows: usize, args: &TileArgs<$t>) {
                 let by_columns = usize::from(args.a_row_stride == 1);
                 let keep = usize::from(!args.keep.is_null());
                 // SAFETY: the contract of `tile`.
                 unsafe { Self::TABLE[by_columns][keep][rows - 1](args) }
+            }
+
+            unsafe fn row(args: &RowArgs<$t>) {
+                const OF: [unsafe fn(&RowArgs<$t>); ROW_PANELS] =
+                    [$row::<1>, $row::<2>, $row::<3>, $row::<4>];
+                // SAFETY: the contract of `row`.
+                unsafe { OF[args.count - 1](args) }
             }
 
             unsafe fn add_terms(to: *mut $t, terms: &Terms<$t>) {
@@ -104,6 +113,49 @@ macro_rules! tiles {
             ) {
                 // SAFETY: the contract of `pack`.
                 unsafe { $pack(panel, b, row_stride, col_stride, k, cols) }
+            }
+        }
+
+        /// # Safety
+        /// As [`Tiles::row`], with `P` panels.
+        #[target_feature(enable = "avx2,fma")]
+        unsafe fn $row<const P: usize>(args: &RowArgs<$t>) {
+            const WIDE: usize = 2 * $lanes;
+            let mut line: [$t; ROW_PANELS * WIDE] = [0.0; ROW_PANELS * WIDE];
+            let mut acc = [[$zero(); 2]; P];
+            // SAFETY: columns below `args.cols` exist in `init` and `out`, and there are no more than
+            // panels have, which are padded.
+            unsafe {
+                if !args.init.is_null() {
+                    std::ptr::copy_nonoverlapping(args.init, line.as_mut_ptr(), args.cols);
+                    for p in 0..P {
+                        let from = line.as_ptr().add(p * WIDE);
+                        acc[p] = [$load(from), $load(from.add($lanes))];
+                    }
+                }
+                let mut starts = [args.a; P];
+                for (start, &b) in starts.iter_mut().zip(&args.b) {
+                    *start = opaque(b);
+                }
+                let (mut a, mut at) = (args.a, 0usize);
+                for _ in 0..args.k {
+                    let x = $set1(*a);
+                    for p in 0..P {
+                        let from = starts[p].add(at);
+                        acc[p] = [
+                            $fmadd(x, $load(from), acc[p][0]),
+                            $fmadd(x, $load(from.add($lanes)), acc[p][1]),
+                        ];
+                    }
+                    a = a.wrapping_add(args.a_col_stride);
+                    at += args.b_row_stride;
+                }
+                for p in 0..P {
+                    let to = line.as_mut_ptr().add(p * WIDE);
+                    $store(to, acc[p][0]);
+                    $store(to.add($lanes), acc[p][1]);
+                }
+                std::ptr::copy_nonoverlapping(line.as_ptr(), args.out, args.cols);
             }
         }
 
@@ -196,6 +248,7 @@ macro_rules! tiles {
 tiles!(
     TilesF32,
     tile_f32,
+    row_f32,
     f32,
     8,
     _mm256_setzero_ps,
@@ -209,6 +262,7 @@ tiles!(
 tiles!(
     TilesF64,
     tile_f64,
+    row_f64,
     f64,
     4,
     _mm256_setzero_pd,

@@ -80,6 +80,7 @@ macro_rules! tiles {
             const MASKS: bool = true;
             const KEEPS: bool = true;
             const SUMS_A: bool = $sums_a;
+            const PACKS_A: bool = false;
 
             unsafe fn tile(rows: usize, args: &TileArgs<$t>) {
                 let by_columns = match args.sums.is_null() {

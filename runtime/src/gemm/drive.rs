@@ -42,6 +42,11 @@ pub(super) const ROW_PANELS: usize = 4;
 /// Multiply-adds that are worth a thread: about 5 microseconds.
 const MADDS_PER_PART: usize = 200_000;
 
+/// Tiles that pack A do so if so many panels read it.
+const PACK_A_FROM_PANELS: usize = 4;
+/// Bytes after which addresses fall into the same set of L1 again, and its ways.
+const L1_SPAN: usize = 1 << 12;
+const L1_WAYS: usize = 8;
 /// Tiles that keep do so if so many row blocks of at least such a depth read what they kept.
 const KEEP_FROM_ROW_BLOCKS: usize = 3;
 const KEEP_FROM_DEPTH: usize = 16;
@@ -170,12 +175,20 @@ pub(super) unsafe fn run<K: Tiles>(call: &GemmCall<K::T>, batch: &Batch, pool: &
     let panelled = batch
         .b_axes
         .is_some_and(|axes| PANEL_COLS.is_multiple_of(K::COLS) && axes == Axes::panels(call.k));
+    let transposed = batch.a_axes.is_none() && before.is_none() && call.a.row_stride == 1;
+    // Lines that lie a column apart fall into so many sets.
+    let column = (call.a.col_stride * size_of::<K::T>()).trailing_zeros();
+    let sets = L1_SPAN >> column.clamp(6, L1_SPAN.trailing_zeros());
     let plan = Plan::<K> {
         call,
         before: before.as_ref(),
         batch,
         blocks,
         panelled,
+        packs_a: K::PACKS_A
+            && transposed
+            && panels >= PACK_A_FROM_PANELS
+            && call.k > sets * L1_WAYS,
     };
     let terms = call.k.max(1) + before.map_or(0, |before| before.k);
     let madds = call
@@ -288,6 +301,8 @@ pub(super) struct Plan<'a, K: Tiles> {
     pub(super) blocks: RowBlocks,
     /// Whether B lies in panels, see [`Axes::panels`].
     pub(super) panelled: bool,
+    /// Whether row blocks of A, which is stored transposed, are packed.
+    pub(super) packs_a: bool,
 }
 
 // SAFETY: shared with pool threads only inside `run`, whose caller vouches for the pointers.
@@ -401,7 +416,7 @@ impl<K: Tiles> Plan<'_, K> {
         let mut held = PackBuffer::take::<K::T>(1, held_rows * stride);
         let scratch = held.as_mut_ptr::<K::T>();
         let mut packed_a = PackBuffer::empty();
-        if self.batch.a_axes.is_some() {
+        if self.batch.a_axes.is_some() || self.packs_a {
             let blocks = cut.chunk_most.min(rows.len());
             let height = blocks * (self.blocks.rows + 1);
             packed_a = PackBuffer::take::<K::T>(2, height * cut.depth_most);
@@ -517,7 +532,7 @@ impl<K: Tiles> Plan<'_, K> {
         if call.epilogue.is_some_and(|epilogue| epilogue.whole_rows) {
             return K_BLOCK;
         }
-        let plain_a = self.batch.a_axes.is_none() && call.a.row_stride == 1;
+        let plain_a = self.batch.a_axes.is_none() && call.a.row_stride == 1 && !self.packs_a;
         let plain_b = self.batch.b_axes.is_none() && call.b.col_stride == 1;
         let steps = [
             plain_a.then_some(call.a.col_stride),
@@ -579,6 +594,7 @@ impl<K: Tiles> Plan<'_, K> {
         };
         let chunk = match self.batch.a_axes {
             Some(_) => A_PACKED,
+            None if self.packs_a => A_CHUNK / 2,
             None => A_CHUNK,
         };
         Cut {

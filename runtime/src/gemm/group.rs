@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use super::drive::{Plan, add_a_terms};
 use super::pack::PackBuffer;
+use super::sums::Terms;
 use super::tiles::{TileArgs, Tiles};
-use super::{Axes, GemmCall, PANEL_COLS};
+use super::{Axes, GemmCall, PANEL_COLS, Walk};
 
 /// How B gets to the tiles.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub(super) struct Side<T> {
     col_stride: usize,
     /// The row at `at`.
     first_row: usize,
+    /// If each row block is packed for itself: the block at `at`, and elements from one to the next.
+    by_block: Option<(usize, usize)>,
     /// Element (0, 0) of the caller's.
     whole: *const T,
 }
@@ -112,6 +115,7 @@ impl<'a, K: Tiles> Group<'a, K> {
                 row_stride: call.a.row_stride,
                 col_stride: call.a.col_stride,
                 first_row: 0,
+                by_block: None,
                 whole: call.a.ptr.wrapping_add(batch.a.at(product)),
             },
             b: call.b.ptr.wrapping_add(batch.b.at(product)),
@@ -192,6 +196,11 @@ impl<'a, K: Tiles> Group<'a, K> {
     /// # Safety
     /// There is room for them.
     pub(super) unsafe fn pack_a(&mut self, to: &mut PackBuffer, blocks: Range<usize>) {
+        if self.plan.packs_a {
+            // SAFETY: the caller's promise.
+            unsafe { self.pack_a_columns(to, blocks) };
+            return;
+        }
         let Some(axes) = &self.plan.batch.a_axes else {
             return;
         };
@@ -211,6 +220,32 @@ impl<'a, K: Tiles> Group<'a, K> {
                 K::pack_walks(to, (height, 1), self.a.whole, cols, rows);
             }
         }
+    }
+
+    /// Packs the rows of some blocks of an A whose rows are adjacent, each block by its columns.
+    ///
+    /// # Safety
+    /// There is room for them.
+    unsafe fn pack_a_columns(&mut self, to: &mut PackBuffer, blocks: Range<usize>) {
+        let (plan, to) = (self.plan, to.as_mut_ptr::<K::T>());
+        let height = plan.blocks.most();
+        let size = height * self.depth.len();
+        let columns = Walk::step(plan.call.a.col_stride);
+        for (place, block) in blocks.clone().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe {
+                K::pack_walks(
+                    to.wrapping_add(place * size),
+                    (height, 1),
+                    self.a.whole,
+                    (&columns, self.depth.clone()),
+                    (&Walk::step(1), plan.rows(block)),
+                );
+            }
+        }
+        self.a.at = to;
+        self.a.col_stride = height;
+        self.a.by_block = Some((blocks.start, size));
     }
 
     fn b_at(&self, panel: usize) -> *const K::T {
@@ -312,6 +347,9 @@ impl<'a, K: Tiles> Group<'a, K> {
     }
 
     fn a_at(&self, block: usize) -> *const K::T {
+        if let Some((first, size)) = self.a.by_block {
+            return self.a.at.wrapping_add((block - first) * size);
+        }
         let row = self.plan.blocks.start(block) - self.a.first_row;
         self.a.at.wrapping_add(row * self.a.row_stride)
     }
@@ -407,7 +445,17 @@ impl<'a, K: Tiles> Group<'a, K> {
                 K::tile(rows.len(), args);
             }
             if sums && !K::SUMS_A {
-                add_a_terms::<K>(call, rows, self.depth.clone());
+                if self.a.by_block.is_some() {
+                    let terms = Terms {
+                        at: a.wrapping_sub(self.depth.start * a_col_stride),
+                        step: a_col_stride,
+                        depth: self.depth.clone(),
+                        width: rows.len(),
+                    };
+                    K::add_terms(call.sums.a.wrapping_add(rows.start), &terms);
+                } else {
+                    add_a_terms::<K>(call, rows, self.depth.clone());
+                }
             }
         }
     }

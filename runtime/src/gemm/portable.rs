@@ -56,6 +56,7 @@ impl<T: Float> Tiles for TilesOf<T> {
     const MASKS: bool = false;
     const KEEPS: bool = false;
     const SUMS_A: bool = false;
+    const PACKS_A: bool = false;
 
     unsafe fn tile(rows: usize, args: &TileArgs<T>) {
         // SAFETY: the contract of `tile`.

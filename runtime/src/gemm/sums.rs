@@ -44,10 +44,14 @@ pub(super) unsafe fn add_terms<T: Copy + Default + Add<Output = T>>(to: *mut T, 
     while done < terms.width {
         // SAFETY: the caller's promise.
         unsafe {
-            let (to, at) = (to.add(done), terms.at.add(done));
+            let (to, at) = (to.add(done), terms.at.wrapping_add(done));
             done += match terms.width - done {
                 32.. => columns::<T, 32>(to, at, terms),
                 8.. => columns::<T, 8>(to, at, terms),
+                // Row blocks of tiles are this high; each pass is a chain that waits for itself.
+                6.. => columns::<T, 6>(to, at, terms),
+                4.. => columns::<T, 4>(to, at, terms),
+                2.. => columns::<T, 2>(to, at, terms),
                 _ => columns::<T, 1>(to, at, terms),
             };
         }
@@ -69,7 +73,7 @@ unsafe fn columns<T: Copy + Default + Add<Output = T>, const W: usize>(
             sums = to.cast::<[T; W]>().read();
         }
         for k in terms.depth.clone() {
-            let line = at.add(k * terms.step).cast::<[T; W]>().read();
+            let line = at.wrapping_add(k * terms.step).cast::<[T; W]>().read();
             for (sum, x) in sums.iter_mut().zip(line) {
                 *sum = *sum + x;
             }

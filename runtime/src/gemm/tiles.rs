@@ -74,6 +74,9 @@ pub(super) trait Tiles {
     const KEEPS: bool;
     /// Whether a tile can sum A's rows, if they are adjacent, while it reads them.
     const SUMS_A: bool;
+    /// Whether A that is stored transposed is packed where its lines cannot all stay in L1 while
+    /// panels go by: a tile of few rows uses a small part of each.
+    const PACKS_A: bool;
 
     /// Computes one tile.
     ///
