@@ -15,7 +15,9 @@ use cranelift_codegen::isa::{CallConv, OwnedTargetIsa};
 use cranelift_entity::EntityRef;
 use cranelift_frontend::FunctionBuilderContext;
 use cranelift_jit::{JITBuilder, JITModule};
-use cranelift_module::{FuncId, Linkage, Module, ModuleReloc, default_libcall_names};
+use cranelift_module::{
+    FuncId, Linkage, Module, ModuleReloc, ModuleRelocTarget, default_libcall_names,
+};
 use std::cmp::Reverse;
 use std::fmt;
 use std::mem::ManuallyDrop;
@@ -179,8 +181,13 @@ impl Code {
         let MachineCode {
             bytes,
             alignment,
-            relocs,
+            mut relocs,
         } = machine;
+        for reloc in &mut relocs {
+            if let ModuleRelocTarget::FunctionOffset(own, _) = &mut reloc.name {
+                *own = id;
+            }
+        }
         self.module
             .define_function_bytes(id, alignment, &bytes, &relocs)
             .map_err(describe)?;
@@ -253,7 +260,7 @@ impl Compiler<'_> {
                 .relocs()
                 .iter()
                 .map(|reloc| {
-                    // Kernels refer to runtime functions only, never to a place in themselves.
+                    // `define` fills in the kernel's own number.
                     ModuleReloc::from_mach_reloc(reloc, &scratch.context.func, FuncId::from_u32(0))
                 })
                 .collect(),
