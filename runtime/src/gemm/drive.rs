@@ -37,6 +37,8 @@ const STRIP_COLS: usize = 192;
 const STRIP_COLS_BESIDE: usize = 128;
 /// Bytes of A that are kept in L2 while panels go by.
 const A_CHUNK: usize = 3 << 17;
+/// The same if it is packed, where it shares a small L2 with the lines it came from.
+const A_CHUNK_PACKED: usize = A_CHUNK / 2;
 /// Panels that a single row is multiplied by at once.
 pub(super) const ROW_PANELS: usize = 4;
 /// Multiply-adds that are worth a thread: about 5 microseconds.
@@ -594,7 +596,7 @@ impl<K: Tiles> Plan<'_, K> {
         };
         let chunk = match self.batch.a_axes {
             Some(_) => A_PACKED,
-            None if self.packs_a => A_CHUNK / 2,
+            None if self.packs_a => A_CHUNK_PACKED,
             None => A_CHUNK,
         };
         Cut {

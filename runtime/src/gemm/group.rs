@@ -79,6 +79,7 @@ pub(super) struct Group<'a, K: Tiles> {
     pub(super) depth: Range<usize>,
     a: Side<K::T>,
     b: *const K::T,
+    /// A place for each panel that is not read in place.
     pub(super) packed: PackBuffer,
 }
 

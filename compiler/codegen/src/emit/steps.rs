@@ -26,6 +26,7 @@ impl Emitter<'_, '_, '_> {
 
     /// The comparison, if it is one of indices that differ between lanes, in wide code.
     pub(super) fn compare_indices(&mut self, op: Comparison, x: Val, y: Val) -> Option<Repr> {
+        let lanes = self.lanes?.lanes;
         let step = self.lane_step(x) - self.lane_step(y);
         if self.lane_step(x) == 0 && self.lane_step(y) == 0 {
             return None;
@@ -39,7 +40,6 @@ impl Emitter<'_, '_, '_> {
         let apart = self.b.ins().splat(types::I32X4, apart);
         let slot = self.iota_slot();
         let base = self.b.ins().stack_addr(types::I64, slot, 0);
-        let lanes = self.lanes.expect("indices differ in lane loops only").lanes;
         let mut regs = SmallVec::new();
         for at in 0..self.reg_count(Elem::I32, lanes) as usize {
             let (flags, offset) = (MemFlagsData::trusted(), self.reg_offset(at));

@@ -84,7 +84,7 @@ impl Widener<'_> {
                 self.out.push(make3(code, ymm(to), ymm(of), ymm(of)));
             }
             Asks::Scalar => self.out.push(*old),
-            Asks::Spill(slot) => self.spill(old, slot),
+            Asks::Spill(slot) => self.spill(old, slot)?,
             Asks::Fold(fold) => self.fold(fold, old)?,
             Asks::Broadcast(from) => self.out.push(make2(
                 Code::VEX_Vbroadcastss_ymm_xmm,
@@ -130,7 +130,7 @@ impl Widener<'_> {
         ]);
     }
 
-    fn spill(&mut self, old: &Instruction, slot: u64) {
+    fn spill(&mut self, old: &Instruction, slot: u64) -> Result<(), String> {
         let stores = old.op0_kind() == OpKind::Memory;
         self.out.push(match self.slots[&slot] {
             Slot::Memory(place) => {
@@ -147,8 +147,9 @@ impl Widener<'_> {
                 let load = make2(Code::VEX_Vbroadcastss_ymm_m32, to, Register::None);
                 with_constant(load, 1, address)
             }
-            Slot::Register(_) => unreachable!("there are no registers to spare"),
+            Slot::Register(_) => return Err("a spare register".to_owned()),
         });
+        Ok(())
     }
 
     /// Moves the upper half of the lanes that count onto the lower, and some other lanes about.
