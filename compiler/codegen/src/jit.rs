@@ -4,14 +4,15 @@
 
 use crate::emit::{self, Extern, Frame, NARROW_LANES, Target};
 use crate::isa;
-use crate::widen::{ALIGNMENT, Wider, disassemble, widen};
+use crate::widen::{ALIGNMENT, Widened, Wider, disassemble, widen};
 use aec_kernels::lir::{Kernel, ValKind};
 use aec_runtime::gemm::Isa;
 use aec_runtime::philox;
 use aec_runtime::pool::{Pool, flush_denormals};
-use cranelift_codegen::Context;
+use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::ir::{ExtFuncData, ExternalName, Function, UserExternalName, UserFuncName};
 use cranelift_codegen::isa::{CallConv, OwnedTargetIsa};
+use cranelift_codegen::{CompiledCode, Context};
 use cranelift_entity::EntityRef;
 use cranelift_frontend::FunctionBuilderContext;
 use cranelift_jit::{JITBuilder, JITModule};
@@ -241,11 +242,14 @@ impl Compiler<'_> {
             let frame = scratch.emit(at, kernel, self.isa, wider.lanes(), self.externs);
             scratch.compile(kernel, self.isa)?;
             let code = scratch.context.compiled_code().ok_or_else(no_code)?;
-            if let Ok(bytes) = widen(code.code_buffer(), frame, wider) {
+            if let Ok(Widened { bytes, relocs }) = widen_code(code, frame, wider) {
+                let moved = scratch.relocs().into_iter().zip(relocs);
                 return Ok(MachineCode {
                     bytes,
                     alignment: ALIGNMENT,
-                    relocs: Vec::new(),
+                    relocs: moved
+                        .map(|(reloc, offset)| ModuleReloc { offset, ..reloc })
+                        .collect(),
                 });
             }
         }
@@ -255,15 +259,7 @@ impl Compiler<'_> {
         Ok(MachineCode {
             bytes: code.code_buffer().to_vec(),
             alignment: u64::from(code.buffer.alignment),
-            relocs: code
-                .buffer
-                .relocs()
-                .iter()
-                .map(|reloc| {
-                    // `define` fills in the kernel's own number.
-                    ModuleReloc::from_mach_reloc(reloc, &scratch.context.func, FuncId::from_u32(0))
-                })
-                .collect(),
+            relocs: scratch.relocs(),
         })
     }
 }
@@ -313,6 +309,19 @@ impl Scratch {
         )
     }
 
+    /// Addresses that the compiled code lacks; `define` fills in the kernel's own number.
+    fn relocs(&self) -> Vec<ModuleReloc> {
+        let (func, own) = (&self.context.func, FuncId::from_u32(0));
+        let relocs = self
+            .context
+            .compiled_code()
+            .map(|code| code.buffer.relocs());
+        let relocs = relocs.unwrap_or_default().iter();
+        relocs
+            .map(|reloc| ModuleReloc::from_mach_reloc(reloc, func, own))
+            .collect()
+    }
+
     fn compile(&mut self, kernel: &Kernel, isa: &OwnedTargetIsa) -> Result<(), CodegenError> {
         // Numbers are folded as kernels compute, whatever thread this is.
         let _denormals = flush_denormals();
@@ -321,6 +330,16 @@ impl Scratch {
             .map_err(|error| CodegenError(format!("kernel {}: {:?}", kernel.name, error.inner)))?;
         Ok(())
     }
+}
+
+fn widen_code(code: &CompiledCode, frame: Frame, wider: Wider) -> Result<Widened, String> {
+    let relocs = code.buffer.relocs();
+    // Others would need more than a new place.
+    if relocs.iter().any(|reloc| reloc.kind != Reloc::Abs8) {
+        return Err("a relative address".to_owned());
+    }
+    let places: Vec<u32> = relocs.iter().map(|reloc| reloc.offset).collect();
+    widen(code.code_buffer(), &places, frame, wider)
 }
 
 fn no_code() -> CodegenError {
@@ -345,8 +364,8 @@ pub fn kernel_text(kernel: &Kernel, options: CodegenOptions) -> Result<KernelTex
     for wider in widths(options.isa, kernel) {
         let (context, clif, frame) = compile_alone(kernel, &isa, wider.lanes())?;
         let code = context.compiled_code().ok_or_else(no_code)?;
-        match widen(code.code_buffer(), frame, wider) {
-            Ok(bytes) => {
+        match widen_code(code, frame, wider) {
+            Ok(Widened { bytes, .. }) => {
                 let lanes = wider.lanes();
                 text.clif = format!("; every vector stands for {lanes} lanes\n{clif}");
                 text.machine.push_str(&disassemble(&bytes));
@@ -373,23 +392,23 @@ pub fn why_narrow(kernel: &Kernel, isa: Isa) -> Result<(), String> {
     let Some(wider) = Wider::of(isa) else {
         return Err("as narrow as can be".to_owned());
     };
-    if !emit::can_widen(kernel) {
+    if emit::widest(kernel) < isa {
         return Err("values of 64 bits, draws, checks or scattered places".to_owned());
     }
     let native = isa::native(true).map_err(|error| error.0)?;
     let (context, _, frame) =
         compile_alone(kernel, &native, wider.lanes()).map_err(|error| error.0)?;
     let code = context.compiled_code().ok_or("no code")?;
-    widen(code.code_buffer(), frame, wider).map(|_| ())
+    widen_code(code, frame, wider).map(|_| ())
 }
 
 /// How the kernel may be widened, best first.
 fn widths(isa: Isa, kernel: &Kernel) -> impl Iterator<Item = Wider> {
-    let able = emit::can_widen(kernel);
+    let widest = isa.min(emit::widest(kernel));
     Isa::ALL
         .into_iter()
         .rev()
-        .filter(move |&wider| able && wider <= isa && wider.available())
+        .filter(move |&wider| wider <= widest && wider.available())
         .filter_map(Wider::of)
 }
 
@@ -435,8 +454,8 @@ fn describe(error: cranelift_module::ModuleError) -> CodegenError {
 
 fn symbol(which: Extern) -> &'static str {
     match which {
-        Extern::Draw32 => "aec_draw16_f32",
-        Extern::Draw64 => "aec_draw16_f64",
+        Extern::Draw32 => "aec_draw_f32",
+        Extern::Draw64 => "aec_draw_f64",
         Extern::DrawKey => "aec_draw_key",
         Extern::CheckLanes => "aec_check_lanes",
     }
@@ -444,8 +463,8 @@ fn symbol(which: Extern) -> &'static str {
 
 fn address(which: Extern) -> *const u8 {
     match which {
-        Extern::Draw32 => philox::aec_draw16_f32 as *const u8,
-        Extern::Draw64 => philox::aec_draw16_f64 as *const u8,
+        Extern::Draw32 => philox::aec_draw_f32 as *const u8,
+        Extern::Draw64 => philox::aec_draw_f64 as *const u8,
         Extern::DrawKey => philox::aec_draw_key as *const u8,
         Extern::CheckLanes => check_lanes as *const u8,
     }

@@ -86,7 +86,9 @@ struct Builder {
     vars: Vec<(Var, bool)>,
     used: [i64; 5],
     in_lanes: bool,
-    draws: bool,
+    /// What draws in lane loops may take from outside, in kernels that draw: a seed, its key and a
+    /// loop index.
+    draws: Option<[Val; 3]>,
     /// Only what wide code may have: lanes of 32 bits, side by side in memory.
     wide: bool,
 }
@@ -136,7 +138,7 @@ impl Builder {
             vars: Vec::new(),
             used: [0; 5],
             in_lanes: false,
-            draws: false,
+            draws: None,
             wide: false,
         }
     }
@@ -332,7 +334,7 @@ impl Builder {
                     stride: self.rng.pick(&[1, 3, -2]),
                 }
             }
-            (3, Elem::F32 | Elem::F64) if self.draws => return self.draw(elem),
+            (3, Elem::F32 | Elem::F64) if self.draws.is_some() => return self.draw(elem),
             _ => ValKind::Load {
                 buffer: input(elem),
                 index: self.index(),
@@ -353,10 +355,19 @@ impl Builder {
         )
     }
 
-    fn draw(&mut self, elem: Elem) -> Val {
+    fn place_of_draws(&mut self) -> [Val; 3] {
         let seed = self.let_(ValKind::Int(self.rng.0 as i64 >> 3), Elem::I64);
         let key = self.let_(ValKind::DrawKey(seed, 77), Elem::I64);
-        let inner = self.let_(ValKind::Int(3), Elem::I64);
+        [seed, key, self.let_(ValKind::Int(3), Elem::I64)]
+    }
+
+    /// A number from a place that is known outside of all loops, or else made here.
+    fn draw(&mut self, elem: Elem) -> Val {
+        let outside = self.draws.filter(|_| self.wide || self.rng.below(2) == 0);
+        let [seed, key, inner] = match outside {
+            Some(place) => place,
+            None => self.place_of_draws(),
+        };
         // Not the lane variable, as loop IR asks.
         let serial: Vec<(Var, i64)> = self
             .vars
@@ -364,14 +375,15 @@ impl Builder {
             .filter(|(_, lanes)| !lanes)
             .map(|&(var, _)| (var, 5))
             .collect();
-        let example = self.let_(
-            ValKind::Index(Affine {
-                base: 1,
-                vars: serial.clone(),
-                args: Vec::new(),
-            }),
-            Elem::I64,
-        );
+        let example = ValKind::Index(Affine {
+            base: 1,
+            vars: serial,
+            args: Vec::new(),
+        });
+        let example = match outside {
+            Some([_, _, inner]) => inner,
+            None => self.let_(example, Elem::I64),
+        };
         let mut element = Affine {
             base: self.rng.below(40) as i64,
             ..Affine::default()
@@ -612,7 +624,10 @@ impl Builder {
 fn random_kernel(seed: u64, start: i64, length: i64, wide: bool) -> (Kernel, Vec<Data>) {
     let mut b = Builder::new(seed);
     b.wide = wide;
-    b.draws = !wide && seed.is_multiple_of(3);
+    // 512-bit code has no draws.
+    if seed.is_multiple_of(if wide { 12 } else { 3 }) {
+        b.draws = Some(b.place_of_draws());
+    }
     b.operations(3);
     let (from, to) = if b.rng.below(2) == 0 {
         (Bound::Const(start), Bound::Const(start + length))

@@ -36,7 +36,7 @@ pub const STREAM_VERSION: u32 = 1;
 /// Changes the key for the low halves of f64 draws.
 pub const LOW_WORDS: u32 = 0x5bd1_e995;
 
-/// Which distribution [`aec_draw16_f32`] and its kin draw from, as they take it.
+/// Which distribution [`aec_draw_f32`] and its kin draw from, as they take it.
 pub const UNIFORM: u32 = 0;
 /// Standard normal; see [`UNIFORM`].
 pub const NORMAL: u32 = 1;
@@ -89,6 +89,7 @@ pub const fn draw_block(key: [u32; 2], counter: [u32; 4]) -> [u32; 4] {
 
 /// Where a run of draws lies, apart from its elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct Place {
     /// Of [`key64`].
     pub key: u64,
@@ -130,13 +131,72 @@ impl Draw {
 /// Blocks that the bulk functions draw at once.
 const BULK: usize = 16;
 
-/// The four blocks from `block` on.
+/// Words of blocks, one block after the other.
+type Words<const N: usize> = [[u32; 4]; N];
+
+/// The blocks from `block` on.
 #[inline(always)]
-fn four_blocks(place: &Place, flip: u32, block: u32) -> [[u32; 4]; 4] {
-    [0, 1, 2, 3].map(|b| place.words(flip, block.wrapping_add(b)))
+fn blocks<const N: usize>(place: &Place, flip: u32, block: u32) -> Words<N> {
+    let mut words = [[0; 4]; N];
+    for (b, words) in words.iter_mut().enumerate() {
+        *words = place.words(flip, block.wrapping_add(b as u32));
+    }
+    words
 }
 
-/// The same in vectors: the compiler finds none for so few blocks.
+/// The same in vectors, of which the compiler makes less.
+///
+/// # Safety
+/// AVX2 must be there.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+unsafe fn eight_blocks_avx2(place: &Place, flip: u32, block: u32) -> Words<8> {
+    use std::arch::x86_64::*;
+    // Words in the low halves of 64-bit lanes, of blocks 0 to 3 and of blocks 4 to 7; what is in
+    // the high halves is never read.
+    let word = |word: u32| _mm256_set1_epi64x(i64::from(word));
+    let at = |b: u32| i64::from(block.wrapping_add(b));
+    let mut c0 = [
+        _mm256_set_epi64x(at(3), at(2), at(1), at(0)),
+        _mm256_set_epi64x(at(7), at(6), at(5), at(4)),
+    ];
+    let [mut c1, mut c2, mut c3] = [place.inner, place.example, place.step].map(|w| [word(w); 2]);
+    let (mut k0, mut k1) = (
+        word(place.key as u32),
+        word((place.key >> 32) as u32 ^ flip),
+    );
+    let (m0, m1) = (word(0xd251_1f53), word(0xcd9e_8d57));
+    for _ in 0..10 {
+        for half in 0..2 {
+            let p0 = _mm256_mul_epu32(c0[half], m0);
+            let p1 = _mm256_mul_epu32(c2[half], m1);
+            let (h0, h1) = (_mm256_srli_epi64::<32>(p0), _mm256_srli_epi64::<32>(p1));
+            c0[half] = _mm256_xor_si256(h1, _mm256_xor_si256(c1[half], k0));
+            c2[half] = _mm256_xor_si256(h0, _mm256_xor_si256(c3[half], k1));
+            (c1[half], c3[half]) = (p1, p0);
+        }
+        k0 = _mm256_add_epi32(k0, word(0x9e37_79b9));
+        k1 = _mm256_add_epi32(k1, word(0xbb67_ae85));
+    }
+    let mut out = [[0u32; 4]; 8];
+    for half in 0..2 {
+        let pair = |low, high| _mm256_blend_epi32::<0xaa>(low, _mm256_slli_epi64::<32>(high));
+        let (first, second) = (pair(c0[half], c1[half]), pair(c2[half], c3[half]));
+        let (even, odd) = (
+            _mm256_unpacklo_epi64(first, second),
+            _mm256_unpackhi_epi64(first, second),
+        );
+        let to = out[4 * half..].as_mut_ptr().cast::<__m256i>();
+        // SAFETY: 64 bytes are written to four blocks.
+        unsafe {
+            _mm256_storeu_si256(to, _mm256_permute2x128_si256::<0x20>(even, odd));
+            _mm256_storeu_si256(to.add(1), _mm256_permute2x128_si256::<0x31>(even, odd));
+        }
+    }
+    out
+}
+
+/// Four blocks in vectors: the compiler finds none for so few.
 ///
 /// # Safety
 /// AVX-512 F must be there.
@@ -192,24 +252,24 @@ unsafe fn four_blocks_avx512(place: &Place, flip: u32, block: u32) -> [[u32; 4];
 
 /// The words of f32 draws.
 #[inline(always)]
-fn narrow_words(
+fn narrow_words<const N: usize>(
     place: &Place,
     block: u32,
-    four: &impl Fn(&Place, u32, u32) -> [[u32; 4]; 4],
-) -> [[u32; 4]; 4] {
-    four(place, 0, block)
+    blocks: &impl Fn(&Place, u32, u32) -> Words<N>,
+) -> Words<N> {
+    blocks(place, 0, block)
 }
 
 /// The words of f64 draws.
 #[inline(always)]
-fn wide_words(
+fn wide_words<const N: usize>(
     place: &Place,
     block: u32,
-    four: &impl Fn(&Place, u32, u32) -> [[u32; 4]; 4],
-) -> [[u64; 4]; 4] {
-    let (high, low) = (four(place, 0, block), four(place, LOW_WORDS, block));
-    let mut words = [[0; 4]; 4];
-    for b in 0..4 {
+    blocks: &impl Fn(&Place, u32, u32) -> Words<N>,
+) -> [[u64; 4]; N] {
+    let (high, low) = (blocks(place, 0, block), blocks(place, LOW_WORDS, block));
+    let mut words = [[0; 4]; N];
+    for b in 0..N {
         for w in 0..4 {
             words[b][w] = u64::from(high[b][w]) << 32 | u64::from(low[b][w]);
         }
@@ -219,65 +279,65 @@ fn wide_words(
 
 macro_rules! draws {
     ($t:ty, $draws:ident, $words:ident, $fill:ident, $fill_on:ident, $any:ident, $portable:ident, $avx2:ident, $avx512:ident,
-     $c16:ident, $cfill:ident) => {
-        /// Elements `element ..` into `out`, written so that vectors can be made of it.
+     $extern:ident) => {
+        /// Elements `element ..` into `out`, written so that vectors can be made of it: by
+        /// [`BULK`] blocks, or by `N` where fewer are wanted.
         #[inline(always)]
-        fn $any(
+        fn $any<const N: usize>(
             draw: Draw,
             place: &Place,
             element: u64,
             out: &mut [$t],
-            four: impl Fn(&Place, u32, u32) -> [[u32; 4]; 4],
+            few: impl Fn(&Place, u32, u32) -> Words<N>,
+            many: impl Fn(&Place, u32, u32) -> Words<BULK>,
         ) {
             let mut done = 0;
             while done < out.len() {
                 let at = element.wrapping_add(done as u64);
                 let (block, skip) = ((at / 4) as u32, (at % 4) as usize);
-                let left = out.len() - done;
-                if skip == 0 && left >= 4 * BULK {
-                    let whole = out[done..].first_chunk_mut::<{ 4 * BULK }>();
-                    let Some(blocks) = whole
-                        .and_then(|whole| whole.as_chunks_mut::<4>().0.first_chunk_mut::<BULK>())
-                    else {
-                        return;
-                    };
-                    match draw {
-                        Draw::Uniform => $draws::uniforms(place, block, blocks),
-                        Draw::Normal => $draws::normals(place, block, blocks),
-                    }
+                let left = &mut out[done..];
+                let whole = left.as_chunks_mut().0.first_chunk_mut();
+                if let Some(whole) = whole.filter(|_| skip == 0) {
+                    $draws::draw::<BULK>(draw, &$words(place, block, &many), whole);
                     done += 4 * BULK;
                 } else {
-                    let words = $words(place, block, &four);
-                    let mut blocks = [0.0; 16];
-                    match draw {
-                        Draw::Uniform => $draws::four_uniforms(&words, &mut blocks),
-                        Draw::Normal => $draws::four_normals(&words, &mut blocks),
-                    }
-                    let drawn = &blocks[skip..];
-                    let count = drawn.len().min(left);
-                    out[done..done + count].copy_from_slice(&drawn[..count]);
+                    let mut drawn = [[0.0; 4]; N];
+                    $draws::draw::<N>(draw, &$words(place, block, &few), &mut drawn);
+                    let drawn = &drawn.as_flattened()[skip..];
+                    let count = drawn.len().min(left.len());
+                    left[..count].copy_from_slice(&drawn[..count]);
                     done += count;
                 }
             }
         }
 
         fn $portable(draw: Draw, place: &Place, element: u64, out: &mut [$t]) {
-            $any(draw, place, element, out, four_blocks);
+            $any(draw, place, element, out, blocks::<4>, blocks);
         }
 
         #[cfg(target_arch = "x86_64")]
         #[target_feature(enable = "avx2,fma")]
         fn $avx2(draw: Draw, place: &Place, element: u64, out: &mut [$t]) {
-            $any(draw, place, element, out, four_blocks);
+            // SAFETY: the instruction set is that of this function.
+            let eight =
+                |place: &Place, flip, block| unsafe { eight_blocks_avx2(place, flip, block) };
+            let many = |place: &Place, flip, block: u32| {
+                let mut words = [[0; 4]; BULK];
+                for (at, words) in words.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+                    *words = eight(place, flip, block.wrapping_add(8 * at as u32));
+                }
+                words
+            };
+            $any(draw, place, element, out, eight, many);
         }
 
         #[cfg(target_arch = "x86_64")]
         #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")]
         fn $avx512(draw: Draw, place: &Place, element: u64, out: &mut [$t]) {
             // SAFETY: the instruction set is that of this function.
-            $any(draw, place, element, out, |place, flip, block| unsafe {
-                four_blocks_avx512(place, flip, block)
-            });
+            let four =
+                |place: &Place, flip, block| unsafe { four_blocks_avx512(place, flip, block) };
+            $any(draw, place, element, out, four, blocks);
         }
 
         /// Fills `out` with the draws of elements `element ..` at `place`.
@@ -309,63 +369,26 @@ macro_rules! draws {
             }
         }
 
-        /// Sixteen consecutive elements for compiled code, from any `element` on.
+        /// `count` consecutive elements for compiled code, from any `element` on. From 64 on one
+        /// costs a third of what it does in a call for 16.
         ///
         /// # Safety
-        /// `out` has room for 16 numbers.
-        pub unsafe extern "C" fn $c16(
-            dist: u32,
-            key: u64,
+        /// `place` points at a place, and `out` has room for `count` numbers.
+        pub unsafe extern "C" fn $extern(
+            draw: u32,
+            place: *const Place,
             element: u64,
-            inner: u32,
-            example: u32,
-            step: u32,
-            out: *mut $t,
-        ) {
-            // SAFETY: the caller's promise.
-            let out = unsafe { &mut *out.cast::<[$t; 16]>() };
-            $fill(
-                Draw::from_code(dist),
-                &Place {
-                    key,
-                    inner,
-                    example,
-                    step,
-                },
-                element,
-                out,
-            );
-        }
-
-        /// `count` consecutive elements for compiled code. From 64 on this costs a third of
-        /// what sixteen at a time do.
-        ///
-        /// # Safety
-        /// `out` has room for `count` numbers.
-        #[allow(clippy::too_many_arguments)]
-        pub unsafe extern "C" fn $cfill(
-            dist: u32,
-            key: u64,
-            element: u64,
-            inner: u32,
-            example: u32,
-            step: u32,
-            out: *mut $t,
             count: u64,
+            out: *mut $t,
         ) {
             // SAFETY: the caller's promise.
-            let out = unsafe { std::slice::from_raw_parts_mut(out, count as usize) };
-            $fill(
-                Draw::from_code(dist),
-                &Place {
-                    key,
-                    inner,
-                    example,
-                    step,
-                },
-                element,
-                out,
-            );
+            let (place, out) = unsafe {
+                (
+                    place.read_unaligned(),
+                    std::slice::from_raw_parts_mut(out, count as usize),
+                )
+            };
+            $fill(Draw::from_code(draw), &place, element, out);
         }
     };
 }
@@ -380,8 +403,7 @@ draws!(
     portable_f32,
     avx2_f32,
     avx512_f32,
-    aec_draw16_f32,
-    aec_draw_fill_f32
+    aec_draw_f32
 );
 draws!(
     f64,
@@ -393,8 +415,7 @@ draws!(
     portable_f64,
     avx2_f64,
     avx512_f64,
-    aec_draw16_f64,
-    aec_draw_fill_f64
+    aec_draw_f64
 );
 
 /// A generator for `rand`: the words of the blocks of counters `[i low, i high, c, d]` for

@@ -103,30 +103,14 @@ fn draws_are_what_the_stream_says() {
             *u = (2.0 * bits as f64 + 1.0) / (1u64 << 53) as f64;
             assert_eq!(*u, wide[i]);
         }
+        let even = first / 4 * 4;
         // SAFETY: sixteen places each.
         unsafe {
-            aec_draw16_f32(UNIFORM, PLACE.key, first, 3, 17, 99, narrow.as_mut_ptr());
-            aec_draw16_f64(
-                NORMAL,
-                PLACE.key,
-                first / 4 * 4,
-                3,
-                17,
-                99,
-                normals.as_mut_ptr(),
-            );
-            aec_draw_fill_f32(
-                NORMAL,
-                PLACE.key,
-                first / 4 * 4,
-                3,
-                17,
-                99,
-                floats.as_mut_ptr(),
-                16,
-            );
+            aec_draw_f32(UNIFORM, &PLACE, first, 16, narrow.as_mut_ptr());
+            aec_draw_f64(NORMAL, &PLACE, even, 16, normals.as_mut_ptr());
+            aec_draw_f32(NORMAL, &PLACE, even, 16, floats.as_mut_ptr());
         }
-        fill_f64(Draw::Uniform, &PLACE, first / 4 * 4, &mut wide);
+        fill_f64(Draw::Uniform, &PLACE, even, &mut wide);
         for i in 0..16 {
             assert!((f64::from(narrow[i]) - uniforms[i]).abs() < 1.3e-7);
             let r = (-2.0 * wide[i / 2 * 2].ln()).sqrt();

@@ -1,11 +1,11 @@
 //! From words to uniform and normal numbers. Written once, inlined into a function for each
 //! instruction set.
 
-use super::{LOW_WORDS, Place};
+use super::Draw;
 
 /// f32 draws.
 pub(super) mod f32_draws {
-    use super::Place;
+    use super::Draw;
 
     /// The uniform of a word.
     #[inline(always)]
@@ -62,74 +62,36 @@ pub(super) mod f32_draws {
         (f32::from_bits(cos), f32::from_bits(sin))
     }
 
-    /// Uniforms of four blocks, given as words.
+    /// What the words of blocks give. The pairs are one loop, which is long enough to be made
+    /// vectors of rather than unrolled.
     #[inline(always)]
-    pub(in crate::philox) fn four_uniforms(words: &[[u32; 4]; 4], out: &mut [f32; 16]) {
-        for (value, &word) in out.iter_mut().zip(words.as_flattened()) {
-            *value = uniform(word);
-        }
-    }
-
-    /// Normals of four blocks, given as words.
-    #[inline(always)]
-    pub(in crate::philox) fn four_normals(words: &[[u32; 4]; 4], out: &mut [f32; 16]) {
-        let words = words.as_flattened();
-        for p in 0..8 {
-            let r = minus_two_ln(words[2 * p]).sqrt();
-            let (cos, sin) = turn(words[2 * p + 1]);
-            out[2 * p] = r * cos;
-            out[2 * p + 1] = r * sin;
-        }
-    }
-
-    /// Uniforms of `B` blocks.
-    #[inline(always)]
-    pub(in crate::philox) fn uniforms<const B: usize>(
-        place: &Place,
-        block: u32,
-        out: &mut [[f32; 4]; B],
+    pub(in crate::philox) fn draw<const N: usize>(
+        draw: Draw,
+        words: &[[u32; 4]; N],
+        out: &mut [[f32; 4]; N],
     ) {
-        let mut words = [[0u32; B]; 4];
-        for b in 0..B {
-            let w = place.words(0, block.wrapping_add(b as u32));
-            for (column, w) in words.iter_mut().zip(w) {
-                column[b] = w;
+        let (words, out) = (words.as_flattened(), out.as_flattened_mut());
+        match draw {
+            Draw::Uniform => {
+                for (value, &word) in out.iter_mut().zip(words) {
+                    *value = uniform(word);
+                }
             }
-        }
-        for (b, four) in out.iter_mut().enumerate() {
-            for (value, column) in four.iter_mut().zip(&words) {
-                *value = uniform(column[b]);
+            Draw::Normal => {
+                let pairs = out.as_chunks_mut::<2>().0;
+                for p in 0..2 * N {
+                    let r = minus_two_ln(words[2 * p]).sqrt();
+                    let (cos, sin) = turn(words[2 * p + 1]);
+                    pairs[p] = [r * cos, r * sin];
+                }
             }
-        }
-    }
-
-    /// Normals of `B` blocks. The pairs are one loop, which is long enough to be made vectors
-    /// of rather than unrolled.
-    #[inline(always)]
-    pub(in crate::philox) fn normals<const B: usize>(
-        place: &Place,
-        block: u32,
-        out: &mut [[f32; 4]; B],
-    ) {
-        let (mut radius, mut angle) = ([[0u32; 2]; B], [[0u32; 2]; B]);
-        for b in 0..B {
-            let w = place.words(0, block.wrapping_add(b as u32));
-            radius[b] = [w[0], w[2]];
-            angle[b] = [w[1], w[3]];
-        }
-        let (radius, angle) = (radius.as_flattened(), angle.as_flattened());
-        let pairs = out.as_flattened_mut().as_chunks_mut::<2>().0;
-        for p in 0..2 * B {
-            let r = minus_two_ln(radius[p]).sqrt();
-            let (cos, sin) = turn(angle[p]);
-            pairs[p] = [r * cos, r * sin];
         }
     }
 }
 
 /// f64 draws.
 pub(super) mod f64_draws {
-    use super::{LOW_WORDS, Place};
+    use super::Draw;
 
     #[inline(always)]
     fn uniform(bits: u64) -> f64 {
@@ -190,67 +152,28 @@ pub(super) mod f64_draws {
         (f64::from_bits(cos), f64::from_bits(sin))
     }
 
+    /// What the words of blocks give, high and low.
     #[inline(always)]
-    fn wide_words<const B: usize>(place: &Place, block: u32) -> [[u64; B]; 4] {
-        let mut words = [[0u64; B]; 4];
-        for b in 0..B {
-            let at = block.wrapping_add(b as u32);
-            let (high, low) = (place.words(0, at), place.words(LOW_WORDS, at));
-            for (column, (high, low)) in words.iter_mut().zip(high.into_iter().zip(low)) {
-                column[b] = u64::from(high) << 32 | u64::from(low);
-            }
-        }
-        words
-    }
-
-    /// Uniforms of four blocks, given as words, high and low.
-    #[inline(always)]
-    pub(in crate::philox) fn four_uniforms(words: &[[u64; 4]; 4], out: &mut [f64; 16]) {
-        for (value, &word) in out.iter_mut().zip(words.as_flattened()) {
-            *value = uniform(word);
-        }
-    }
-
-    /// Normals of four blocks, given as words.
-    #[inline(always)]
-    pub(in crate::philox) fn four_normals(words: &[[u64; 4]; 4], out: &mut [f64; 16]) {
-        let words = words.as_flattened();
-        for p in 0..8 {
-            let r = minus_two_ln(words[2 * p]).sqrt();
-            let (cos, sin) = turn(words[2 * p + 1]);
-            out[2 * p] = r * cos;
-            out[2 * p + 1] = r * sin;
-        }
-    }
-
-    /// Uniforms of `B` blocks.
-    #[inline(always)]
-    pub(in crate::philox) fn uniforms<const B: usize>(
-        place: &Place,
-        block: u32,
-        out: &mut [[f64; 4]; B],
+    pub(in crate::philox) fn draw<const N: usize>(
+        draw: Draw,
+        words: &[[u64; 4]; N],
+        out: &mut [[f64; 4]; N],
     ) {
-        let words = wide_words::<B>(place, block);
-        for (b, four) in out.iter_mut().enumerate() {
-            for (value, column) in four.iter_mut().zip(&words) {
-                *value = uniform(column[b]);
+        let (words, out) = (words.as_flattened(), out.as_flattened_mut());
+        match draw {
+            Draw::Uniform => {
+                for (value, &word) in out.iter_mut().zip(words) {
+                    *value = uniform(word);
+                }
             }
-        }
-    }
-
-    /// Normals of `B` blocks.
-    #[inline(always)]
-    pub(in crate::philox) fn normals<const B: usize>(
-        place: &Place,
-        block: u32,
-        out: &mut [[f64; 4]; B],
-    ) {
-        let words = wide_words::<B>(place, block);
-        let pairs = out.as_flattened_mut().as_chunks_mut::<2>().0;
-        for p in 0..2 * B {
-            let r = minus_two_ln(words[p % 2 * 2][p / 2]).sqrt();
-            let (cos, sin) = turn(words[p % 2 * 2 + 1][p / 2]);
-            pairs[p] = [r * cos, r * sin];
+            Draw::Normal => {
+                let pairs = out.as_chunks_mut::<2>().0;
+                for p in 0..2 * N {
+                    let r = minus_two_ln(words[2 * p]).sqrt();
+                    let (cos, sin) = turn(words[2 * p + 1]);
+                    pairs[p] = [r * cos, r * sin];
+                }
+            }
         }
     }
 }

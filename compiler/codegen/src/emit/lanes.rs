@@ -1,5 +1,6 @@
 //! Lane loops and accumulators: the vector form, the tails, the fixed tree.
 
+use super::draws::drawn_ahead;
 use super::memory::reg_type;
 use super::{AccState, Emitter, FOLDS, Group, LANES, LaneLoop, Repr, mask_slot, slot_stride, walk};
 use aec_kernels::lir::{Acc, AccOp, Bound, Kernel, Loop, Stmt, Val, ValKind};
@@ -24,6 +25,7 @@ impl Emitter<'_, '_, '_> {
         let start = self.bound(inner.start);
         let end = self.bound(inner.end);
         self.ask_for_rows(inner);
+        self.begin_runs(inner, (start, end), trip);
 
         let mut partial: Vec<SmallVec<[Variable; 8]>> = Vec::with_capacity(fed.len());
         for &acc in &fed {
@@ -42,6 +44,7 @@ impl Emitter<'_, '_, '_> {
             let whole = self.b.ins().band_imm_s(length, -i64::from(lanes));
             done = self.b.ins().iadd(start, whole);
             self.count(start, done, i64::from(lanes), |this, at| {
+                this.draw_ahead(at);
                 this.lanes = Some(LaneLoop {
                     var: inner.var,
                     lanes,
@@ -54,6 +57,7 @@ impl Emitter<'_, '_, '_> {
             });
         }
         if has_tail && self.wide() {
+            self.draw_ahead(done);
             let rest = trip.map(|trip| trip % i64::from(lanes));
             let regs = lanes / self.reg_lanes;
             self.wide_tail(inner, (done, end), (rest, regs), &fed, &partial);
@@ -71,18 +75,18 @@ impl Emitter<'_, '_, '_> {
                 self.accs[acc] = AccState::Slot(slot);
                 slots.push(slot);
             }
-            self.tail_draws = self.draws_of_tail(inner, done);
+            self.draw_ahead(done);
             self.count(done, end, 1, |this, at| {
                 let lane = this.b.ins().isub(at, done);
                 let outer_lane = this.tail_lane.replace(lane);
                 this.with_var(inner.var, at, |this| this.body(&inner.body));
                 this.tail_lane = outer_lane;
             });
-            self.tail_draws.clear();
             for (group, slot) in groups.iter_mut().zip(slots) {
                 *group = self.unspill(group.elem, slot, LANES);
             }
         }
+        self.runs = None;
         for ((&acc, before), group) in fed.iter().zip(outer).zip(groups) {
             let op = self.kernel.accs[acc].op;
             let tree = if self.wide() {
@@ -371,13 +375,14 @@ fn fed_from_outside(body: &[Stmt]) -> Vec<Acc> {
 const LONG_BODY: usize = 24;
 
 /// How many lanes an iteration of the vector form handles. Accumulators from outside and draws
-/// need all 16; a long body is better off with one register, of `reg_lanes`, for each value.
+/// that are not made ahead need all 16; a long body is better off with one register, of `reg_lanes`, for each value.
 fn lanes_of(kernel: &Kernel, inner: &Loop, fed: &[Acc], reg_lanes: u32) -> u32 {
+    let ahead = drawn_ahead(kernel, inner);
     let (mut values, mut draws) = (0, false);
     walk(&inner.body, &mut |stmt| {
         if let Stmt::Let(val) = stmt {
             let kind = &kernel.values[*val].kind;
-            draws |= matches!(kind, ValKind::Draw { .. });
+            draws |= matches!(kind, ValKind::Draw { .. }) && !ahead.contains(*val);
             values += usize::from(!matches!(
                 kind,
                 ValKind::Float(_) | ValKind::Int(_) | ValKind::Bool(_)

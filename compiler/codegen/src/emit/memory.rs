@@ -1,16 +1,15 @@
-//! Addresses, loads, stores, draws and checks.
+//! Addresses, loads, stores and checks.
 //!
 //! Address terms are added outermost loop first, so that everything but the last addition moves
 //! out of the inner loops.
 
-use super::{Emitter, Extern, Group, Repr, slot_stride};
-use aec_kernels::lir::{Affine, BufferId, Distribution, Loop, Stmt, Val, ValKind};
-use aec_runtime::{Elem, philox};
+use super::{Emitter, Extern, Group, Repr};
+use aec_kernels::lir::{Affine, BufferId, Val};
+use aec_runtime::Elem;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
     AtomicRmwOp, BlockArg, ConstantData, InstBuilder, MemFlagsData, StackSlot, Type, Value, types,
 };
-use cranelift_entity::EntitySet;
 
 /// A place in memory.
 #[derive(Clone, Copy)]
@@ -356,6 +355,11 @@ impl Emitter<'_, '_, '_> {
     /// Loads a group's lanes.
     pub(crate) fn unspill(&mut self, elem: Elem, slot: StackSlot, lanes: u32) -> Group {
         let base = self.b.ins().stack_addr(types::I64, slot, 0);
+        self.load_group(elem, base, lanes)
+    }
+
+    /// Loads a group's lanes from a place on the stack.
+    pub(super) fn load_group(&mut self, elem: Elem, base: Value, lanes: u32) -> Group {
         let ty = reg_type(elem);
         let regs = (0..self.reg_count(elem, lanes))
             .map(|at| {
@@ -364,134 +368,6 @@ impl Emitter<'_, '_, '_> {
             })
             .collect();
         Group { elem, regs }
-    }
-
-    /// A [`ValKind::Draw`].
-    pub(crate) fn draw(&mut self, val: Val) -> Repr {
-        let kernel = self.kernel;
-        let elem = kernel.values[val].elem;
-        let Some(Drawn {
-            distribution,
-            fields,
-            element,
-        }) = Drawn::of(&kernel.values[val].kind)
-        else {
-            panic!("{val} is no draw");
-        };
-        let ready = self.tail_draws.iter().find(|(drawn, _)| *drawn == val);
-        if let (Some(&(_, slot)), Some(lane)) = (ready, self.tail_lane) {
-            let base = self.b.ins().stack_addr(types::I64, slot, 0);
-            let offset = self.scaled(lane, slot_stride(elem));
-            let place = self.b.ins().iadd(base, offset);
-            return Repr::Scalar(self.load_lane(elem, place, 0));
-        }
-        let fields = fields.map(|val| self.repr(val));
-        let same: Option<Vec<Value>> = fields
-            .iter()
-            .map(|field| match field {
-                Repr::Scalar(value) => Some(*value),
-                Repr::Lanes(_) => None,
-            })
-            .collect();
-        let first = self.index(element);
-        let coefficient = self.lane_coefficient(element);
-        let slot = self.scratch(elem, 0);
-        match (self.lanes, same) {
-            (Some(lane_loop), Some(same)) if coefficient == 1 => {
-                self.call_draw(elem, distribution, &same, first, slot);
-                Repr::Lanes(self.unspill(elem, slot, lane_loop.lanes))
-            }
-            (Some(lane_loop), _) => {
-                let fields: Vec<Vec<Value>> = fields
-                    .iter()
-                    .map(|field| match field {
-                        Repr::Scalar(value) => vec![*value; lane_loop.lanes as usize],
-                        Repr::Lanes(group) => self.lanes_of_group(group),
-                    })
-                    .collect();
-                let values = (0..lane_loop.lanes as usize)
-                    .map(|lane| {
-                        let same: Vec<Value> = fields.iter().map(|field| field[lane]).collect();
-                        let at = self.b.ins().iadd_imm_s(first, lane as i64 * coefficient);
-                        self.call_draw(elem, distribution, &same, at, slot);
-                        let base = self.b.ins().stack_addr(types::I64, slot, 0);
-                        self.load_lane(elem, base, 0)
-                    })
-                    .collect();
-                Repr::Lanes(self.group_of_lanes(elem, values))
-            }
-            (None, same) => {
-                let same = same.expect("no lanes outside lane loops");
-                self.call_draw(elem, distribution, &same, first, slot);
-                let base = self.b.ins().stack_addr(types::I64, slot, 0);
-                Repr::Scalar(self.load_lane(elem, base, 0))
-            }
-        }
-    }
-
-    /// Draws at once what the iterations of a tail, fewer than 16, draw: one call gives 16
-    /// numbers.
-    pub(super) fn draws_of_tail(&mut self, tail: &Loop, done: Value) -> Vec<(Val, StackSlot)> {
-        let kernel = self.kernel;
-        let (mut drawn, mut inside) = (Vec::new(), EntitySet::new());
-        for stmt in &tail.body {
-            let Stmt::Let(val) = stmt else { continue };
-            inside.insert(*val);
-            let data = &kernel.values[*val];
-            let Some(draw) = Drawn::of(&data.kind) else {
-                continue;
-            };
-            let before = |val: &Val| match &self.vals[*val] {
-                Some(Repr::Scalar(value)) if !inside.contains(*val) => Some(*value),
-                Some(Repr::Scalar(_) | Repr::Lanes(_)) | None => None,
-            };
-            let same: Option<Vec<Value>> = draw.fields.iter().map(before).collect();
-            if let Some(same) = same
-                && draw.element.vars.contains(&(tail.var, 1))
-            {
-                let slot = self.lane_slot(data.elem);
-                self.with_var(tail.var, done, |this| {
-                    let first = this.index(draw.element);
-                    this.call_draw(data.elem, draw.distribution, &same, first, slot);
-                });
-                drawn.push((*val, slot));
-            }
-        }
-        drawn
-    }
-
-    /// Draws 16 numbers from `element` on into the slot. `same`: key, inner, example, step.
-    fn call_draw(
-        &mut self,
-        elem: Elem,
-        distribution: Distribution,
-        same: &[Value],
-        element: Value,
-        slot: StackSlot,
-    ) {
-        let func = self.import(if elem == Elem::F64 {
-            Extern::Draw64
-        } else {
-            Extern::Draw32
-        });
-        let which = self
-            .b
-            .ins()
-            .iconst(types::I32, i64::from(distribution_code(distribution)));
-        let out = self.b.ins().stack_addr(types::I64, slot, 0);
-        let [inner, example, step] =
-            [1, 2, 3].map(|at: usize| self.b.ins().ireduce(types::I32, same[at]));
-        self.b
-            .ins()
-            .call(func, &[which, same[0], element, inner, example, step, out]);
-    }
-
-    pub(crate) fn draw_key(&mut self, seed: Val, site: u64) -> Value {
-        let seed = self.scalar(seed);
-        let site = self.b.ins().iconst(types::I64, site.cast_signed());
-        let func = self.import(Extern::DrawKey);
-        let call = self.b.ins().call(func, &[seed, site]);
-        self.b.inst_results(call)[0]
     }
 
     pub(crate) fn check(&mut self, ok: Val, status: BufferId, code: i64, detail: Val) {
@@ -560,41 +436,5 @@ impl Emitter<'_, '_, '_> {
         self.b.ins().jump(after, &none);
         self.b.seal_block(after);
         self.b.switch_to_block(after);
-    }
-}
-
-/// The parts of a [`ValKind::Draw`].
-struct Drawn<'k> {
-    distribution: Distribution,
-    /// Key, inner, example, step.
-    fields: [Val; 4],
-    element: &'k Affine,
-}
-
-impl<'k> Drawn<'k> {
-    fn of(kind: &'k ValKind) -> Option<Drawn<'k>> {
-        match kind {
-            ValKind::Draw {
-                distribution,
-                key,
-                element,
-                inner,
-                example,
-                step,
-            } => Some(Drawn {
-                distribution: *distribution,
-                fields: [*key, *inner, *example, *step],
-                element,
-            }),
-            _ => None,
-        }
-    }
-}
-
-/// How the runtime's draw functions are told the distribution.
-pub(crate) fn distribution_code(distribution: Distribution) -> u32 {
-    match distribution {
-        Distribution::Uniform => philox::UNIFORM,
-        Distribution::Normal => philox::NORMAL,
     }
 }

@@ -11,6 +11,7 @@
 //! lexical, as in loop IR); an [`AccState`] says where an accumulator lives at this point.
 
 mod ahead;
+mod draws;
 mod lanes;
 mod memory;
 mod scalar;
@@ -19,8 +20,9 @@ mod vector;
 mod wide;
 
 pub(crate) use ahead::read_beside;
-pub(crate) use wide::can_widen;
+pub(crate) use wide::widest;
 
+use self::draws::Runs;
 use self::memory::reg_type;
 use crate::isa::Features;
 use aec_kernels::lir::{Acc, Affine, Bound, BufferId, Kernel, Stmt, Val, Var};
@@ -43,9 +45,10 @@ pub(crate) const NARROW_LANES: u32 = 4;
 /// Runtime functions that kernels call.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Extern {
-    /// 16 random f32: `(distribution, key, element, inner, example, step, out)`.
+    /// Random f32: `(distribution, place, element, count, out)`. Like all of these it has no more
+    /// arguments than registers pass: `widen` knows no others on the stack.
     Draw32,
-    /// 16 random f64.
+    /// Random f64.
     Draw64,
     /// `(seed, site) -> key`.
     DrawKey,
@@ -66,15 +69,7 @@ impl Extern {
     pub fn signature(self, call_conv: CallConv) -> Signature {
         let (params, results): (&[Type], &[Type]) = match self {
             Extern::Draw32 | Extern::Draw64 => (
-                &[
-                    types::I32,
-                    types::I64,
-                    types::I64,
-                    types::I32,
-                    types::I32,
-                    types::I32,
-                    types::I64,
-                ],
+                &[types::I32, types::I64, types::I64, types::I64, types::I64],
                 &[],
             ),
             Extern::DrawKey => (&[types::I64, types::I64], &[types::I64]),
@@ -104,7 +99,7 @@ pub(crate) struct Target<'a> {
     /// Of the ABI.
     pub frontend: TargetFrontendConfig,
     /// How many lanes of 32 bits a register stands for: 4, or for `widen` 8 or 16, only where
-    /// [`can_widen`] allows it.
+    /// [`widest`] allows it.
     pub reg_lanes: u32,
     /// Imports a runtime function.
     pub import: &'a mut dyn FnMut(&mut Function, Extern) -> FuncRef,
@@ -159,7 +154,8 @@ pub(crate) fn emit_kernel(
         accs: (0..kernel.accs.len()).map(|_| AccState::Unset).collect(),
         lanes: None,
         tail_lane: None,
-        tail_draws: Vec::new(),
+        runs: None,
+        place_slot: None,
         loops: Vec::new(),
         slots: Vec::new(),
         reg_lanes: target.reg_lanes,
@@ -236,8 +232,10 @@ pub(crate) struct Emitter<'f, 'k, 'i> {
     lanes: Option<LaneLoop>,
     /// In a tail: the lane of the current iteration.
     tail_lane: Option<Value>,
-    /// In a tail: draws of which the slots hold the numbers of all its iterations.
-    tail_draws: Vec<(Val, StackSlot)>,
+    /// What the lane loop that is being emitted draws ahead.
+    runs: Option<Runs>,
+    /// Where calls for draws find their [`aec_runtime::philox::Place`].
+    place_slot: Option<StackSlot>,
     /// The serial loops around what is being emitted, outermost first, and where they end.
     loops: Vec<(Var, Bound)>,
     /// Stack slots that are free to be used for a moment, by size.
@@ -416,7 +414,11 @@ impl Emitter<'_, '_, '_> {
 
     /// A stack slot for 16 lanes of `elem` (`Bool` as I32 masks), not shared.
     fn lane_slot(&mut self, elem: Elem) -> StackSlot {
-        let bytes = LANES * slot_stride(elem) as u32;
+        self.stack_slot(LANES * slot_stride(elem) as u32)
+    }
+
+    /// A stack slot of so many bytes, a multiple of 16.
+    fn stack_slot(&mut self, bytes: u32) -> StackSlot {
         self.slot_bytes += bytes;
         self.b
             .create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, bytes, 4))

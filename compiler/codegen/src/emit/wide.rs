@@ -6,47 +6,48 @@
 //! operation on it lane-wise, with nothing taken out of a register but by whole stores and by the
 //! tree over an accumulator's lanes.
 
+use super::draws::{drawn_ahead, draws};
 use super::walk;
 use aec_kernels::lir::{Affine, Kernel, LirBinary, Loop, Stmt, Val, ValKind, Var};
 use aec_runtime::Elem;
+use aec_runtime::gemm::Isa;
 use cranelift_entity::EntitySet;
 
 /// The largest step of an index from lane to lane; 16 of them are far from leaving 32 bits.
 const MOST_STEP: i64 = 1 << 24;
 
-/// Whether the kernel has a lane loop and all its lane loops can be wide.
-pub(crate) fn can_widen(kernel: &Kernel) -> bool {
+/// The instruction set with the widest registers that the kernel can use: its lane loops, of which
+/// it has some, can all be wide, or it is left to Cranelift's registers. What is in the upper
+/// registers of AVX-512, where `widen` has spill slots, does not survive calls.
+pub(crate) fn widest(kernel: &Kernel) -> Isa {
     let mut loops: Vec<&Loop> = Vec::new();
-    let mut calls = false;
     walk(&kernel.body, &mut |stmt| match stmt {
         Stmt::Loop(inner) if inner.lanes => loops.push(inner),
-        Stmt::Let(val) => {
-            calls |= matches!(
-                kernel.values[*val].kind,
-                ValKind::Draw { .. } | ValKind::DrawKey(..)
-            );
-        }
-        Stmt::Loop(_)
-        | Stmt::Store { .. }
-        | Stmt::StoreAt { .. }
-        | Stmt::Init(_)
-        | Stmt::Check { .. }
-        | Stmt::Accumulate(..) => {}
+        _ => {}
     });
-    // The upper halves of registers do not survive calls.
-    !calls && !loops.is_empty() && loops.iter().all(|inner| lanes_widen(kernel, inner))
+    if loops.is_empty() || !loops.iter().all(|inner| lanes_widen(kernel, inner)) {
+        Isa::Portable
+    } else if draws(kernel) {
+        Isa::Avx2
+    } else {
+        Isa::Avx512
+    }
 }
 
 fn lanes_widen(kernel: &Kernel, inner: &Loop) -> bool {
     // Values that differ between lanes, and accumulators that are set inside.
     let mut differs: EntitySet<Val> = EntitySet::new();
     let mut accs = Vec::new();
+    let ahead = drawn_ahead(kernel, inner);
     let mut fine = true;
     walk(&inner.body, &mut |stmt| {
         fine &= match stmt {
             Stmt::Loop(_) => true,
             Stmt::Let(val) => {
-                let (ok, lanes) = value(kernel, *val, inner.var, &differs, &accs);
+                let (ok, lanes) = match ahead.contains(*val) {
+                    true => (narrow(kernel.values[*val].elem), true),
+                    false => value(kernel, *val, inner.var, &differs, &accs),
+                };
                 if lanes {
                     differs.insert(*val);
                 }

@@ -1,6 +1,6 @@
 //! Machine code to instructions and back, and as text.
 
-use super::{ALIGNMENT, NEW, OLD};
+use super::{ALIGNMENT, NEW, OLD, Widened};
 use iced_x86::{
     BlockEncoder, BlockEncoderOptions, Code, Decoder, DecoderOptions, FastFormatter, FlowControl,
     Instruction, InstructionBlock, InstructionInfoFactory, OpAccess, Register,
@@ -130,12 +130,27 @@ pub(super) fn tidy(instructions: Vec<Instruction>) -> Vec<Instruction> {
         .collect()
 }
 
-/// Encodes the instructions, with the constants after them.
+/// Addresses of the instructions whose numbers, at these places in the code, are filled in later.
+pub(super) fn filled_in(instructions: &[Instruction], relocs: &[u32]) -> Result<Vec<u64>, String> {
+    let holder = |reloc: &u32| {
+        let at = OLD + u64::from(*reloc);
+        let holds = |of: &&Instruction| of.ip() < at && at < of.next_ip();
+        match instructions.iter().find(holds) {
+            Some(found) if found.code() == Code::Mov_r64_imm64 => Ok(found.ip()),
+            _ => Err("an address outside of a move".to_owned()),
+        }
+    };
+    relocs.iter().map(holder).collect()
+}
+
+/// Encodes the instructions, with the constants after them; `filled_in` has the addresses of those
+/// that hold a number which is filled in later.
 pub(super) fn assemble(
     mut instructions: Vec<Instruction>,
     constants: &[u8],
     constants_start: usize,
-) -> Result<Vec<u8>, String> {
+    filled_in: &[u64],
+) -> Result<Widened, String> {
     // No instruction is longer than 15 bytes. Constants keep their place within a cache line.
     let room = (instructions.len() as u64 * 15).next_multiple_of(ALIGNMENT)
         + constants_start as u64 % ALIGNMENT;
@@ -146,13 +161,25 @@ pub(super) fn assemble(
         }
     }
     let block = InstructionBlock::new(&instructions, NEW);
-    let encoded = BlockEncoder::encode(64, block, BlockEncoderOptions::NONE)
-        .map_err(|error| error.to_string())?;
+    let options = match filled_in {
+        [] => BlockEncoderOptions::NONE,
+        _ => {
+            BlockEncoderOptions::RETURN_NEW_INSTRUCTION_OFFSETS
+                | BlockEncoderOptions::RETURN_CONSTANT_OFFSETS
+        }
+    };
+    let encoded = BlockEncoder::encode(64, block, options).map_err(|error| error.to_string())?;
+    let place = |address: &u64| {
+        let at = instructions.iter().position(|new| new.ip() == *address)?;
+        let number = encoded.constant_offsets.get(at)?.immediate_offset() as u32;
+        Some(encoded.new_instruction_offsets.get(at)? + number)
+    };
+    let relocs: Option<Vec<u32>> = filled_in.iter().map(place).collect();
+    let relocs = relocs.ok_or("an address that is gone")?;
     let mut bytes = encoded.code_buffer;
-    if constants.is_empty() {
-        return Ok(bytes);
+    if !constants.is_empty() {
+        bytes.resize(room as usize, 0xcc);
+        bytes.extend_from_slice(constants);
     }
-    bytes.resize(room as usize, 0xcc);
-    bytes.extend_from_slice(constants);
-    Ok(bytes)
+    Ok(Widened { bytes, relocs })
 }

@@ -60,10 +60,23 @@ impl Wider {
     }
 }
 
-/// Widens the code of a function that makes no calls. An error says what is not known.
-pub(crate) fn widen(code: &[u8], frame: Frame, wider: Wider) -> Result<Vec<u8>, String> {
+/// Widened code.
+pub(crate) struct Widened {
+    pub(crate) bytes: Vec<u8>,
+    /// Where the addresses now are that are filled in later, in the given order.
+    pub(crate) relocs: Vec<u32>,
+}
+
+/// Widens the code of a function; `relocs` are the places of addresses that are filled in later, of
+/// what it calls. An error says what is not known.
+pub(crate) fn widen(
+    code: &[u8],
+    relocs: &[u32],
+    frame: Frame,
+    wider: Wider,
+) -> Result<Widened, String> {
     match wider {
-        Wider::Bits256 => to256::widen(code, frame),
+        Wider::Bits256 => to256::widen(code, relocs, frame),
         Wider::Bits512 => to512::widen(code, frame),
     }
 }
@@ -71,6 +84,7 @@ pub(crate) fn widen(code: &[u8], frame: Frame, wider: Wider) -> Result<Vec<u8>, 
 /// What an instruction of the old code asks for.
 enum Asks {
     Return,
+    Call,
     /// The beginning of a masked tail, or its end.
     Tail {
         begins: bool,
@@ -116,7 +130,7 @@ impl Reader {
     fn read(&mut self, old: &Instruction) -> Result<Asks, String> {
         match old.flow_control() {
             FlowControl::Return => return Ok(Asks::Return),
-            FlowControl::Call | FlowControl::IndirectCall => return Err("a call".to_owned()),
+            FlowControl::Call | FlowControl::IndirectCall => return Ok(Asks::Call),
             _ => {}
         }
         if let Some(offset) = self.mask_store(old) {

@@ -3,7 +3,9 @@
 use super::OLD;
 use super::code::branch_targets;
 use super::tables::Move;
-use iced_x86::{Code, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
+use iced_x86::{
+    Code, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register,
+};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
@@ -111,7 +113,11 @@ pub(super) fn spill_slots(
     let mut constants: HashMap<Register, u64> = HashMap::new();
     let mut info = InstructionInfoFactory::new();
     for instruction in instructions {
-        if targets.contains(&instruction.ip()) {
+        let calls = matches!(
+            instruction.flow_control(),
+            FlowControl::Call | FlowControl::IndirectCall
+        );
+        if calls || targets.contains(&instruction.ip()) {
             constants.clear();
         }
         if let Some(slot) = spill(instruction, slot_bytes) {

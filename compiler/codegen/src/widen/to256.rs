@@ -3,10 +3,10 @@
 //! slots stay in memory, and in a masked tail what reads or writes memory does so through
 //! `vmaskmovps`, whose mask is fetched from the frame each time.
 
-use super::code::{assemble, decode, tidy};
+use super::code::{assemble, decode, filled_in, tidy};
 use super::slots::{Pool, Slot, enlarge_frame, spill_slots};
 use super::tables::{Form, Move, takes_count};
-use super::{Asks, Reader, make2, make3, unknown, with_memory_of};
+use super::{Asks, Reader, Widened, make2, make3, unknown, with_memory_of};
 use crate::emit::{Fold, Frame};
 use iced_x86::{Code, Instruction, Mnemonic, OpKind, Register};
 use std::collections::HashMap;
@@ -14,9 +14,10 @@ use std::collections::HashMap;
 /// Bytes of a register.
 const BYTES: u64 = 32;
 
-/// Widens the code of a function that makes no calls.
-pub(super) fn widen(code: &[u8], frame: Frame) -> Result<Vec<u8>, String> {
+/// See [`super::widen`].
+pub(super) fn widen(code: &[u8], relocs: &[u32], frame: Frame) -> Result<Widened, String> {
     let (instructions, constants) = decode(code)?;
+    let filled_in = filled_in(&instructions, relocs)?;
     let pool = Pool::new(code, constants, BYTES as usize);
     let slots = spill_slots(&instructions, frame.slot_bytes, &pool, (0, BYTES));
     let in_memory = |slot: &&Slot| matches!(slot, Slot::Memory(_));
@@ -44,7 +45,7 @@ pub(super) fn widen(code: &[u8], frame: Frame) -> Result<Vec<u8>, String> {
     widener.reader.finish(frame)?;
     let mut out = tidy(widener.out);
     enlarge_frame(&mut out, extra)?;
-    assemble(out, &widener.pool.bytes(), constants)
+    assemble(out, &widener.pool.bytes(), constants, &filled_in)
 }
 
 /// The 256-bit register that contains a vector register.
@@ -69,7 +70,8 @@ struct Widener<'a> {
 impl Widener<'_> {
     fn instruction(&mut self, old: &Instruction, asks: Asks) -> Result<(), String> {
         match asks {
-            Asks::Return => self
+            // All that is in vector registers at a call has been spilled, as whole registers.
+            Asks::Return | Asks::Call => self
                 .out
                 .extend([Instruction::with(Code::VEX_Vzeroupper), *old]),
             Asks::Tail { begins: false } => self.out.push(Instruction::with(Code::Nopd)),

@@ -9,7 +9,7 @@ use super::operands::name_sources;
 use super::roots::Roots;
 use super::slots::{Pool, Slot, enlarge_frame, spill_slots};
 use super::tables::{Form, Move, takes_count};
-use super::{Asks, Reader, make2, make3, unknown, with_memory_of};
+use super::{Asks, Reader, Widened, make2, make3, unknown, with_memory_of};
 use crate::emit::{Fold, Frame};
 use iced_x86::{Code, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register};
 use std::collections::HashMap;
@@ -23,8 +23,9 @@ const MASK_LANES: Register = Register::ZMM31;
 /// In a masked tail, the mask.
 const MASK: Register = Register::K2;
 
-/// Widens the code of a function that makes no calls.
-pub(super) fn widen(code: &[u8], frame: Frame) -> Result<Vec<u8>, String> {
+/// Widens the code of a function that makes no calls: spill slots are registers, which would not
+/// survive them.
+pub(super) fn widen(code: &[u8], frame: Frame) -> Result<Widened, String> {
     let (instructions, constants) = decode(code)?;
     let pool = Pool::new(code, constants, 4);
     let roots = |old: &Instruction| old.mnemonic() == Mnemonic::Vsqrtps;
@@ -60,7 +61,7 @@ pub(super) fn widen(code: &[u8], frame: Frame) -> Result<Vec<u8>, String> {
         drop_unread(&mut out);
     }
     enlarge_frame(&mut out, extra)?;
-    assemble(out, &widener.pool.bytes(), constants)
+    assemble(out, &widener.pool.bytes(), constants, &[])
 }
 
 /// The 512-bit register that contains a vector register.
@@ -93,6 +94,7 @@ impl Widener<'_> {
                 self.push(Instruction::with(Code::VEX_Vzeroupper), old.ip());
                 self.push(*old, 0);
             }
+            Asks::Call => return Err("a call".to_owned()),
             Asks::Tail { begins } => self.tail(old, begins),
             Asks::Prefetch => {
                 let mut new = *old;
