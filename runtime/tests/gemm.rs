@@ -220,6 +220,9 @@ fn columns_that_share_sets_are_packed() {
         (512, 70, 40),
         (61, 130, 1100),
         (5, 200, 2600),
+        // Several groups of panels down several k blocks; too much to keep.
+        (90, 300, 2600),
+        (1030, 70, 1100),
     ] {
         for lb in LAYOUTS {
             for accumulate in [false, true] {

@@ -81,6 +81,7 @@ macro_rules! tiles {
             const KEEPS: bool = true;
             const SUMS_A: bool = $sums_a;
             const PACKS_A: bool = false;
+            const L2: usize = 1 << 21;
 
             unsafe fn tile(rows: usize, args: &TileArgs<$t>) {
                 let by_columns = match args.sums.is_null() {

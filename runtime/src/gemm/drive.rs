@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::group::{Group, Init, Supply};
 use super::pack::{PackBuffer, pack_plain};
+use super::packed_rows::PackedRows;
 use super::sink::Sink;
 use super::sums::Terms;
 use super::tiles::{RowArgs, TileArgs, Tiles};
@@ -30,6 +31,9 @@ const A_PACKED: usize = 1 << 14;
 const B_GROUP: usize = 1 << 18;
 /// The same where an epilogue takes strips: a row block's tiles of all the panels.
 const B_STRIPS: usize = 1 << 19;
+/// From so many terms on, that is at most half of L2: such a product gains more from a B that stays
+/// near than its epilogue from long strips.
+const DEEP: usize = 512;
 /// An epilogue takes strips, row by row, if they have at least so many columns: what it loads and
 /// stores is then long enough for the processor to foresee.
 const STRIP_COLS: usize = 192;
@@ -417,16 +421,20 @@ impl<K: Tiles> Plan<'_, K> {
         };
         let mut held = PackBuffer::take::<K::T>(1, held_rows * stride);
         let scratch = held.as_mut_ptr::<K::T>();
+        let mut packed_rows = self.packs_a.then(|| {
+            let chunk = (cut.chunk_most, cut.depth_most);
+            PackedRows::new(self, rows.clone(), chunk, stages)
+        });
         let mut packed_a = PackBuffer::empty();
-        if self.batch.a_axes.is_some() || self.packs_a {
-            let blocks = cut.chunk_most.min(rows.len());
-            let height = blocks * (self.blocks.rows + 1);
+        if self.batch.a_axes.is_some() {
+            let height = cut.chunk_most.min(rows.len()) * self.blocks.most();
             packed_a = PackBuffer::take::<K::T>(2, height * cut.depth_most);
         }
         let backwards = self.batch.backwards;
         // The part with the first rows sums B's terms; A's go with the tiles of the first panel.
         let sums_b = rows.start == 0;
-        for group in turned(0..cols.len().div_ceil(cut.group_most), backwards) {
+        let groups = turned(0..cols.len().div_ceil(cut.group_most), backwards);
+        for (turn, group) in groups.enumerate() {
             let group_start = cols.start + group * cut.group_most;
             let panels = group_start..cols.end.min(group_start + cut.group_most);
             for stage in 0..stages {
@@ -453,13 +461,22 @@ impl<K: Tiles> Plan<'_, K> {
                 });
                 let group_cols = panels.start * K::COLS..call.n.min(panels.end * K::COLS);
                 let chunk_most = if strips { 1 } else { cut.chunk_most };
+                if let Some(packed) = &mut packed_rows {
+                    packed.begin(turn == 0);
+                }
                 let mut chunk_start = rows.start;
                 while chunk_start < rows.end {
                     let chunk = chunk_start..rows.end.min(chunk_start + chunk_most);
                     chunk_start = chunk.end;
                     if let Some((group, _)) = &mut groups[0] {
-                        // SAFETY: there is room for a chunk.
-                        unsafe { group.pack_a(&mut packed_a, chunk.clone()) };
+                        // SAFETY: products lie inside the caller's matrices; there is room for
+                        // a chunk.
+                        unsafe {
+                            match &mut packed_rows {
+                                Some(packed) => packed.bring(group, stage, chunk.clone()),
+                                None => group.pack_a(&mut packed_a, chunk.clone()),
+                            }
+                        }
                     }
                     let held_row = |block: usize| match cut.keeps_partial {
                         true => {
@@ -523,6 +540,9 @@ impl<K: Tiles> Plan<'_, K> {
         }
         held.give_back(1);
         packed_a.give_back(2);
+        if let Some(packed) = packed_rows {
+            packed.give_back();
+        }
     }
 
     /// Most terms of a k block.
@@ -572,11 +592,14 @@ impl<K: Tiles> Plan<'_, K> {
         debug_assert!(!(whole_rows && keeps_partial));
         let one_at_a_time = keeps_partial && self.batch.b_axes.is_some() && !self.panelled;
         let height = self.blocks.start(rows.end) - self.blocks.start(rows.start);
-        let strip_panels = match keeps_partial {
-            true => B_STRIPS.min(PARTIAL * depth_most / height.max(1)) / panel_bytes,
-            false => B_STRIPS / panel_bytes,
-        };
-        let strip_panels = strip_panels.min(cols.len());
+        let mut strip_bytes = B_STRIPS;
+        if depth_most >= DEEP {
+            strip_bytes = strip_bytes.min(K::L2 / 2);
+        }
+        if keeps_partial {
+            strip_bytes = strip_bytes.min(PARTIAL * depth_most / height.max(1));
+        }
+        let strip_panels = (strip_bytes / panel_bytes).min(cols.len());
         let strip_cols = match call.epilogue {
             Some(epilogue) if epilogue.beside != 0 => STRIP_COLS_BESIDE,
             _ => STRIP_COLS,

@@ -6,7 +6,7 @@ use super::drive::{Plan, add_a_terms};
 use super::pack::PackBuffer;
 use super::sums::Terms;
 use super::tiles::{TileArgs, Tiles};
-use super::{Axes, GemmCall, PANEL_COLS, Walk};
+use super::{Axes, GemmCall, PANEL_COLS};
 
 /// How B gets to the tiles.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -67,7 +67,7 @@ struct Coming<T> {
 
 /// A group of panels of B, down a k block, for some row blocks of a product.
 pub(super) struct Group<'a, K: Tiles> {
-    plan: &'a Plan<'a, K>,
+    pub(super) plan: &'a Plan<'a, K>,
     rows: Range<usize>,
     /// The first panel's number.
     first_panel: usize,
@@ -197,11 +197,6 @@ impl<'a, K: Tiles> Group<'a, K> {
     /// # Safety
     /// There is room for them.
     pub(super) unsafe fn pack_a(&mut self, to: &mut PackBuffer, blocks: Range<usize>) {
-        if self.plan.packs_a {
-            // SAFETY: the caller's promise.
-            unsafe { self.pack_a_columns(to, blocks) };
-            return;
-        }
         let Some(axes) = &self.plan.batch.a_axes else {
             return;
         };
@@ -223,30 +218,17 @@ impl<'a, K: Tiles> Group<'a, K> {
         }
     }
 
-    /// Packs the rows of some blocks of an A whose rows are adjacent, each block by its columns.
-    ///
-    /// # Safety
-    /// There is room for them.
-    unsafe fn pack_a_columns(&mut self, to: &mut PackBuffer, blocks: Range<usize>) {
-        let (plan, to) = (self.plan, to.as_mut_ptr::<K::T>());
-        let height = plan.blocks.most();
-        let size = height * self.depth.len();
-        let columns = Walk::step(plan.call.a.col_stride);
-        for (place, block) in blocks.clone().enumerate() {
-            // SAFETY: the caller's promise.
-            unsafe {
-                K::pack_walks(
-                    to.wrapping_add(place * size),
-                    (height, 1),
-                    self.a.whole,
-                    (&columns, self.depth.clone()),
-                    (&Walk::step(1), plan.rows(block)),
-                );
-            }
-        }
-        self.a.at = to;
-        self.a.col_stride = height;
-        self.a.by_block = Some((blocks.start, size));
+    /// Element (0, 0) of A.
+    pub(super) fn first_a(&self) -> *const K::T {
+        self.a.whole
+    }
+
+    /// Has the tiles read A where it has been packed from row block `first` on, each block by its
+    /// columns and `size` elements after the one before.
+    pub(super) fn reads_packed_a(&mut self, at: *const K::T, first: usize, size: usize) {
+        self.a.at = at;
+        self.a.col_stride = self.plan.blocks.most();
+        self.a.by_block = Some((first, size));
     }
 
     fn b_at(&self, panel: usize) -> *const K::T {

@@ -38,6 +38,7 @@ mod avx512;
 mod drive;
 mod group;
 mod pack;
+mod packed_rows;
 mod portable;
 mod sink;
 mod sums;

@@ -182,6 +182,39 @@ unsafe fn copy_rows<T: Copy, const N: usize>(
     }
 }
 
+/// Columns that are called for ahead: each lies in other lines, and often in another page.
+const COMING: usize = 12;
+
+/// Copies columns of `count` row blocks of `height` rows, which lie one after the other in a matrix
+/// whose rows are adjacent: block after block `block_step` apart, each column by column, `to_step`
+/// apart. Goes along the matrix's columns, so that each of its lines is read once.
+///
+/// # Safety
+/// All those places exist, and they do not overlap.
+pub(super) unsafe fn pack_row_blocks<T: Copy>(
+    to: *mut T,
+    (block_step, to_step): (usize, usize),
+    from: *const T,
+    (columns, column_step): (usize, usize),
+    (count, height): (usize, usize),
+) {
+    for column in 0..columns {
+        let (to, from) = (
+            to.wrapping_add(column * to_step),
+            from.wrapping_add(column * column_step),
+        );
+        #[cfg(target_arch = "x86_64")]
+        for line in (0..count * height).step_by(64 / size_of::<T>()) {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let coming = from.wrapping_add(COMING * column_step + line);
+            // SAFETY: a prefetch reads nothing.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(coming.cast()) };
+        }
+        // SAFETY: the caller's promise.
+        unsafe { copy_runs(to, from, (count, block_step, height), height) };
+    }
+}
+
 thread_local! {
     /// Packed panels of B, partial sums, packed rows of A, and panels of another B, kept between
     /// calls so that steady work allocates nothing.

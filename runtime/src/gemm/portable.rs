@@ -57,6 +57,7 @@ impl<T: Float> Tiles for TilesOf<T> {
     const KEEPS: bool = false;
     const SUMS_A: bool = false;
     const PACKS_A: bool = false;
+    const L2: usize = 1 << 19;
 
     unsafe fn tile(rows: usize, args: &TileArgs<T>) {
         // SAFETY: the contract of `tile`.

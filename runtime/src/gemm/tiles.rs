@@ -77,6 +77,8 @@ pub(super) trait Tiles {
     /// Whether A that is stored transposed is packed where its lines cannot all stay in L1 while
     /// panels go by: a tile of few rows uses a small part of each.
     const PACKS_A: bool;
+    /// Bytes of L2 to count with on processors that run these tiles.
+    const L2: usize;
 
     /// Computes one tile.
     ///
