@@ -4,7 +4,7 @@
 use crate::function::{Function, Guard, Inst, InstData, Value};
 use crate::hash::Hasher;
 use aec_syntax::Span;
-use cranelift_entity::{EntitySet, SecondaryMap, packed_option::PackedOption};
+use cranelift_entity::{EntityRef, EntitySet, SecondaryMap, packed_option::PackedOption};
 use smallvec::SmallVec;
 
 /// Where the values of one function have gone in another (or in the same).
@@ -302,6 +302,25 @@ impl Function {
             let inst = into.push(op, operands, &types, data.span);
             Some(into.insts[inst].results.clone())
         })
+    }
+
+    /// Whether [`Self::compact`] would change nothing.
+    pub fn is_compact(&self) -> bool {
+        let in_order = self.order.iter().map(|&inst| &self.insts[inst]);
+        let results = in_order.clone().flat_map(|data| &data.results);
+        let defined = self.params.iter().chain(results);
+        let count = self.params.len()
+            + in_order
+                .clone()
+                .map(|data| data.results.len())
+                .sum::<usize>();
+        self.insts.len() == self.order.len()
+            && self.values.len() == count
+            && (self.order.iter().enumerate()).all(|(at, inst)| inst.index() == at)
+            && defined.enumerate().all(|(at, value)| value.index() == at)
+            && in_order
+                .flat_map(|data| data.op.body())
+                .all(Function::is_compact)
     }
 
     /// The same function without spans, for comparison.

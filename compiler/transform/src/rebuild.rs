@@ -53,7 +53,10 @@ pub fn replace_body(
 /// `f` without what nothing needs, its arenas included.
 pub fn tidy(mut f: Function) -> Function {
     aec_ir::eliminate_dead(&mut f);
-    f.compact()
+    match f.is_compact() {
+        true => f,
+        false => f.compact(),
+    }
 }
 
 /// The number that a value repeats everywhere, if it is such a constant.
