@@ -243,11 +243,12 @@ impl Elaborator {
             let Pattern::Name(name) = &param.pattern else {
                 continue;
             };
+            let untyped = match is_size(template, &name.name) {
+                true => Value::size(self.fresh_size(&name.name)),
+                false => Value::Unknown,
+            };
             let value = match &param.ty {
-                None if is_size(template, &name.name) => {
-                    Ok(Value::size(self.fresh_size(&name.name)))
-                }
-                None => Ok(Value::Unknown),
+                None => Ok(untyped.clone()),
                 Some(ty) => self.abstract_value(ty, &outer).map(|value| match &value {
                     Value::Tensor(tensor) if tensor.is_scalar() && tensor.ty.elem.is_int() => {
                         Value::size(self.fresh_size(&name.name))
@@ -255,13 +256,13 @@ impl Elaborator {
                     _ => value,
                 }),
             };
-            match value {
-                Ok(value) => {
-                    outer.define(name.name.clone(), value.clone());
-                    statics.push((name.name.clone(), value));
-                }
-                Err(diagnostic) => self.found.push(*diagnostic),
-            }
+            // What is wrong with its type is said once, not again where the name is used.
+            let value = value.unwrap_or_else(|diagnostic| {
+                self.found.push(*diagnostic);
+                untyped
+            });
+            outer.define(name.name.clone(), value.clone());
+            statics.push((name.name.clone(), value));
         }
         let span = aec_syntax::Span::NONE;
         let model = Model {

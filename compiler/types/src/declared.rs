@@ -176,6 +176,11 @@ impl Elaborator {
                             ty.span,
                             "[..s]",
                         );
+                    } else if matches!(name.as_str(), "size" | "dim" | "nat" | "usize") {
+                        diagnostic = diagnostic.help(
+                            "a model's size is a name alone, `model M(n)`; a function takes an `int`, \
+                             or sizes from the types of its parameters, `x: [n]`",
+                        );
                     } else if let Some(near) =
                         aec_syntax::suggest::nearest(&name, types.into_iter())
                     {

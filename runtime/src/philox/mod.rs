@@ -337,7 +337,9 @@ macro_rules! draws {
             // SAFETY: the instruction set is that of this function.
             let four =
                 |place: &Place, flip, block| unsafe { four_blocks_avx512(place, flip, block) };
-            $any(draw, place, element, out, four, blocks);
+            // In a closure, for which the compiler may use the same instructions.
+            let many = |place: &Place, flip, block| blocks(place, flip, block);
+            $any(draw, place, element, out, four, many);
         }
 
         /// Fills `out` with the draws of elements `element ..` at `place`.
