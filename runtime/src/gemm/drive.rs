@@ -50,9 +50,10 @@ const MADDS_PER_PART: usize = 200_000;
 
 /// Tiles that pack A do so if so many panels read it.
 const PACK_A_FROM_PANELS: usize = 4;
-/// Bytes after which addresses fall into the same set of L1 again, and its ways.
+/// Bytes after which addresses fall into the same set of L1 again, and the ways that A may fill
+/// of 8: panels of B go through the others.
 const L1_SPAN: usize = 1 << 12;
-const L1_WAYS: usize = 8;
+const L1_WAYS_OF_A: usize = 4;
 /// Tiles that keep do so if so many row blocks of at least such a depth read what they kept.
 const KEEP_FROM_ROW_BLOCKS: usize = 3;
 const KEEP_FROM_DEPTH: usize = 16;
@@ -194,7 +195,7 @@ pub(super) unsafe fn run<K: Tiles>(call: &GemmCall<K::T>, batch: &Batch, pool: &
         packs_a: K::PACKS_A
             && transposed
             && panels >= PACK_A_FROM_PANELS
-            && call.k > sets * L1_WAYS,
+            && call.k > sets * L1_WAYS_OF_A,
     };
     let terms = call.k.max(1) + before.map_or(0, |before| before.k);
     let madds = call
