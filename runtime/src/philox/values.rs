@@ -3,6 +3,36 @@
 
 use super::Draw;
 
+macro_rules! draw_of {
+    ($t:ty, $word:ty) => {
+        /// What the words of blocks give. The pairs are one loop, which is long enough to be made
+        /// vectors of rather than unrolled.
+        #[inline(always)]
+        pub(in crate::philox) fn draw<const N: usize>(
+            draw: Draw,
+            words: &[[$word; 4]; N],
+            out: &mut [[$t; 4]; N],
+        ) {
+            let (words, out) = (words.as_flattened(), out.as_flattened_mut());
+            match draw {
+                Draw::Uniform => {
+                    for (value, &word) in out.iter_mut().zip(words) {
+                        *value = uniform(word);
+                    }
+                }
+                Draw::Normal => {
+                    let pairs = out.as_chunks_mut::<2>().0;
+                    for p in 0..2 * N {
+                        let r = minus_two_ln(words[2 * p]).sqrt();
+                        let (cos, sin) = turn(words[2 * p + 1]);
+                        pairs[p] = [r * cos, r * sin];
+                    }
+                }
+            }
+        }
+    };
+}
+
 /// f32 draws.
 pub(super) mod f32_draws {
     use super::Draw;
@@ -62,31 +92,7 @@ pub(super) mod f32_draws {
         (f32::from_bits(cos), f32::from_bits(sin))
     }
 
-    /// What the words of blocks give. The pairs are one loop, which is long enough to be made
-    /// vectors of rather than unrolled.
-    #[inline(always)]
-    pub(in crate::philox) fn draw<const N: usize>(
-        draw: Draw,
-        words: &[[u32; 4]; N],
-        out: &mut [[f32; 4]; N],
-    ) {
-        let (words, out) = (words.as_flattened(), out.as_flattened_mut());
-        match draw {
-            Draw::Uniform => {
-                for (value, &word) in out.iter_mut().zip(words) {
-                    *value = uniform(word);
-                }
-            }
-            Draw::Normal => {
-                let pairs = out.as_chunks_mut::<2>().0;
-                for p in 0..2 * N {
-                    let r = minus_two_ln(words[2 * p]).sqrt();
-                    let (cos, sin) = turn(words[2 * p + 1]);
-                    pairs[p] = [r * cos, r * sin];
-                }
-            }
-        }
-    }
+    draw_of!(f32, u32);
 }
 
 /// f64 draws.
@@ -152,28 +158,5 @@ pub(super) mod f64_draws {
         (f64::from_bits(cos), f64::from_bits(sin))
     }
 
-    /// What the words of blocks give, high and low.
-    #[inline(always)]
-    pub(in crate::philox) fn draw<const N: usize>(
-        draw: Draw,
-        words: &[[u64; 4]; N],
-        out: &mut [[f64; 4]; N],
-    ) {
-        let (words, out) = (words.as_flattened(), out.as_flattened_mut());
-        match draw {
-            Draw::Uniform => {
-                for (value, &word) in out.iter_mut().zip(words) {
-                    *value = uniform(word);
-                }
-            }
-            Draw::Normal => {
-                let pairs = out.as_chunks_mut::<2>().0;
-                for p in 0..2 * N {
-                    let r = minus_two_ln(words[2 * p]).sqrt();
-                    let (cos, sin) = turn(words[2 * p + 1]);
-                    pairs[p] = [r * cos, r * sin];
-                }
-            }
-        }
-    }
+    draw_of!(f64, u64);
 }
