@@ -7,6 +7,7 @@ use aec_kernels::lir::{Affine, Distribution, Kernel, Loop, Stmt, Val, ValKind, V
 use aec_runtime::{Elem, philox};
 use cranelift_codegen::ir::{BlockArg, InstBuilder, MemFlagsData, StackSlot, Value, types};
 use cranelift_entity::EntitySet;
+use smallvec::SmallVec;
 use std::mem::offset_of;
 
 /// Most lanes that are drawn for at a time: their numbers stay in L1.
@@ -158,14 +159,28 @@ impl Emitter<'_, '_, '_> {
             };
         }
         let lanes = self.lanes.map_or(1, |lane_loop| lane_loop.lanes as usize);
-        let fields = fields.map(|field| match self.repr(field) {
-            Repr::Scalar(value) => vec![value; lanes],
-            Repr::Lanes(group) => self.lanes_of_group(&group),
-        });
+        let fields = fields.map(|field| self.repr(field));
         let first = self.index(element);
         let step = self.lane_coefficient(element);
         let slot = self.scratch(elem, 0);
         let base = self.b.ins().stack_addr(types::I64, slot, 0);
+        let scalars: SmallVec<[Value; 4]> = (fields.iter())
+            .filter_map(|field| match field {
+                Repr::Scalar(value) => Some(*value),
+                Repr::Lanes(_) => None,
+            })
+            .collect();
+        // In each round of a loop inside of the lanes': at a place that is the same for all lanes.
+        if let (true, &[key, inner, example, step]) = (lanes > 1 && step == 1, &scalars[..]) {
+            let same = [key, inner, example, step];
+            let count = self.b.ins().iconst(types::I64, lanes as i64);
+            self.call_draw((val, distribution), &same, (first, count), base);
+            return Repr::Lanes(self.load_group(elem, base, lanes as u32));
+        }
+        let fields = fields.map(|field| match field {
+            Repr::Scalar(value) => vec![value; lanes],
+            Repr::Lanes(group) => self.lanes_of_group(&group),
+        });
         let one = self.b.ins().iconst(types::I64, 1);
         let values: Vec<Value> = (0..lanes)
             .map(|lane| {
