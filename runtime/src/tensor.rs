@@ -1,6 +1,7 @@
 //! Dense row-major tensors on the host: what scripts hold, what plans read and write.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 /// The element types of the language.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -71,6 +72,36 @@ pub enum Data {
 }
 
 impl Data {
+    fn zeros(elem: Elem, count: usize) -> Data {
+        match elem {
+            Elem::F32 => Data::F32(vec![0.0; count]),
+            Elem::F64 => Data::F64(vec![0.0; count]),
+            Elem::I32 => Data::I32(vec![0; count]),
+            Elem::I64 => Data::I64(vec![0; count]),
+            Elem::Bool => Data::Bool(vec![0; count]),
+        }
+    }
+
+    fn elem(&self) -> Elem {
+        match self {
+            Data::F32(_) => Elem::F32,
+            Data::F64(_) => Elem::F64,
+            Data::I32(_) => Elem::I32,
+            Data::I64(_) => Elem::I64,
+            Data::Bool(_) => Elem::Bool,
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Data::F32(v) => v.len(),
+            Data::F64(v) => v.len(),
+            Data::I32(v) => v.len(),
+            Data::I64(v) => v.len(),
+            Data::Bool(v) => v.len(),
+        }
+    }
+
     /// Puts elements behind these.
     ///
     /// # Panics
@@ -88,39 +119,45 @@ impl Data {
 }
 
 /// A dense row-major tensor. `dims` is empty for a scalar, which has one element.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Tensor {
+    elem: Elem,
     dims: Vec<usize>,
-    data: Data,
+    /// Not there of zeros that nobody has looked at: the first state of an optimizer, twice as
+    /// large as the weights, takes no memory.
+    data: OnceLock<Data>,
+}
+
+impl PartialEq for Tensor {
+    fn eq(&self, other: &Tensor) -> bool {
+        self.dims == other.dims && self.data() == other.data()
+    }
 }
 
 impl Tensor {
     /// A tensor of `data`; the number of elements must be the product of `dims`.
     pub fn new(dims: Vec<usize>, data: Data) -> Tensor {
-        let tensor = Tensor { dims, data };
-        assert_eq!(
-            tensor.len(),
-            tensor.dims.iter().product::<usize>(),
-            "element count does not fit {:?}",
-            tensor.dims
-        );
-        tensor
+        let wanted: usize = dims.iter().product();
+        assert_eq!(data.len(), wanted, "element count does not fit {dims:?}");
+        Tensor {
+            elem: data.elem(),
+            dims,
+            data: OnceLock::from(data),
+        }
     }
 
     /// A tensor of zeros.
     pub fn zeros(elem: Elem, dims: &[usize]) -> Tensor {
-        let n = dims.iter().product();
-        let data = match elem {
-            Elem::F32 => Data::F32(vec![0.0; n]),
-            Elem::F64 => Data::F64(vec![0.0; n]),
-            Elem::I32 => Data::I32(vec![0; n]),
-            Elem::I64 => Data::I64(vec![0; n]),
-            Elem::Bool => Data::Bool(vec![0; n]),
-        };
         Tensor {
+            elem,
             dims: dims.to_vec(),
-            data,
+            data: OnceLock::new(),
         }
+    }
+
+    /// Whether it was made of zeros and nobody has looked at them since.
+    pub fn is_untouched_zeros(&self) -> bool {
+        self.data.get().is_none()
     }
 
     /// An f32 tensor.
@@ -154,13 +191,7 @@ impl Tensor {
 
     /// Element type.
     pub fn elem(&self) -> Elem {
-        match self.data {
-            Data::F32(_) => Elem::F32,
-            Data::F64(_) => Elem::F64,
-            Data::I32(_) => Elem::I32,
-            Data::I64(_) => Elem::I64,
-            Data::Bool(_) => Elem::Bool,
-        }
+        self.elem
     }
 
     /// Shape, outermost axis first.
@@ -175,13 +206,7 @@ impl Tensor {
 
     /// Number of elements.
     pub fn len(&self) -> usize {
-        match &self.data {
-            Data::F32(v) => v.len(),
-            Data::F64(v) => v.len(),
-            Data::I32(v) => v.len(),
-            Data::I64(v) => v.len(),
-            Data::Bool(v) => v.len(),
-        }
+        self.dims.iter().product()
     }
 
     /// Whether there are no elements.
@@ -191,22 +216,28 @@ impl Tensor {
 
     /// The elements.
     pub fn data(&self) -> &Data {
-        &self.data
+        self.data.get_or_init(|| Data::zeros(self.elem, self.len()))
     }
 
     /// The elements, to change in place.
     pub fn data_mut(&mut self) -> &mut Data {
-        &mut self.data
+        self.data();
+        self.data.get_mut().expect("somebody has just looked")
     }
 
     /// The same elements under another shape of the same size.
     pub fn reshaped(self, dims: &[usize]) -> Tensor {
-        Tensor::new(dims.to_vec(), self.data)
+        let count: usize = dims.iter().product();
+        assert_eq!(self.len(), count, "element count does not fit {dims:?}");
+        Tensor {
+            dims: dims.to_vec(),
+            ..self
+        }
     }
 
     /// One element as f64 (bool as 0 or 1; i64 beyond 2^53 rounds).
     pub fn get_f64(&self, at: usize) -> f64 {
-        match &self.data {
+        match self.data() {
             Data::F32(v) => f64::from(v[at]),
             Data::F64(v) => v[at],
             Data::I32(v) => f64::from(v[at]),
@@ -217,7 +248,7 @@ impl Tensor {
 
     /// One element as i64 (floats truncate).
     pub fn get_i64(&self, at: usize) -> i64 {
-        match &self.data {
+        match self.data() {
             Data::F32(v) => v[at] as i64,
             Data::F64(v) => v[at] as i64,
             Data::I32(v) => i64::from(v[at]),
@@ -233,7 +264,7 @@ impl Tensor {
 
     /// The f32 elements, if that is what they are.
     pub fn as_f32(&self) -> Option<&[f32]> {
-        match &self.data {
+        match self.data() {
             Data::F32(v) => Some(v),
             _ => None,
         }
@@ -241,7 +272,7 @@ impl Tensor {
 
     /// Start of the elements in memory, for plans.
     pub fn as_ptr(&self) -> *const u8 {
-        match &self.data {
+        match self.data() {
             Data::F32(v) => v.as_ptr().cast(),
             Data::F64(v) => v.as_ptr().cast(),
             Data::I32(v) => v.as_ptr().cast(),
@@ -252,12 +283,40 @@ impl Tensor {
 
     /// Start of the elements in memory, to be written.
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
-        match &mut self.data {
+        match self.data_mut() {
             Data::F32(v) => v.as_mut_ptr().cast(),
             Data::F64(v) => v.as_mut_ptr().cast(),
             Data::I32(v) => v.as_mut_ptr().cast(),
             Data::I64(v) => v.as_mut_ptr().cast(),
             Data::Bool(v) => v.as_mut_ptr(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeros_are_untouched_until_somebody_looks() {
+        let zeros = Tensor::zeros(Elem::F64, &[2, 3]);
+        assert!(zeros.is_untouched_zeros());
+        let turned = zeros.clone().reshaped(&[6]);
+        assert!(turned.is_untouched_zeros());
+        assert_eq!(
+            (turned.elem(), turned.dims(), turned.len()),
+            (Elem::F64, &[6][..], 6)
+        );
+        let written_out = Tensor::f64(&[2, 3], vec![0.0; 6]);
+        assert!(!written_out.is_untouched_zeros());
+        assert_eq!(zeros, written_out);
+        assert!(!zeros.is_untouched_zeros());
+        let mut written = Tensor::zeros(Elem::I64, &[2]);
+        let Data::I64(elements) = written.data_mut() else {
+            panic!("of another type: {written:?}");
+        };
+        elements[1] = 5;
+        assert!(!written.is_untouched_zeros());
+        assert_eq!(written, Tensor::i64(&[2], vec![0, 5]));
     }
 }

@@ -226,15 +226,11 @@ impl Instance {
     }
 
     /// [`Instance::set_input`] where nothing was ever set or run: zeros are there, and of a tensor
-    /// of zeros no page is touched.
+    /// that was made of them no page is touched.
     pub fn set_first_input(&mut self, i: usize, tensor: &Tensor) {
-        // By lines, each without a way out: the compiler makes vectors of them.
-        let zeros = |bytes: &[u8]| bytes.iter().fold(0, |any, byte| any | byte) == 0;
-        let (lines, rest) = tensor_bytes(tensor).as_chunks::<64>();
-        if lines.iter().all(|line| zeros(line)) && zeros(rest) {
-            self.assert_fits(i, tensor);
-        } else {
-            self.set_input(i, tensor);
+        match tensor.is_untouched_zeros() {
+            true => self.assert_fits(i, tensor),
+            false => self.set_input(i, tensor),
         }
     }
 

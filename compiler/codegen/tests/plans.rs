@@ -238,7 +238,7 @@ fn inputs_outlive_the_memory_behind_them() {
     step(&mut plan, kind);
     let exe = compile(plan);
     let numbers = Tensor::f32(&[few], (1..=few).map(|at| at as f32).collect());
-    let nothing = Tensor::f32(&[few], vec![0.0; few]);
+    let nothing = Tensor::zeros(Elem::F32, &[few]);
     for (count, want) in [(1, vec![&numbers]), (2, vec![&numbers, &nothing])] {
         let pool = Arc::new(Pool::new(1));
         let mut instance = Instance::new(Arc::clone(&exe), pool, Isa::best());
