@@ -470,6 +470,10 @@ impl<'a> Graph<'a> {
             return None;
         }
         let built = build(self.prepared, &self.roots.stored, &spec).ok()?;
+        // A line of a tile is too short to draw for: a number takes twice as long there.
+        if on_product && built.kernel.draws() {
+            return None;
+        }
         if self.loses_place(&values, &built, a, b) {
             return None;
         }

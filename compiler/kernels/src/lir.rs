@@ -323,3 +323,20 @@ pub struct Kernel {
     /// The code.
     pub body: Vec<Stmt>,
 }
+
+impl Kernel {
+    /// Whether it draws random numbers.
+    pub fn draws(&self) -> bool {
+        fn any(kernel: &Kernel, body: &[Stmt]) -> bool {
+            body.iter().any(|stmt| match stmt {
+                Stmt::Let(val) => matches!(
+                    kernel.values[*val].kind,
+                    ValKind::Draw { .. } | ValKind::DrawKey(..)
+                ),
+                Stmt::Loop(inner) => any(kernel, &inner.body),
+                _ => false,
+            })
+        }
+        any(self, &self.body)
+    }
+}

@@ -268,6 +268,33 @@ fn a_layer_norm_is_one_kernel() {
 }
 
 #[test]
+fn draws_have_kernels_of_their_own() {
+    // `W x + noise`: in a tile each line of 16 numbers would be a call.
+    let text = |noise: &str| {
+        format!(
+            "fn f(%0: f32[64,70], %1: f32[90,70], %2: f32[64,90], %9: i64) {{
+  %3: f32[64,90] = contract %0[a,b] %1[c,b] -> [a,c]
+  %4: i64[64] = iota 0
+  %5: f32[64,90] = {noise}
+  %6: f32[64,90] = add %3, %5
+  return %6
+}}"
+        )
+    };
+    let drawn = "draw normal site 0x7 batch 1 radices [] %9, %9, %4";
+    for (noise, rides) in [("exp %2", true), (drawn, false)] {
+        let f = parse(&text(noise));
+        let inputs: Vec<Tensor> = (f.params.iter().enumerate())
+            .map(|(at, &p)| sample(f.ty(p), at as u64))
+            .collect();
+        let plan = check_with(&f, &inputs);
+        let (kernels, products, _) = counts(&plan);
+        let report = report::describe(&plan, None);
+        assert_eq!((kernels, products), (usize::from(!rides), 1), "{report}");
+    }
+}
+
+#[test]
 fn a_plan_reads_text() {
     let mut f = Function::new("f");
     let x = f.param(f32s(&[3, 4]), "x");

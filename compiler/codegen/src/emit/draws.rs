@@ -51,18 +51,6 @@ pub(super) fn drawn_ahead(kernel: &Kernel, inner: &Loop) -> EntitySet<Val> {
     ahead
 }
 
-/// Whether the kernel calls the runtime to draw.
-pub(super) fn draws(kernel: &Kernel) -> bool {
-    let mut draws = false;
-    walk(&kernel.body, &mut |stmt| {
-        if let Stmt::Let(val) = stmt {
-            let kind = &kernel.values[*val].kind;
-            draws |= matches!(kind, ValKind::Draw { .. } | ValKind::DrawKey(..));
-        }
-    });
-    draws
-}
-
 impl Emitter<'_, '_, '_> {
     /// Prepares for a lane loop, whose number of lanes is `trip` if it is known; what one run does
     /// not hold is drawn by [`Self::draw_ahead`].

@@ -6,7 +6,7 @@
 //! operation on it lane-wise, with nothing taken out of a register but by whole stores and by the
 //! tree over an accumulator's lanes.
 
-use super::draws::{drawn_ahead, draws};
+use super::draws::drawn_ahead;
 use super::walk;
 use aec_kernels::lir::{Affine, Kernel, LirBinary, Loop, Stmt, Val, ValKind, Var};
 use aec_runtime::Elem;
@@ -27,7 +27,7 @@ pub(crate) fn widest(kernel: &Kernel) -> Isa {
     });
     if loops.is_empty() || !loops.iter().all(|inner| lanes_widen(kernel, inner)) {
         Isa::Portable
-    } else if draws(kernel) {
+    } else if kernel.draws() {
         Isa::Avx2
     } else {
         Isa::Avx512
