@@ -8,7 +8,7 @@
 #![allow(unsafe_code)]
 
 use crate::jit::{Code, CodegenError, CodegenOptions, kernel_text};
-use crate::memory::{Block, read_tensor, tensor_bytes};
+use crate::memory::{Block, Room, read_tensor, tensor_bytes};
 use crate::resolve::{Action, Resolver, Rounds, all_loops, kept_panels, list_buffers};
 use crate::sort;
 use aec_ir::{BadIndex, Type};
@@ -329,6 +329,32 @@ impl Instance {
     pub fn output(&self, i: usize) -> Tensor {
         // SAFETY: `outputs[i]` leads to initialised memory of this type.
         unsafe { read_tensor(&self.exe.plan.outputs[i], self.outputs[i]) }
+    }
+
+    /// The results of a last run. They are written to where they stay: none has memory twice.
+    pub fn into_outputs(mut self) -> Result<Vec<Tensor>, RunError> {
+        let exe = Arc::clone(&self.exe);
+        let mut rooms: Vec<Option<Room>> = (exe.plan.outputs.iter().enumerate())
+            .map(|(at, ty)| {
+                let aliased = exe.plan.aliases.iter().any(|&(result, _)| result == at);
+                (!aliased).then(|| Room::new(ty))
+            })
+            .collect();
+        for (output, room) in self.outputs.iter_mut().zip(&mut rooms) {
+            if let Some(room) = room {
+                *output = room.start();
+            }
+        }
+        self.resolve();
+        self.run()?;
+        let results = rooms.into_iter().zip(&exe.plan.outputs).enumerate();
+        Ok(results
+            .map(|(at, (room, ty))| match room {
+                // SAFETY: a run writes all elements of its results.
+                Some(room) => unsafe { room.into_tensor(&ty.dims) },
+                None => self.output(at),
+            })
+            .collect())
     }
 
     /// The bytes of result `i` of the last run.
@@ -777,10 +803,7 @@ pub fn run_once(exe: &Arc<Executable>, inputs: &[&Tensor]) -> Result<Vec<Tensor>
     for (at, tensor) in inputs.iter().enumerate() {
         instance.set_input(at, tensor);
     }
-    instance.run()?;
-    Ok((0..exe.plan.outputs.len())
-        .map(|at| instance.output(at))
-        .collect())
+    instance.into_outputs()
 }
 
 /// Runs one kernel alone: `buffers[i]` is the memory of its i-th buffer. For tests and tools.

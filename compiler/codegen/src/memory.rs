@@ -96,3 +96,54 @@ pub(crate) unsafe fn read_tensor(ty: &Type, from: *const u8) -> Tensor {
     };
     Tensor::new(ty.dims.to_vec(), data)
 }
+
+/// Memory for a tensor's elements, which become a tensor once they are written.
+pub(crate) struct Room {
+    data: Data,
+    count: usize,
+}
+
+impl Room {
+    /// For the elements of a type; no page of it is touched.
+    pub fn new(ty: &Type) -> Room {
+        let count = ty.len();
+        let data = match ty.elem {
+            Elem::F32 => Data::F32(Vec::with_capacity(count)),
+            Elem::F64 => Data::F64(Vec::with_capacity(count)),
+            Elem::I32 => Data::I32(Vec::with_capacity(count)),
+            Elem::I64 => Data::I64(Vec::with_capacity(count)),
+            Elem::Bool => Data::Bool(Vec::with_capacity(count)),
+        };
+        Room { data, count }
+    }
+
+    /// Where the elements are to be written.
+    pub fn start(&mut self) -> *mut u8 {
+        match &mut self.data {
+            Data::F32(v) => v.as_mut_ptr().cast(),
+            Data::F64(v) => v.as_mut_ptr().cast(),
+            Data::I32(v) => v.as_mut_ptr().cast(),
+            Data::I64(v) => v.as_mut_ptr().cast(),
+            Data::Bool(v) => v.as_mut_ptr(),
+        }
+    }
+
+    /// The tensor of these dims.
+    ///
+    /// # Safety
+    /// All elements were written.
+    pub unsafe fn into_tensor(mut self, dims: &[usize]) -> Tensor {
+        let count = self.count;
+        // SAFETY: there is room for so many, and they are initialised, says the caller.
+        unsafe {
+            match &mut self.data {
+                Data::F32(v) => v.set_len(count),
+                Data::F64(v) => v.set_len(count),
+                Data::I32(v) => v.set_len(count),
+                Data::I64(v) => v.set_len(count),
+                Data::Bool(v) => v.set_len(count),
+            }
+        }
+        Tensor::new(dims.to_vec(), self.data)
+    }
+}

@@ -213,6 +213,9 @@ impl Program {
             }
         }
         instance.stop_on_interrupt();
+        if !small && !panels {
+            return instance.into_outputs().map_err(failure);
+        }
         instance.run().map_err(failure)?;
         let outputs = (0..executable.plan().outputs.len())
             .map(|at| instance.output(at))
@@ -220,9 +223,7 @@ impl Program {
         if panels {
             instance.unbind_all_but_panels();
         }
-        if small || panels {
-            *idle.borrow_mut() = Some(instance);
-        }
+        *idle.borrow_mut() = Some(instance);
         Ok(outputs)
     }
 
