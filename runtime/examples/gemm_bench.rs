@@ -266,7 +266,7 @@ fn decoding(rows: usize, pool: &Pool) {
                         before: None,
                     };
                     let batch = Batch {
-                        b_axes: panels.then(|| Axes::panels(k)),
+                        b_panels: panels.then_some(k),
                         backwards: turns && round % 2 == 1,
                         ..Batch::ONE
                     };

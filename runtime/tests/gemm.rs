@@ -573,7 +573,7 @@ fn panels_of(rng: &mut Lcg, (m, n, k): (usize, usize, usize), by_columns: bool) 
         };
         for (threads, accumulate) in [(1, false), (2, true), (3, false)] {
             let pool = Pool::new(threads);
-            let product = |b: MatRef, batch: &Batch, doubled: bool| {
+            let product = |b: MatRef, batch: &Batch, terms: usize, doubled: bool| {
                 let mut c = start.clone();
                 let mut out = vec![f32::NAN; m * n];
                 let mut seen = vec![0u32; m * n];
@@ -586,7 +586,7 @@ fn panels_of(rng: &mut Lcg, (m, n, k): (usize, usize, usize), by_columns: bool) 
                 let call = GemmCall {
                     m,
                     n,
-                    k,
+                    k: terms,
                     a: MatRef {
                         ptr: a.as_ptr(),
                         row_stride: k,
@@ -611,16 +611,17 @@ fn panels_of(rng: &mut Lcg, (m, n, k): (usize, usize, usize), by_columns: bool) 
                 assert!(!doubled || seen.iter().all(|&count| count == 1), "{seen:?}");
                 if doubled { out } else { c }
             };
-            for doubled in [false, true] {
-                let want = product(whole, &Batch::ONE, doubled);
+            // All of B, and its first rows alone.
+            for (doubled, terms) in [(false, k), (true, k), (false, k / 2)] {
+                let want = product(whole, &Batch::ONE, terms, doubled);
                 for backwards in [false, true] {
                     let batch = Batch {
-                        b_axes: Some(Axes::panels(k)),
+                        b_panels: Some(k),
                         backwards,
                         ..Batch::ONE
                     };
-                    let got = product(in_panels, &batch, doubled);
-                    let what = format!("{m} x {n} x {k} {isa:?} {threads} {backwards} {doubled}");
+                    let got = product(in_panels, &batch, terms, doubled);
+                    let what = format!("{m} x {n} x {terms}/{k} {isa:?} {threads} {backwards}");
                     assert!(got == want, "{what}");
                 }
             }
@@ -644,7 +645,7 @@ fn panels_of_f64() {
             // SAFETY: B has k rows and n columns, and the panels have room for them.
             unsafe { panels_f64(panels.as_mut_ptr(), whole, k, n, isa) };
             let in_panels = Batch {
-                b_axes: Some(Axes::panels(k)),
+                b_panels: Some(k),
                 ..Batch::ONE
             };
             let product = |b: MatRef<f64>, batch: &Batch| {

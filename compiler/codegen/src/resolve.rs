@@ -476,6 +476,8 @@ fn matrix_ref<T>(matrix: &Matrix) -> MatRef<T> {
 }
 
 pub(crate) fn batch(gemm: &Gemm) -> Batch {
+    let panels = Axes::panels(gemm.k);
+    let in_panels = (gemm.b.rows, gemm.b.cols) == (panels.rows, panels.cols);
     let axes = |matrix: &Matrix| {
         let plain = matrix.rows.uniform().is_some() && matrix.cols.uniform().is_some();
         (!plain).then_some(Axes {
@@ -489,7 +491,8 @@ pub(crate) fn batch(gemm: &Gemm) -> Batch {
         b: gemm.b.batch,
         c: gemm.c.batch,
         a_axes: axes(&gemm.a),
-        b_axes: axes(&gemm.b),
+        b_axes: axes(&gemm.b).filter(|_| !in_panels),
+        b_panels: in_panels.then_some(gemm.k),
         backwards: false,
     }
 }

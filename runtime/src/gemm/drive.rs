@@ -4,14 +4,12 @@
 use std::ops::Range;
 
 use super::group::{Group, Init, Supply};
-use super::pack::{PackBuffer, pack_plain};
+use super::pack::PackBuffer;
 use super::packed_rows::PackedRows;
 use super::sink::Sink;
 use super::sums::Terms;
 use super::tiles::{RowArgs, TileArgs, Tiles};
-use super::{
-    Axes, Batch, EpilogueCall, GemmCall, MatRef, PACK_FROM_ROW_BLOCKS, PANEL_COLS, TILE_STRIDE,
-};
+use super::{Batch, EpilogueCall, GemmCall, MatRef, PACK_FROM_ROW_BLOCKS, PANEL_COLS, TILE_STRIDE};
 use crate::pool::Pool;
 
 /// k is cut into blocks of at most this, so that a packed panel stays in L2.
@@ -101,19 +99,13 @@ fn share(count: usize, parts: usize, at: usize) -> Range<usize> {
 /// # Safety
 /// As [`super::panels_f32`].
 pub(super) unsafe fn panels<K: Tiles>(to: *mut K::T, b: MatRef<K::T>, k: usize, n: usize) {
-    for col in (0..n).step_by(PANEL_COLS) {
+    const { assert!(PANEL_COLS.is_multiple_of(K::COLS)) };
+    for col in (0..n).step_by(K::COLS) {
         let panel = to.wrapping_add(col * k);
         let from = b.ptr.wrapping_add(col * b.col_stride);
-        let (rows, cols) = (b.row_stride, b.col_stride);
-        let width = PANEL_COLS.min(n - col);
-        // SAFETY: the columns exist, and the panel has `PANEL_COLS * k` elements.
-        unsafe {
-            if K::COLS == PANEL_COLS {
-                K::pack(panel, from, rows, cols, k, width);
-            } else {
-                pack_plain(panel, from, rows, cols, k, width, PANEL_COLS);
-            }
-        }
+        let width = K::COLS.min(n - col);
+        // SAFETY: the columns exist, and the panel has `K::COLS * k` elements.
+        unsafe { K::pack(panel, from, b.row_stride, b.col_stride, k, width) };
     }
 }
 
@@ -140,7 +132,8 @@ pub(super) unsafe fn run<K: Tiles>(call: &GemmCall<K::T>, batch: &Batch, pool: &
         }
         return;
     }
-    let plain = batch.a_axes.is_none() && batch.b_axes.is_none() && before.is_none();
+    let axes = batch.a_axes.is_some() || batch.b_axes.is_some() || batch.b_panels.is_some();
+    let plain = !axes && before.is_none();
     if plain && batch.count == 1 && call.m <= K::ROWS && call.n <= K::COLS && call.k <= K_BLOCK {
         let in_place = call.b.col_stride == 1 && (K::MASKS || call.n == K::COLS);
         if in_place && call.epilogue.is_none() {
@@ -179,9 +172,6 @@ pub(super) unsafe fn run<K: Tiles>(call: &GemmCall<K::T>, batch: &Batch, pool: &
     }
     let blocks = RowBlocks::new(call.m, K::ROWS);
     let panels = call.n.div_ceil(K::COLS);
-    let panelled = batch
-        .b_axes
-        .is_some_and(|axes| PANEL_COLS.is_multiple_of(K::COLS) && axes == Axes::panels(call.k));
     let transposed = batch.a_axes.is_none() && before.is_none() && call.a.row_stride == 1;
     // Lines that lie a column apart fall into so many sets.
     let column = (call.a.col_stride * size_of::<K::T>()).trailing_zeros();
@@ -191,7 +181,6 @@ pub(super) unsafe fn run<K: Tiles>(call: &GemmCall<K::T>, batch: &Batch, pool: &
         before: before.as_ref(),
         batch,
         blocks,
-        panelled,
         packs_a: K::PACKS_A
             && transposed
             && panels >= PACK_A_FROM_PANELS
@@ -306,8 +295,6 @@ pub(super) struct Plan<'a, K: Tiles> {
     before: Option<&'a GemmCall<K::T>>,
     pub(super) batch: &'a Batch,
     pub(super) blocks: RowBlocks,
-    /// Whether B lies in panels, see [`Axes::panels`].
-    pub(super) panelled: bool,
     /// Whether row blocks of A, which is stored transposed, are packed.
     pub(super) packs_a: bool,
 }
@@ -320,7 +307,7 @@ impl<K: Tiles> Plan<'_, K> {
     pub(super) fn supply(&self, width: usize, blocks: usize) -> Supply {
         let stride = self.call.b.row_stride * size_of::<K::T>();
         let axes = self.batch.b_axes.is_some();
-        if self.panelled {
+        if self.batch.b_panels.is_some() {
             Supply::InPlace
         } else if axes || self.call.b.col_stride != 1 || (width < K::COLS && !K::MASKS) {
             Supply::Packed
@@ -370,7 +357,9 @@ impl<K: Tiles> Plan<'_, K> {
     /// As [`run`]; no other thread computes the same tiles.
     unsafe fn part(&self, product: usize, rows: Range<usize>, cols: Range<usize>) {
         let call = self.call;
-        if self.panelled && call.m == 1 {
+        if let Some(height) = self.batch.b_panels
+            && call.m == 1
+        {
             let columns = cols.start * K::COLS..call.n.min(cols.end * K::COLS);
             // SAFETY: the caller's promise.
             unsafe {
@@ -378,7 +367,7 @@ impl<K: Tiles> Plan<'_, K> {
                     add_a_terms::<K>(call, 0..1, 0..call.k);
                 }
                 add_b_terms::<K>(call, columns, 0..call.k);
-                return self.row(product, cols);
+                return self.row(product, cols, height);
             }
         }
         let c = call.c.wrapping_add(self.batch.c.at(product));
@@ -549,7 +538,7 @@ impl<K: Tiles> Plan<'_, K> {
     /// Most terms of a k block.
     fn k_block(&self) -> usize {
         let call = self.call;
-        if self.batch.b_axes.is_some() && !self.panelled {
+        if self.batch.b_axes.is_some() {
             return K_BLOCK_AXES;
         }
         if call.epilogue.is_some_and(|epilogue| epilogue.whole_rows) {
@@ -591,7 +580,7 @@ impl<K: Tiles> Plan<'_, K> {
         let panel_bytes = depth_most * K::COLS * bytes;
         let whole_rows = call.epilogue.is_some_and(|epilogue| epilogue.whole_rows);
         debug_assert!(!(whole_rows && keeps_partial));
-        let one_at_a_time = keeps_partial && self.batch.b_axes.is_some() && !self.panelled;
+        let one_at_a_time = keeps_partial && self.batch.b_axes.is_some();
         let height = self.blocks.start(rows.end) - self.blocks.start(rows.start);
         let mut strip_bytes = B_STRIPS;
         if depth_most >= DEEP {
@@ -634,11 +623,11 @@ impl<K: Tiles> Plan<'_, K> {
         }
     }
 
-    /// [`Plan::part`] of a product of one row and a B in panels.
+    /// [`Plan::part`] of a product of one row and a B in panels of so many rows.
     ///
     /// # Safety
     /// As there.
-    unsafe fn row(&self, product: usize, cols: Range<usize>) {
+    unsafe fn row(&self, product: usize, cols: Range<usize>, height: usize) {
         let (call, batch) = (self.call, self.batch);
         let b = call.b.ptr.wrapping_add(batch.b.at(product));
         let c = call.c.wrapping_add(batch.c.at(product));
@@ -658,9 +647,9 @@ impl<K: Tiles> Plan<'_, K> {
                 k: call.k,
                 a: call.a.ptr.wrapping_add(batch.a.at(product)),
                 a_col_stride: call.a.col_stride,
-                b: std::array::from_fn(|at| b.wrapping_add(self.in_panels(panel + at, 0))),
+                b: std::array::from_fn(|at| b.wrapping_add((panel + at) * height * K::COLS)),
                 count: ROW_PANELS.min(cols.end - panel),
-                b_row_stride: PANEL_COLS,
+                b_row_stride: K::COLS,
                 init: match call.accumulate {
                     true => c.wrapping_add(col).cast_const(),
                     false => std::ptr::null(),
@@ -677,13 +666,6 @@ impl<K: Tiles> Plan<'_, K> {
             unsafe { sink.take_strip(to, 0, 0..1, columns) };
         }
         strip.give_back(1);
-    }
-
-    /// Elements from the start of a B in panels to a row of a panel of `COLS` columns.
-    pub(super) fn in_panels(&self, panel: usize, row: usize) -> usize {
-        let from = panel * K::COLS;
-        let (whole, col) = (from / PANEL_COLS, from % PANEL_COLS);
-        (whole * self.call.k + row) * PANEL_COLS + col
     }
 
     /// The rows of a block.

@@ -6,7 +6,7 @@ use super::drive::{Plan, add_a_terms};
 use super::pack::PackBuffer;
 use super::sums::Terms;
 use super::tiles::{TileArgs, Tiles};
-use super::{Axes, GemmCall, PANEL_COLS};
+use super::{Axes, GemmCall};
 
 /// How B gets to the tiles.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -232,9 +232,9 @@ impl<'a, K: Tiles> Group<'a, K> {
     }
 
     fn b_at(&self, panel: usize) -> *const K::T {
-        if self.plan.panelled {
-            let at = self.plan.in_panels(panel, self.depth.start);
-            return self.b.wrapping_add(at);
+        if let Some(height) = self.plan.batch.b_panels {
+            let row = panel * height + self.depth.start;
+            return self.b.wrapping_add(row * K::COLS);
         }
         let b = &self.plan.call.b;
         self.b
@@ -277,7 +277,8 @@ impl<'a, K: Tiles> Group<'a, K> {
         let adjacent = !packed && a.col_stride == 1 && a.row_stride < self.depth.len() + line;
         let next = panel + panels.len();
         let more = self.depth.end < self.plan.call.k;
-        let comes = (more || next < self.last_panel) && self.plan.batch.b_axes.is_none();
+        let plain = self.plan.batch.b_axes.is_none() && self.plan.batch.b_panels.is_none();
+        let comes = (more || next < self.last_panel) && plain;
         let next_b = comes.then(|| {
             let start = match more {
                 true => self
@@ -350,21 +351,20 @@ impl<'a, K: Tiles> Group<'a, K> {
         copy: *mut K::T,
     ) -> TileArgs<K::T> {
         let in_place = supply == Supply::InPlace;
+        let in_panels = self.plan.batch.b_panels.is_some();
         TileArgs {
             k: self.depth.len(),
             a: self.a.at,
             a_row_stride: self.a.row_stride,
             a_col_stride: self.a.col_stride,
             b: if in_place { at } else { copy },
-            b_row_stride: if self.plan.panelled {
-                PANEL_COLS
-            } else if in_place {
+            b_row_stride: if in_place && !in_panels {
                 self.plan.call.b.row_stride
             } else {
                 K::COLS
             },
             b_padded: cols.len() == K::COLS
-                || self.plan.panelled
+                || in_panels
                 || !(in_place || self.plan.batch.b_axes.is_some()),
             keep: std::ptr::null_mut(),
             coming: at,

@@ -19,7 +19,7 @@
 //! the first panel, which hold its elements anyway.
 //!
 //! Packing rule: a B that many calls share can be brought into panels by [`panels_f32`] once and for
-//! all ([`Axes::panels`]); the rest is of the others. A with two strides is never packed. B is copied panel by panel, through a transposition in
+//! all ([`Batch::b_panels`]); the rest is of the others. A with two strides is never packed. B is copied panel by panel, through a transposition in
 //! registers, unless its columns are adjacent. If they are, AVX-512 tiles read B in place; if
 //! several row blocks need it, the first one writes the panel that the others read on its way,
 //! which costs it nothing but the wait for memory. (In place again and again, a large B misses
@@ -54,7 +54,7 @@ pub use walk::{WALK_AXES, Walk};
 
 /// Row stride, in elements, of the tile that an epilogue gets.
 pub const TILE_STRIDE: usize = 32;
-/// Columns of a panel of [`Axes::panels`].
+/// Columns that a right side in panels is padded to a multiple of: tiles of all kinds divide it.
 pub const PANEL_COLS: usize = 32;
 /// Most rows that a tile has.
 pub const TILE_ROWS: usize = 14;
@@ -218,9 +218,9 @@ pub struct Axes {
 }
 
 impl Axes {
-    /// The axes of a right side of `k` rows that lies in panels: [`PANEL_COLS`] columns after
-    /// [`PANEL_COLS`] columns, each panel `k` rows one after the other, the last one padded. Tiles
-    /// read it in place.
+    /// How plans write a right side of `k` rows that lies in panels: [`PANEL_COLS`] columns after
+    /// [`PANEL_COLS`] columns, each panel `k` rows one after the other, the last one padded. Products
+    /// have panels of the width of their tiles, see [`Batch::b_panels`].
     pub fn panels(k: usize) -> Axes {
         let panels = [(usize::MAX, (k * PANEL_COLS) as i64), (PANEL_COLS, 1)];
         Axes {
@@ -246,6 +246,9 @@ pub struct Batch {
     pub a_axes: Option<Axes>,
     /// B's.
     pub b_axes: Option<Axes>,
+    /// The rows of B if [`panels_f32`] has brought it into panels on the same instruction set; it
+    /// has no strides then. A product of fewer terms takes the first rows.
+    pub b_panels: Option<usize>,
     /// Whether to take the columns from the last to the first: a call that goes the other way
     /// than the one before it begins with what that one left in L2.
     pub backwards: bool,
@@ -260,21 +263,26 @@ impl Batch {
         c: Walk::step(0),
         a_axes: None,
         b_axes: None,
+        b_panels: None,
         backwards: false,
     };
 }
 
-/// Brings a right side of `k` rows and `n` columns into panels, see [`Axes::panels`].
+/// Brings a right side of `k` rows and `n` columns into panels for products on `isa`, see
+/// [`Batch::b_panels`]: as many columns as a tile has after as many, each panel `k` rows one after
+/// the other, the last one padded.
 ///
 /// # Safety
-/// B must be readable and `to` have room for `k * n` elements with `n` rounded up to whole
-/// panels; they must not overlap, and `isa` must be available.
+/// B must be readable and `to` have room for `k * n` elements with `n` rounded up to a multiple of
+/// [`PANEL_COLS`]; they must not overlap, and `isa` must be available.
 pub unsafe fn panels_f32(to: *mut f32, b: MatRef<f32>, k: usize, n: usize, isa: Isa) {
     // SAFETY: the caller's promise, and `isa` is available by it.
     unsafe {
         match isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => drive::panels::<avx512::TilesF32>(to, b, k, n),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => drive::panels::<avx2::TilesF32>(to, b, k, n),
             _ => drive::panels::<portable::TilesOf<f32>>(to, b, k, n),
         }
     }
@@ -290,6 +298,8 @@ pub unsafe fn panels_f64(to: *mut f64, b: MatRef<f64>, k: usize, n: usize, isa: 
         match isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => drive::panels::<avx512::TilesF64>(to, b, k, n),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => drive::panels::<avx2::TilesF64>(to, b, k, n),
             _ => drive::panels::<portable::TilesOf<f64>>(to, b, k, n),
         }
     }
