@@ -4,6 +4,7 @@
 use crate::batch::{batch_function, batch_maps};
 use crate::factorise::Goal;
 use crate::guard::guard_selects;
+use crate::guard_loops::guard_loops;
 use crate::linearize::{Linear, identity_basis, linearize, verify_linear};
 use crate::loops::fission::fission;
 use crate::loops::rows::write_rows;
@@ -37,7 +38,7 @@ pub fn expand_derivatives(
         }
         Op::Derivative { mode, active, body } => {
             let body = expand_derivatives(body, run, in_map)?;
-            let body = batch_maps(&body)?;
+            let body = batch_maps(&guard_loops(&body))?;
             let body = write_rows(&simplify(&body, Products::Open));
             let goal = Goal {
                 active,

@@ -7,9 +7,12 @@
 //! if nothing was replaced.
 
 use crate::term::{Term, all_different};
+use crate::used::entries_used;
 use aec_ir::rewrite::{copy_ends, copy_inst, copy_params};
-use aec_ir::{Function, Label, Labels, Op, Value};
+use aec_ir::{Comparison, Function, Label, Labels, Op, Unary, Value};
+use aec_runtime::Elem;
 use aec_syntax::Span;
+use smallvec::SmallVec;
 use std::collections::HashMap;
 
 /// Branches are followed this far back.
@@ -117,20 +120,19 @@ impl Guard<'_> {
             Op::Contract(contract) => {
                 let term = Term::new(contract, &operands);
                 for (factor, operand) in term.factors.iter().zip(&mut operands) {
-                    if let Some(condition) =
-                        self.spread(&term, &factor.labels, condition, *operand, data.span)
-                    {
+                    if let Some(condition) = self.spread(
+                        &term,
+                        &factor.labels,
+                        (condition, taken),
+                        *operand,
+                        data.span,
+                    ) {
                         *operand = self.value(*operand, condition, taken);
                     }
                 }
             }
-            Op::Constant(_)
-            | Op::Dense(_)
-            | Op::Iota { .. }
-            | Op::Compare(_)
-            | Op::Convert
+            Op::Convert
             | Op::Reduce { .. }
-            | Op::ArgReduce { .. }
             | Op::Reshape
             | Op::Slice { .. }
             | Op::Pad { .. }
@@ -140,6 +142,26 @@ impl Guard<'_> {
             | Op::ScatterAdd { .. }
             | Op::Put { .. }
             | Op::CumSum { .. }
+            | Op::Slope { .. } => {
+                for (nth, operand) in operands.iter_mut().enumerate() {
+                    let is_float = self.f.ty(*operand).elem.is_float();
+                    if !is_float || !self.has_singular(*operand, 0) {
+                        continue;
+                    }
+                    let used = match taken {
+                        true => condition,
+                        false => self.f.unary(Unary::Not, condition, data.span),
+                    };
+                    if let Some(used) = entries_used(self.f, &data, nth, used) {
+                        *operand = self.value(*operand, used, true);
+                    }
+                }
+            }
+            Op::Constant(_)
+            | Op::Dense(_)
+            | Op::Iota { .. }
+            | Op::Compare(_)
+            | Op::ArgReduce { .. }
             | Op::ArgSort
             | Op::Levels { .. }
             | Op::Matrix(_)
@@ -148,8 +170,7 @@ impl Guard<'_> {
             | Op::Loop(_)
             | Op::Derivative { .. }
             | Op::BatchMean
-            | Op::Stop
-            | Op::Slope { .. } => return value,
+            | Op::Stop => return value,
         }
         if operands == data.operands {
             return value;
@@ -178,13 +199,13 @@ impl Guard<'_> {
         }
     }
 
-    /// The condition on the result of a contraction, over the axes of one factor: possible if
-    /// the factor carries every label of the result, or those that the condition repeats.
+    /// The condition on the result of a contraction, over the axes of one factor. An entry of the
+    /// factor that is repeated in the result is wanted if one of its copies is.
     fn spread(
         &mut self,
         term: &Term,
         labels: &Labels,
-        condition: Value,
+        (condition, taken): (Value, bool),
         operand: Value,
         span: Span,
     ) -> Option<Value> {
@@ -201,14 +222,18 @@ impl Guard<'_> {
         }
         let place = |l: Label| over.out.iter().position(|&o| o == l);
         let mut carried = Labels::new();
-        for &label in &over.factors[0].labels {
+        let mut repeated: SmallVec<[usize; 4]> = SmallVec::new();
+        for (axis, &label) in over.factors[0].labels.iter().enumerate() {
             let result_label = term.out[place(label)?];
-            if !labels.contains(&result_label) {
-                return None;
+            match labels.contains(&result_label) {
+                true => carried.push(result_label),
+                false => repeated.push(axis),
             }
-            carried.push(result_label);
         }
-        let value = over.factors[0].value;
+        let mut value = over.factors[0].value;
+        if !repeated.is_empty() {
+            value = self.any(value, &repeated, taken, span);
+        }
         let mut spread = term.clone();
         spread.coefficient = 1.0;
         spread.deltas.clear();
@@ -227,6 +252,21 @@ impl Guard<'_> {
         Some(spread.emit(self.f, aec_runtime::Elem::Bool, span))
     }
 
+    /// Over the other axes, a condition that is `taken` where it is so anywhere along these.
+    fn any(&mut self, condition: Value, axes: &[usize], taken: bool, span: Span) -> Value {
+        let not = |f: &mut Function, x: Value| match taken {
+            true => x,
+            false => f.unary(Unary::Not, x, span),
+        };
+        let wanted = not(self.f, condition);
+        let counted = self.f.convert(wanted, Elem::F32, span);
+        let counts = self.f.sum(counted, axes, span);
+        let ty = self.f.ty(counts).clone();
+        let none = self.f.number(0.0, ty, span);
+        let any = self.f.compare(Comparison::Gt, counts, none, span);
+        not(self.f, any)
+    }
+
     /// Whether something that this guards is near; keeps conditions from being spread in vain.
     fn has_singular(&self, value: Value, depth: usize) -> bool {
         let Some(inst) = self.f.def_inst(value) else {
@@ -237,13 +277,8 @@ impl Guard<'_> {
             Op::Unary(op) => op.safe_place().is_some(),
             Op::Binary(op) => op.safe_places().iter().any(Option::is_some),
             Op::Select | Op::Contract(_) => false,
-            Op::Constant(_)
-            | Op::Dense(_)
-            | Op::Iota { .. }
-            | Op::Compare(_)
-            | Op::Convert
+            Op::Convert
             | Op::Reduce { .. }
-            | Op::ArgReduce { .. }
             | Op::Reshape
             | Op::Slice { .. }
             | Op::Pad { .. }
@@ -253,6 +288,12 @@ impl Guard<'_> {
             | Op::ScatterAdd { .. }
             | Op::Put { .. }
             | Op::CumSum { .. }
+            | Op::Slope { .. } => false,
+            Op::Constant(_)
+            | Op::Dense(_)
+            | Op::Iota { .. }
+            | Op::Compare(_)
+            | Op::ArgReduce { .. }
             | Op::ArgSort
             | Op::Levels { .. }
             | Op::Matrix(_)
@@ -261,8 +302,7 @@ impl Guard<'_> {
             | Op::Loop(_)
             | Op::Derivative { .. }
             | Op::BatchMean
-            | Op::Stop
-            | Op::Slope { .. } => return false,
+            | Op::Stop => return false,
         };
         here || (depth < 8
             && data

@@ -9,6 +9,7 @@ pub mod batch;
 pub mod derivative;
 pub mod factorise;
 pub mod guard;
+mod guard_loops;
 pub mod linearize;
 pub mod loops;
 pub mod partial;
@@ -22,6 +23,7 @@ mod simplify_elementwise;
 mod simplify_movement;
 pub mod term;
 pub mod transpose;
+mod used;
 mod wanted;
 
 pub use pipeline::{PassInfo, Run, compile_time_passes, passes, run_pass};

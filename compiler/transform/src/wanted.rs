@@ -8,7 +8,7 @@
 
 use crate::term::Term;
 use aec_ir::rewrite::{for_each_function, sort_order};
-use aec_ir::{Binary, Function, Inst, Op, Type, Unary, Value};
+use aec_ir::{Binary, Function, Inst, InstData, Op, Type, Unary, Value};
 use aec_runtime::{Elem, Tensor};
 use aec_syntax::Span;
 use cranelift_entity::{EntitySet, SecondaryMap};
@@ -161,7 +161,7 @@ fn needs(f: &Function, used: Option<Value>) -> SecondaryMap<Value, Need> {
 }
 
 /// The scalar that a condition repeats.
-fn scalar_of(f: &Function, condition: Value) -> Option<Value> {
+pub(crate) fn scalar_of(f: &Function, condition: Value) -> Option<Value> {
     if f.dims(condition).is_empty() {
         return Some(condition);
     }
@@ -258,12 +258,16 @@ fn diagonal(f: &mut Function, ty: &Type, span: Span) -> Value {
 /// Goes on in a region, which is told by one more operand whether it is used.
 fn spare_region(f: &mut Function, inst: Inst, condition: Option<Value>) {
     let data = &mut f.insts[inst];
-    let Some(body) = data.op.body_mut() else {
-        return;
-    };
-    let used = condition.map(|_| body.param(Type::scalar(Elem::Bool), ""));
-    spare(body, used);
-    let Some(condition) = condition else { return };
+    let used = condition.and_then(|condition| tell_region(data, condition));
+    if let Some(body) = data.op.body_mut() {
+        spare(body, used);
+    }
+}
+
+/// Gives a region one more operand, a scalar bool; the body's param that it becomes.
+pub(crate) fn tell_region(data: &mut InstData, condition: Value) -> Option<Value> {
+    let body = data.op.body_mut()?;
+    let told = body.param(Type::scalar(Elem::Bool), "");
     let params = body.params.len() - 1;
     let at = match &mut data.op {
         Op::Map { mapped, .. } => {
@@ -279,4 +283,5 @@ fn spare_region(f: &mut Function, inst: Inst, condition: Option<Value>) {
         _ => params,
     };
     data.operands.insert(at, condition);
+    Some(told)
 }
