@@ -17,7 +17,7 @@ pub(crate) struct Rows {
     pub(crate) keep: usize,
 }
 
-/// Up to so many indices are kept sorted while the keys go by once.
+/// Up to so many indices are kept sorted while many keys go by once.
 const FEW: usize = 64;
 
 /// Sorts each row ascending, NaN last; writes the first `keep` indices to the beginning of its
@@ -43,9 +43,53 @@ pub(crate) unsafe fn argsort(elem: Elem, from: *const u8, to: *mut i64, rows: Ro
     }
 }
 
+/// A key of at most 32 bits in front of its index, as one number that compares as both do; none for
+/// wider keys.
+trait Key: PartialOrd + Copy {
+    fn ordered_bits(self) -> Option<u32>;
+}
+
+impl Key for f32 {
+    fn ordered_bits(self) -> Option<u32> {
+        const SIGN: u32 = 1 << 31;
+        let bits = self.to_bits();
+        Some(match bits & SIGN {
+            _ if self.is_nan() => u32::MAX,
+            // Both zeros are equal.
+            _ if self == 0.0 => SIGN,
+            0 => bits | SIGN,
+            _ => !bits,
+        })
+    }
+}
+
+impl Key for i32 {
+    fn ordered_bits(self) -> Option<u32> {
+        Some(self.cast_unsigned() ^ (1 << 31))
+    }
+}
+
+impl Key for u8 {
+    fn ordered_bits(self) -> Option<u32> {
+        Some(u32::from(self))
+    }
+}
+
+impl Key for f64 {
+    fn ordered_bits(self) -> Option<u32> {
+        None
+    }
+}
+
+impl Key for i64 {
+    fn ordered_bits(self) -> Option<u32> {
+        None
+    }
+}
+
 /// # Safety
 /// As of [`argsort`], with elements `T`.
-unsafe fn sort_rows<T: PartialOrd + Copy>(from: *const T, to: *mut i64, rows: Rows) {
+unsafe fn sort_rows<T: Key>(from: *const T, to: *mut i64, rows: Rows) {
     let Rows { count, len, keep } = rows;
     for row in 0..count {
         // SAFETY: row `row` of both lies within what the caller promises. The places may never
@@ -53,22 +97,79 @@ unsafe fn sort_rows<T: PartialOrd + Copy>(from: *const T, to: *mut i64, rows: Ro
         unsafe {
             let keys = std::slice::from_raw_parts(from.add(row * len), len);
             let to = to.add(row * len);
-            if keep <= FEW && 4 * keep <= len {
+            if keep <= FEW && 16 * keep <= len {
                 to.write_bytes(0, keep);
                 least(keys, std::slice::from_raw_parts_mut(to, keep));
             } else {
-                to.write_bytes(0, len);
-                sort(keys, std::slice::from_raw_parts_mut(to, len));
+                let room = room(len, keep);
+                to.write_bytes(0, room);
+                sort(keys, std::slice::from_raw_parts_mut(to.cast(), room), keep);
             }
         }
     }
 }
 
-fn sort<T: PartialOrd + Copy>(keys: &[T], to: &mut [i64]) {
-    for (at, index) in to.iter_mut().enumerate() {
-        *index = at as i64;
+/// How many places [`sort`] needs to find the first `keep` of `len` keys.
+fn room(len: usize, keep: usize) -> usize {
+    match 4 * keep <= len {
+        true => 2 * keep,
+        false => len,
     }
-    to.sort_unstable_by(|&a, &b| order(keys[a as usize], keys[b as usize]).then_with(|| a.cmp(&b)));
+}
+
+/// Writes the indices of the least `keep` keys, sorted, to the beginning of `to`.
+fn sort<T: Key>(keys: &[T], to: &mut [u64], keep: usize) {
+    let packs = keys.first().is_some_and(|key| key.ordered_bits().is_some());
+    if packs && u32::try_from(keys.len()).is_ok() {
+        let item = |at: usize| {
+            let bits = keys[at].ordered_bits().unwrap_or(0);
+            u64::from(bits) << 32 | at as u64
+        };
+        first_items(keys.len(), to, keep, item, u64::cmp);
+        for item in &mut to[..keep] {
+            *item &= u64::from(u32::MAX);
+        }
+    } else {
+        let by_key = |&a: &u64, &b: &u64| order(keys[a as usize], keys[b as usize]).then(a.cmp(&b));
+        first_items(keys.len(), to, keep, |at| at as u64, by_key);
+    }
+}
+
+/// Sorts the least `keep` of `len` items, no two of which are equal, to the beginning of `to`. Where
+/// there is no room for all, those that are not among the least so far are dropped now and then.
+fn first_items(
+    len: usize,
+    to: &mut [u64],
+    keep: usize,
+    item: impl Fn(usize) -> u64,
+    order: impl Fn(&u64, &u64) -> Ordering,
+) {
+    if keep == 0 {
+        return;
+    }
+    let mut have = 0;
+    let mut limit = None;
+    for at in 0..len {
+        let item = item(at);
+        if limit.is_some_and(|limit| order(&item, &limit) != Ordering::Less) {
+            continue;
+        }
+        if have == to.len() {
+            to.select_nth_unstable_by(keep - 1, &order);
+            limit = Some(to[keep - 1]);
+            have = keep;
+            if order(&item, &to[keep - 1]) != Ordering::Less {
+                continue;
+            }
+        }
+        to[have] = item;
+        have += 1;
+    }
+    let found = &mut to[..have];
+    if keep < have {
+        found.select_nth_unstable_by(keep - 1, &order);
+    }
+    found[..keep].sort_unstable_by(&order);
 }
 
 /// Keys that are looked at together.
@@ -123,14 +224,24 @@ fn order<T: PartialOrd>(a: T, b: T) -> Ordering {
 mod tests {
     use super::*;
 
+    fn sorted<T: Key>(keys: &[T], keep: usize) -> Vec<u64> {
+        let mut to = vec![0; room(keys.len(), keep)];
+        sort(keys, &mut to, keep);
+        to.truncate(keep);
+        to
+    }
+
     #[test]
     fn is_stable_and_puts_nan_last() {
-        let keys = [3.0, f64::NAN, -1.0, 3.0, 0.0, -0.0, f64::NAN, -1.0];
-        let mut indices = [0; 8];
-        sort(&keys, &mut indices);
-        assert_eq!(indices, [2, 7, 4, 5, 0, 3, 1, 6]);
-        sort(&[2, 1, 1, 2], &mut indices[..4]);
-        assert_eq!(indices[..4], [1, 2, 0, 3]);
+        let keys = [3.0, f64::NAN, -1.0, 3.0, 0.0, -0.0, -f64::NAN, -1.0];
+        let narrow = keys.map(|key| key as f32);
+        assert_eq!(sorted(&keys, 8), [2, 7, 4, 5, 0, 3, 1, 6]);
+        assert_eq!(sorted(&narrow, 8), [2, 7, 4, 5, 0, 3, 1, 6]);
+        assert_eq!(sorted(&[2i64, 1, 1, 2], 4), [1, 2, 0, 3]);
+        assert_eq!(sorted(&[2, i32::MIN, -1, i32::MAX, -1], 5), [1, 2, 4, 0, 3]);
+        assert_eq!(sorted(&[1u8, 0, 1, 0], 4), [1, 3, 0, 2]);
+        let far = [f32::INFINITY, f32::MIN, f32::NEG_INFINITY, f32::MAX, -1e-45];
+        assert_eq!(sorted(&far, 5), [2, 1, 4, 3, 0]);
     }
 
     #[test]
@@ -141,12 +252,15 @@ mod tests {
                 n => (n / 3) as f32,
             })
             .collect();
-        let mut all = vec![0; keys.len()];
-        sort(&keys, &mut all);
-        for keep in [1, 2, 9, 64, 299, 300] {
+        let wide: Vec<f64> = keys.iter().map(|&key| f64::from(key)).collect();
+        let all = sorted(&wide, keys.len());
+        for keep in [1, 2, 9, 64, 75, 76, 299, 300] {
             let mut some = vec![0; keep];
             least(&keys, &mut some);
+            let some: Vec<u64> = some.into_iter().map(i64::cast_unsigned).collect();
             assert_eq!(some, all[..keep]);
+            assert_eq!(sorted(&keys, keep), all[..keep]);
+            assert_eq!(sorted(&wide, keep), all[..keep]);
         }
     }
 }
