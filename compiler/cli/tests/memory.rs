@@ -110,3 +110,31 @@ fn blocks_that_are_computed_again_keep_what_they_give() {
         assert!((0.8..1.1).contains(&ratio), "{name}: {ratio:.2}\n{plan}");
     }
 }
+
+/// Each round is a program of its own, with a place in `x` that is part of it: a thousand programs
+/// that run once do not keep a megabyte each.
+#[cfg(target_os = "linux")]
+#[test]
+fn programs_that_run_once_keep_no_memory() {
+    let folder = Folder::new("rounds");
+    folder.write(
+        "rounds.ae",
+        "let x: [4000, 64] ~ normal(0, 1)
+let s = zeros[64]
+for i in 0..1000 { s = 0.9 * s + x[i] }
+print len(s)
+",
+    );
+    let limited = format!(
+        "ulimit -v 1200000; exec '{}' run --threads 1 rounds.ae",
+        env!("CARGO_BIN_EXE_aec")
+    );
+    let output = std::process::Command::new("sh")
+        .args(["-c", &limited])
+        .current_dir(&folder.0)
+        .output()
+        .expect("there is a shell");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "64\n");
+}

@@ -16,7 +16,7 @@ use aec_runtime::{Data, Tensor};
 use aec_syntax::{Diagnostic, Span};
 use aec_types::Value;
 use aec_types::value::Repr;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -99,11 +99,14 @@ enum Code {
         executable: Arc<Executable>,
         /// Memory of the last single run, if it was small enough to keep.
         idle: RefCell<Option<aec_codegen::Instance>>,
+        /// Whether there was a single run: most programs of a script have one, and the memory of
+        /// thousands would add up.
+        ran: Cell<bool>,
     },
 }
 
-/// Instances of up to so many bytes are kept between single runs; larger ones take their inputs
-/// where they are and are freed.
+/// Instances of up to so many bytes are kept between single runs, from the second one on; larger ones
+/// take their inputs where they are and are freed.
 const KEEP: usize = 1 << 20;
 /// The same for those that have made panels of inputs, such as the weights of a net that decodes.
 const KEEP_PANELS: usize = 1 << 26;
@@ -125,11 +128,15 @@ impl Program {
         executable: Arc<Executable>,
         pool: Arc<Pool>,
     ) -> Program {
-        let idle = RefCell::new(None);
+        let code = Code::Compiled {
+            executable,
+            idle: RefCell::new(None),
+            ran: Cell::new(false),
+        };
         Program {
             traced,
             compiled_for: None,
-            code: Rc::new(Code::Compiled { executable, idle }),
+            code: Rc::new(code),
             pool,
         }
     }
@@ -184,7 +191,11 @@ impl Program {
                 let inputs: Vec<Tensor> = inputs.iter().map(|input| (**input).clone()).collect();
                 run_interpreter(function, &inputs)
             }
-            Code::Compiled { executable, idle } => self.run_compiled(executable, idle, inputs),
+            Code::Compiled {
+                executable,
+                idle,
+                ran,
+            } => self.run_compiled(executable, idle, ran.replace(true), inputs),
         };
         match outputs {
             Ok(outputs) => Ok(outputs.into_iter().map(Arc::new).collect()),
@@ -196,14 +207,16 @@ impl Program {
         &self,
         executable: &Arc<Executable>,
         idle: &RefCell<Option<aec_codegen::Instance>>,
+        again: bool,
         inputs: &[Arc<Tensor>],
     ) -> std::result::Result<Vec<Tensor>, Failure> {
         let kept = idle.borrow_mut().take();
         let mut instance = kept.unwrap_or_else(|| {
             aec_codegen::Instance::new(executable.clone(), self.pool.clone(), Isa::best())
         });
-        let small = instance.memory_bytes() <= KEEP;
-        let panels = executable.plan().keeps_panels() && instance.memory_bytes() <= KEEP_PANELS;
+        let small = again && instance.memory_bytes() <= KEEP;
+        let panels =
+            again && executable.plan().keeps_panels() && instance.memory_bytes() <= KEEP_PANELS;
         let written = &executable.plan().aliases;
         for (at, tensor) in inputs.iter().enumerate() {
             if small && !panels || written.iter().any(|&(_, input)| input == at) {
