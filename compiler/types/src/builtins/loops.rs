@@ -273,8 +273,13 @@ fn frozen(
     Ok(crate::with_leaves(new, &mut kept.into_iter(), false))
 }
 
+/// Numbers of the program, such as `0..n`, of which there are more than these are first tried as a
+/// loop, as a net has fewer layers.
+const MANY: usize = 64;
+
 /// `reduce(f, s0, xs)`: over a list round by round, where the state may change its type; over a
-/// tensor's first axis as a loop.
+/// tensor's first axis as a loop. Over numbers of the program round by round if there are few or a
+/// round needs to know its number (to pick an entry of a list), else as a loop.
 pub(super) fn reduce(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
     let [(f, _), (start, start_span), (sequence, at)] = args.positional.as_slice() else {
         return fail(
@@ -291,13 +296,45 @@ pub(super) fn reduce(elaborator: &mut Elaborator, args: &Args, span: Span) -> Re
         &["the state", "an entry"],
         help,
     )?;
+    let looped = |elaborator: &mut Elaborator| {
+        let Some(count) = leading_axis(&[(sequence.clone(), *at)], "reduce", span)? else {
+            return Ok(Value::Unknown);
+        };
+        let rounds = Rounds {
+            name: "reduce",
+            count,
+            state: (start.clone(), *start_span),
+            sequences: vec![sequence.clone()],
+            reverse: false,
+            exit: false,
+            nodes: None,
+            span,
+        };
+        let ran = elaborator.run_rounds(&rounds, &mut |elaborator, state, entries| {
+            let next = elaborator.apply(f, &[state.clone(), entries[0].clone()], span)?;
+            Ok((next, Value::Unit))
+        })?;
+        Ok(ran.state)
+    };
     let items: Vec<Value> = match sequence {
         Value::List(items) | Value::Tuple(items) => items.to_vec(),
         Value::Unknown => return Ok(Value::Unknown),
         Value::Tensor(Tensor {
             repr: Repr::Static(_),
             ..
-        }) => crate::rows::split_rows(sequence),
+        }) => {
+            let items = crate::rows::split_rows(sequence);
+            if items.len() > MANY {
+                let snapshot = elaborator.snapshot();
+                if let Ok(state) = looped(elaborator)
+                    && elaborator.found_since(&snapshot).is_empty()
+                {
+                    return Ok(state);
+                }
+                elaborator.restore(snapshot);
+            }
+            items
+        }
         // Text cannot be a compiled state: the script goes entry by entry.
         Value::Tensor(_) if matches!(start, Value::Str(_)) && elaborator.effects_allowed() => {
             if elaborator.checking() {
@@ -306,26 +343,7 @@ pub(super) fn reduce(elaborator: &mut Elaborator, args: &Args, span: Span) -> Re
             let sequence = elaborator.materialize_one(sequence.clone(), *at)?;
             crate::rows::split_rows(&sequence)
         }
-        _ => {
-            let Some(count) = leading_axis(&[(sequence.clone(), *at)], "reduce", span)? else {
-                return Ok(Value::Unknown);
-            };
-            let rounds = Rounds {
-                name: "reduce",
-                count,
-                state: (start.clone(), *start_span),
-                sequences: vec![sequence.clone()],
-                reverse: false,
-                exit: false,
-                nodes: None,
-                span,
-            };
-            let ran = elaborator.run_rounds(&rounds, &mut |elaborator, state, entries| {
-                let next = elaborator.apply(f, &[state.clone(), entries[0].clone()], span)?;
-                Ok((next, Value::Unit))
-            })?;
-            return Ok(ran.state);
-        }
+        _ => return looped(elaborator),
     };
     let mut state = start.clone();
     for item in items {
