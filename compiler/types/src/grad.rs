@@ -2,6 +2,7 @@
 
 use crate::error::{fail, wanted};
 use crate::leaves::{leaves, with_leaves};
+use crate::seeds::Role;
 use crate::trace::FrameKind;
 use crate::value::{Closure, Code, Maybe, Model, Ragged, Repr, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
@@ -28,6 +29,18 @@ pub(crate) struct Differentiated {
     pub(crate) value: Value,
     /// One derivative for each active leaf (and float result leaf, for a Jacobian).
     pub(crate) derivatives: Vec<Tensor>,
+}
+
+/// What a derivative region is given to carry through.
+pub(crate) enum Seeds<'a> {
+    /// Of `Vjp`: 1 for the first result, which must be one real number, and 0 for others.
+    One,
+    /// Of `Vjp`: a value built like the function's.
+    Cotangent(&'a Value),
+    /// Of `Jvp`: one for each active tensor.
+    Tangents(&'a [Tensor]),
+    /// Of `Jacobian`.
+    None,
 }
 
 impl Elaborator {
@@ -141,7 +154,7 @@ impl Elaborator {
                     Mode::Jacobian,
                     first,
                     &active,
-                    &[],
+                    Seeds::None,
                     span,
                     |elaborator, x| {
                         let mut all = args.to_vec();
@@ -170,12 +183,12 @@ impl Elaborator {
                     );
                 };
                 let active = float_leaves(first, span)?;
-                let tangents = matching_leaves(first, tangent, span)?;
+                let tangents = self.seeds(Role::Direction, first, tangent, span)?;
                 let done = self.region(
                     Mode::Jvp,
                     first,
                     &active,
-                    &tangents,
+                    Seeds::Tangents(&tangents),
                     span,
                     |elaborator, x| {
                         let mut all = rest.to_vec();
@@ -187,11 +200,17 @@ impl Elaborator {
                         }
                     },
                 )?;
-                for output in leaves(&done.value) {
-                    of_reals(&output.tensor, "a derivative", span)?;
-                }
+                all_reals(&done.value, "a derivative", span)?;
                 let mut tangents = done.derivatives.into_iter().map(Value::Tensor);
-                let out = with_leaves(&done.value, &mut tangents, false);
+                // What is missing in the value has a missing slope.
+                let mut own = leaves(&done.value).into_iter().map(|leaf| {
+                    let float = matches!(&leaf.tensor, Value::Tensor(t) if t.ty.elem.is_float());
+                    match float {
+                        true => tangents.next().unwrap_or(leaf.tensor),
+                        false => leaf.tensor,
+                    }
+                });
+                let out = with_leaves(&done.value, &mut own, false);
                 Ok(if kind == Kind::HessianVector {
                     out
                 } else {
@@ -209,12 +228,11 @@ impl Elaborator {
                     );
                 };
                 let active = float_leaves(first, span)?;
-                let cotangents = tensors_of(cotangent);
                 let done = self.region(
                     Mode::Vjp,
                     first,
                     &active,
-                    &cotangents,
+                    Seeds::Cotangent(cotangent),
                     span,
                     |elaborator, x| {
                         let mut all = rest.to_vec();
@@ -237,20 +255,19 @@ impl Elaborator {
         f: impl FnOnce(&mut Elaborator, &Value) -> Result<Value>,
     ) -> Result<(Value, Value)> {
         let active = float_leaves(at, span)?;
-        let done = self.region(Mode::Vjp, at, &active, &[], span, f)?;
+        let done = self.region(Mode::Vjp, at, &active, Seeds::One, span, f)?;
         let mut own = done.derivatives.into_iter().map(Value::Tensor);
         let gradient = gradient_of(at, &mut own);
         Ok((done.value, self.gradient_missing(&gradient, span)?))
     }
 
-    /// Traces a function as a derivative region. `seeds` are tangents or cotangents; for `Vjp`
-    /// none means 1 for the first result, which must be a real number, and 0 for others.
+    /// Traces a function as a derivative region.
     pub(crate) fn region(
         &mut self,
         mode: Mode,
         at: &Value,
         active: &[Tensor],
-        seeds: &[Tensor],
+        seeds: Seeds<'_>,
         span: Span,
         f: impl FnOnce(&mut Elaborator, &Value) -> Result<Value>,
     ) -> Result<Differentiated> {
@@ -281,7 +298,7 @@ impl Elaborator {
         }
         let replaced = with_float_leaves(at, &mut params.into_iter());
         let result = f(self, &replaced).and_then(|value| {
-            if mode == Mode::Vjp && seeds.is_empty() {
+            if matches!(seeds, Seeds::One) {
                 one_real(&value, span)?;
             }
             let mut results = Vec::new();
@@ -314,6 +331,15 @@ impl Elaborator {
             .collect();
         let mut all: Vec<IrValue> = operands;
         let mut types = result_types.clone();
+        let cotangents;
+        let seeds = match seeds {
+            Seeds::Cotangent(given) => {
+                cotangents = self.cotangent(&value, given, span)?;
+                cotangents.as_slice()
+            }
+            Seeds::Tangents(tangents) => tangents,
+            Seeds::One | Seeds::None => &[],
+        };
         match mode {
             Mode::Vjp => {
                 let mut given = seeds.iter();
@@ -395,7 +421,7 @@ impl Elaborator {
         mode: Mode,
         at: &Value,
         active: &[Tensor],
-        seeds: &[Tensor],
+        seeds: Seeds<'_>,
         span: Span,
         f: impl FnOnce(&mut Elaborator, &Value) -> Result<Value>,
     ) -> Result<Differentiated> {
@@ -410,8 +436,10 @@ impl Elaborator {
         let value = f(self, &replaced);
         self.pure_depth -= 1;
         let value = value?;
-        if mode == Mode::Vjp && seeds.is_empty() {
-            one_real(&value, span)?;
+        match seeds {
+            Seeds::One => one_real(&value, span)?,
+            Seeds::Cotangent(given) => drop(self.cotangent(&value, given, span)?),
+            Seeds::Tangents(_) | Seeds::None => {}
         }
         let derivatives = self
             .derivative_types(mode, &value, active)
@@ -579,36 +607,8 @@ fn with_structure(value: &Value, new: &mut dyn Iterator<Item = Value>) -> Value 
     with_leaves(value, new, false)
 }
 
-fn tensors_of(value: &Value) -> Vec<Tensor> {
-    leaves(value)
-        .into_iter()
-        .filter_map(|leaf| match leaf.tensor {
-            Value::Tensor(tensor) => Some(tensor),
-            _ => None,
-        })
-        .collect()
-}
-
-fn matching_leaves(at: &Value, direction: &Value, span: Span) -> Result<Vec<Tensor>> {
-    let want = float_leaves(at, span)?;
-    let got = tensors_of(direction);
-    let fits = want.len() == got.len()
-        && want
-            .iter()
-            .zip(&got)
-            .all(|(a, b)| crate::value::may_agree(&a.ty.shape, &b.ty.shape));
-    if !fits {
-        return fail(
-            "E0301",
-            span,
-            "the direction must have the shape of the place",
-        );
-    }
-    Ok(got)
-}
-
 /// What is differentiated must be real: ints and bools jump or stay.
-fn of_reals(value: &Value, what: &str, span: Span) -> Result<()> {
+pub(crate) fn of_reals(value: &Value, what: &str, span: Span) -> Result<()> {
     let Value::Tensor(tensor) = value else {
         return wanted(span, "a tensor", value);
     };
@@ -623,6 +623,26 @@ fn of_reals(value: &Value, what: &str, span: Span) -> Result<()> {
         Diagnostic::error("E0501", span, message),
         tensor,
     )))
+}
+
+/// As of [`of_reals`], all tensors of a value; flags of missing entries and lengths are none.
+fn all_reals(value: &Value, what: &str, span: Span) -> Result<()> {
+    match value {
+        Value::Maybe(maybe) => all_reals(&maybe.value, what, span),
+        Value::Ragged(ragged) => all_reals(&ragged.value, what, span),
+        Value::Tuple(values) | Value::List(values) => {
+            let mut values = values.iter();
+            values.try_for_each(|value| all_reals(value, what, span))
+        }
+        Value::Record(fields) => {
+            let mut fields = fields.iter();
+            fields.try_for_each(|(_, value)| all_reals(value, what, span))
+        }
+        other => {
+            let mut leaves = leaves(other).into_iter();
+            leaves.try_for_each(|leaf| of_reals(&leaf.tensor, what, span))
+        }
+    }
 }
 
 /// Says what to use in place of a result that has no slope.

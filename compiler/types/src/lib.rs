@@ -41,6 +41,7 @@ mod repair;
 mod rows;
 mod running;
 pub mod scope;
+mod seeds;
 mod sequence;
 mod signatures;
 pub mod size;

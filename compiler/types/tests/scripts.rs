@@ -231,6 +231,53 @@ fn derivatives() {
         "(9, 6) [2][6 8]",
     );
     prints("print grad(grad(fn x -> x^4))(2.0)", "48");
+    prints(
+        "fn f(x: real, k: real = 3) = x * k^2\nprint grad(f, wrt = \"k\")(2.0), jvp(f, wrt = \"k\")(2.0, 1.0)",
+        "12 (18, 12)",
+    );
+}
+
+#[test]
+fn directions_and_cotangents() {
+    prints(
+        "print vjp(fn x -> (a = x^2, b = 3 * x))(2.0, (b = 1, a = 0)), jvp(fn r -> r.a * r.b^2)((a = 2.0, b = 3.0), (b = 1, a = 0))",
+        "3 (18, 12)",
+    );
+    prints("print jvp(fn x -> sum(x^2))([1.0, 2], [1, 0])", "(5, 2)");
+    fails(
+        "print vjp(fn x -> sum(x))([1.0, 2], [1.0, 2])",
+        &[
+            "E0301",
+            "the cotangent is [2], but the function's value is real",
+        ],
+    );
+    fails(
+        "fn f(x: [n]) -> [n] = vjp(fn x -> cumsum(x))(x, [1.0, 2, 3])",
+        &[
+            "E0301",
+            "the cotangent is [3], but the function's value is [n]",
+        ],
+    );
+    fails(
+        "print jvp(fn x -> sum(x))([1.0, 2], [1.0, 2, 3])",
+        &["E0301", "the direction is [3], but the place is [2]"],
+    );
+    fails(
+        "print jvp(fn x -> sum(x))([1.0, 2], [true, false])",
+        &["E0303", "the direction is bool[2], but the place is [2]"],
+    );
+    fails(
+        "print vjp(fn x -> (a = x, b = x))(1.0, (a = 1.0))",
+        &["E0310", "the cotangent has no field `b`"],
+    );
+    fails(
+        "print vjp(fn x -> x > 0)(1.0, 1.0)",
+        &["E0501", "`vjp` wants a function with real results"],
+    );
+    fails(
+        "fn f(x: real, y: real) = x * y\nprint jvp(f, wrt = \"y\")(2.0, 1.0)",
+        &["E0401", "wants a value for `y: real`"],
+    );
 }
 
 const TIED: &str = "model Tied(D, H) {
