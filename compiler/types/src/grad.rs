@@ -1,5 +1,6 @@
 //! `grad` and its kin: functions of functions that trace a derivative region.
 
+use crate::call::Args;
 use crate::error::{fail, wanted};
 use crate::leaves::{leaves, with_leaves};
 use crate::seeds::Role;
@@ -21,6 +22,16 @@ pub(crate) enum Kind {
     Jvp,
     Vjp,
     HessianVector,
+}
+
+impl Kind {
+    /// How many arguments stand after those of the function.
+    fn seeds(self) -> usize {
+        match self {
+            Kind::Grad | Kind::ValueAndGrad | Kind::Jacobian => 0,
+            Kind::Jvp | Kind::Vjp | Kind::HessianVector => 1,
+        }
+    }
 }
 
 /// What came out of a derivative region.
@@ -66,7 +77,7 @@ impl Elaborator {
             None => 0,
         };
         // The argument that counts goes first; the function gets them back in its own order.
-        let inner = f.clone();
+        let (whole, inner) = (f.clone(), f.clone());
         let f = if place == 0 {
             f.clone()
         } else {
@@ -91,18 +102,45 @@ impl Elaborator {
         }
         .into();
         let native = move |elaborator: &mut Elaborator, args: &[Value], at: Span| {
-            if place == 0 || place >= args.len() {
+            if place == 0 {
                 return elaborator.differentiate_call(kind, &f, args, at);
             }
-            let mut args = args.to_vec();
-            args.swap(0, place);
-            elaborator.differentiate_call(kind, &f, &args, at)
+            // What comes after the arguments of the function is no argument of it.
+            let own = args.len().saturating_sub(kind.seeds());
+            let mut all = elaborator.with_defaults(&whole, &args[..own], place, at)?;
+            all.extend_from_slice(&args[own..]);
+            all.swap(0, place);
+            elaborator.differentiate_call(kind, &f, &all, at)
         };
         Ok(Value::Fn(Rc::new(Closure {
             code: Code::Native(Box::new(native)),
             name,
             span,
         })))
+    }
+
+    /// The arguments of a function, with its defaults where those up to `place` are not given.
+    fn with_defaults(
+        &mut self,
+        f: &Value,
+        given: &[Value],
+        place: usize,
+        span: Span,
+    ) -> Result<Vec<Value>> {
+        let declared = match f {
+            Value::Fn(closure) => match &closure.code {
+                Code::Named(def, scope) => Some((&def.name.name, &def.params, scope)),
+                Code::Lambda(lambda, scope) => Some((&closure.name, &lambda.params, scope)),
+                Code::Native(_) => None,
+            },
+            _ => None,
+        };
+        let Some((name, params, scope)) = declared.filter(|_| given.len() <= place) else {
+            return Ok(given.to_vec());
+        };
+        let args = Args::of(given, span);
+        let all = self.arguments(name, params, args, &scope.child(), span)?;
+        Ok(all.into_iter().map(|(value, _)| value).collect())
     }
 
     fn differentiate_call(
