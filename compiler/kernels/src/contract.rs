@@ -730,7 +730,9 @@ impl Preparer {
                 ),
                 _ => continue,
             };
-            if indices.iter().all(|&at| in_range(&self.out.f, at, size)) {
+            // No index is out of range where there is none, of an empty axis too.
+            let fits = |at: Value| self.out.f.ty(at).is_empty() || in_range(&self.out.f, at, size);
+            if indices.iter().all(|&at| fits(at)) {
                 continue;
             }
             self.out.check_infos.push(CheckInfo {
