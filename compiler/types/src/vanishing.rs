@@ -114,7 +114,7 @@ fn shared(f: &Function, of: Value, zeros: &[Value]) -> Option<Value> {
     all.into_iter().find_map(vanishes)
 }
 
-/// Whether a value is `zero`. Numbers that a script writes, and what it makes of them, have lost
+/// Whether a value is `zero`, or computed as it is. Numbers that a script writes, and what it makes of them, have lost
 /// where they come from: they have to be 0 only where `zero` is.
 fn goes_with(f: &Function, value: Value, zero: Value) -> bool {
     let op = |value: Value| f.def_inst(value).map(|inst| &f.insts[inst].op);
@@ -123,7 +123,41 @@ fn goes_with(f: &Function, value: Value, zero: Value) -> bool {
             a.dims() == b.dims()
                 && (0..a.len()).all(|at| a.get_f64(at) != 0.0 || b.get_f64(at) == 0.0)
         }
-        (Some(Op::Constant(a)), Some(Op::Constant(b))) => a == b && *a == Literal::Float(0.0),
-        _ => value == zero,
+        (Some(Op::Constant(Literal::Float(a))), Some(Op::Constant(Literal::Float(b)))) => {
+            *a == 0.0 && *b == 0.0
+        }
+        _ => same(f, value, zero, MAX_DEPTH),
     }
+}
+
+/// Whether two values are computed alike: `1 - p` is written twice in `(1 - p) * log(1 - p)`.
+fn same(f: &Function, a: Value, b: Value, depth: usize) -> bool {
+    if a == b {
+        return true;
+    }
+    let (Some(x), Some(y)) = (f.def_inst(a), f.def_inst(b)) else {
+        return false;
+    };
+    let (x, y) = (&f.insts[x], &f.insts[y]);
+    let repeats = matches!(
+        x.op,
+        Op::Constant(_)
+            | Op::Dense(_)
+            | Op::Unary(_)
+            | Op::Binary(_)
+            | Op::Compare(_)
+            | Op::Select
+            | Op::Convert
+            | Op::Contract(_)
+            | Op::Reduce { .. }
+            | Op::Reshape
+            | Op::Slice { .. }
+            | Op::Gather { .. }
+    );
+    depth > 0
+        && repeats
+        && x.op == y.op
+        && f.ty(a) == f.ty(b)
+        && x.operands.len() == y.operands.len()
+        && (x.operands.iter().zip(&y.operands)).all(|(&a, &b)| same(f, a, b, depth - 1))
 }
