@@ -321,6 +321,7 @@ impl Elaborator {
             "derivative",
             FrameKind::Derivative {
                 operands: operands.clone(),
+                active: active_count,
             },
         );
         let mut params = Vec::new();
@@ -353,7 +354,7 @@ impl Elaborator {
             return fail("E0490", span, "a derivative ended twice");
         };
         frame.f.results = results;
-        let FrameKind::Derivative { operands } = frame.kind else {
+        let FrameKind::Derivative { operands, .. } = frame.kind else {
             return fail("E0490", span, "a derivative ended inside another construct");
         };
         self.warn_of_discrete(&frame.f, active_count, span);

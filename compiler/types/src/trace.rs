@@ -46,8 +46,12 @@ pub(crate) enum FrameKind {
     },
     /// Body of a block that is computed again on the way back: the operands of its params.
     Block { constants: Vec<IrValue> },
-    /// Body of a derivative: for each param, the operand in the frame around.
-    Derivative { operands: Vec<IrValue> },
+    /// Body of a derivative: for each param, the operand in the frame around. It is taken by the
+    /// first `active` of them.
+    Derivative {
+        operands: Vec<IrValue>,
+        active: usize,
+    },
 }
 
 /// A function being traced.
@@ -245,7 +249,7 @@ impl Elaborator {
             let inner = frame.f.param(ty, "");
             match &mut frame.kind {
                 FrameKind::Map { operands, .. } => operands.push((value, false)),
-                FrameKind::Derivative { operands } => operands.push(value),
+                FrameKind::Derivative { operands, .. } => operands.push(value),
                 FrameKind::Loop { constants, .. } | FrameKind::Block { constants } => {
                     constants.push(value);
                 }
@@ -255,6 +259,58 @@ impl Elaborator {
             value = inner;
         }
         value
+    }
+
+    /// Whether a value depends on what a derivative around is taken by, other than through `by`.
+    /// What a loop carries from round to round is not followed.
+    pub(crate) fn is_differentiated(&self, value: &Tensor, by: &[&Tensor]) -> bool {
+        let traced = |tensor: &Tensor| match tensor.repr {
+            Repr::Traced(id, value) => {
+                let at = self.frames.iter().position(|frame| frame.id == id)?;
+                Some((at, value))
+            }
+            _ => None,
+        };
+        let mut known: FxHashSet<(usize, IrValue)> =
+            by.iter().filter_map(|tensor| traced(tensor)).collect();
+        let mut open: Vec<(usize, IrValue)> = traced(value).into_iter().collect();
+        while let Some((at, value)) = open.pop() {
+            let frame = &self.frames[at];
+            if !known.insert((at, value)) || !frame.f.ty(value).elem.is_float() {
+                continue;
+            }
+            let around = match frame.f.values[value].def {
+                Def::Result(inst, _) => {
+                    let data = &frame.f.insts[inst];
+                    let operands = match data.op {
+                        Op::Stop => &[],
+                        // A slope says how the value changes and is no part of it.
+                        Op::Slope { .. } => &data.operands[..2],
+                        _ => data.operands.as_slice(),
+                    };
+                    open.extend(operands.iter().map(|&operand| (at, operand)));
+                    continue;
+                }
+                Def::Param(nth) => match &frame.kind {
+                    FrameKind::Derivative { active, .. } if (nth as usize) < *active => {
+                        return true;
+                    }
+                    FrameKind::Derivative { operands, .. } => operands.get(nth as usize).copied(),
+                    FrameKind::Map { operands, .. } => {
+                        operands.get(nth as usize).map(|(operand, _)| *operand)
+                    }
+                    FrameKind::Loop { .. } | FrameKind::Block { .. } => {
+                        let mut captured = frame.captured.iter();
+                        captured
+                            .find(|(_, inner)| **inner == value)
+                            .map(|(outer, _)| *outer)
+                    }
+                    FrameKind::Statement { .. } | FrameKind::Step { .. } => None,
+                },
+            };
+            open.extend(around.filter(|_| at > 0).map(|operand| (at - 1, operand)));
+        }
+        false
     }
 
     /// The value of a tensor in the innermost frame.

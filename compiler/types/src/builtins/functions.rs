@@ -266,7 +266,7 @@ pub(super) fn with_derivative(_: &mut Elaborator, args: &Args, span: Span) -> Re
             return wanted(*at, "a function", value);
         }
     }
-    let given = args.positional[1].1;
+    let given = [args.positional[0].1, args.positional[1].1];
     let native = move |elaborator: &mut Elaborator, values: &[Value], at: Span| {
         let y = elaborator.apply(&f, values, at)?;
         let slopes = elaborator.apply(&derivative, values, at)?;
@@ -284,7 +284,7 @@ fn attach_slopes(
     y: Value,
     values: &[Value],
     slopes: Value,
-    given: Span,
+    [function, given]: [Span; 2],
     span: Span,
 ) -> Result<Value> {
     if matches!(y, Value::Unknown) || matches!(slopes, Value::Unknown) {
@@ -319,6 +319,16 @@ fn attach_slopes(
     let mut y = as_tensor(&y, span, "a tensor")?;
     if matches!(y.repr, Repr::Static(_) | Repr::Symbolic(_)) {
         return Ok(Value::Tensor(y));
+    }
+    if elaborator.is_differentiated(&y, &by) {
+        let message = "this function uses a value that is differentiated and is none of its arguments, \
+                       so `with_derivative` has no slope for it";
+        return Err(Box::new(
+            Diagnostic::error("E0506", function, message)
+                .label(span, "applied here")
+                .help("pass it as an argument and give its slope, too: `with_derivative(fn x, w -> …, fn x, w -> (…, …))`")
+                .help("or make a constant of it, `stop(w)`, if no slope is wanted"),
+        ));
     }
     y = elaborator.emit(Op::Stop, &[&y], y.ty.clone(), span)?;
     for (x, slope) in by.into_iter().zip(&slopes) {
