@@ -200,6 +200,9 @@ impl Elaborator {
                         elaborator.apply(f, &all, span)
                     },
                 )?;
+                if let Some(value) = missing_in(&done.value) {
+                    return Err(Box::new(jacobian_of_missing(value, span)));
+                }
                 let outputs = leaves(&done.value);
                 let mut tables = done.derivatives.into_iter();
                 let mut rows = Vec::new();
@@ -682,6 +685,26 @@ fn all_reals(value: &Value, what: &str, span: Span) -> Result<()> {
             leaves.try_for_each(|leaf| of_reals(&leaf.tensor, what, span))
         }
     }
+}
+
+/// The first part of a value that may have missing entries.
+fn missing_in(value: &Value) -> Option<&Value> {
+    match value {
+        Value::Maybe(_) => Some(value),
+        Value::Tuple(values) | Value::List(values) => values.iter().find_map(missing_in),
+        Value::Record(fields) => fields.iter().find_map(|(_, value)| missing_in(value)),
+        _ => None,
+    }
+}
+
+fn jacobian_of_missing(value: &Value, span: Span) -> Diagnostic {
+    let message = format!(
+        "a Jacobian wants a function without missing results, but this gives {}",
+        value.describe()
+    );
+    Diagnostic::error("E0320", span, message)
+        .help("fill them inside the function: `jacobian(fn x -> f(x) ?? 0)(x)`")
+        .help("or take the slope of what is observed: `grad(fn x -> sum(f(x)))(x)`, `jvp(f)(x, v)` or `vjp(f)(x, c)`")
 }
 
 /// Says what to use in place of a result that has no slope.
