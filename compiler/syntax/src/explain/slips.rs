@@ -352,7 +352,7 @@ fn record(site: &Site<'_, '_>) -> Diagnostic {
     error.help("there is no mapping from keys to values: a record has names")
 }
 
-/// `a if c else b`, `c ? a : b`.
+/// `a if c else b`, `c ? a : b`, `a + if c then b else c`.
 fn conditional(site: &Site<'_, '_>) -> Option<Diagnostic> {
     let mark = match site.found {
         Some(Token::If) => Token::Else,
@@ -363,8 +363,49 @@ fn conditional(site: &Site<'_, '_>) -> Option<Diagnostic> {
         .same_level()
         .take_while(|&i| !matches!(site.token(i), Some(Token::Eq | Token::Comma | Token::Print)))
         .last()?;
-    let error = site.error(site.span, "a choice is written `if c then a else b`");
     let last = site.last_of_statement();
+    let after = matches!(
+        site.previous(),
+        Some(
+            Token::Plus
+                | Token::Minus
+                | Token::Star
+                | Token::Slash
+                | Token::SlashSlash
+                | Token::At
+                | Token::Caret
+                | Token::Fill
+                | Token::EqEq
+                | Token::Ne
+                | Token::Lt
+                | Token::Le
+                | Token::Gt
+                | Token::Ge
+                | Token::And
+                | Token::Or
+                | Token::Not
+        )
+    );
+    let next = (site.at + 1..last)
+        .filter_map(|i| site.token(i))
+        .find(|token| matches!(token, Token::Then | Token::Else | Token::If));
+    if after && mark == Token::Else && next == Some(&Token::Then) {
+        // `1 + if c then a else b`: written as it should be, but in the place of an operand.
+        let new = format!(
+            "{} ({})",
+            site.text(start, site.at - 1),
+            site.text(site.at, last)
+        );
+        let span = site.token_span(start).to(site.token_span(last));
+        return Some(
+            site.error(
+                site.span,
+                "a choice within an expression stands in parentheses",
+            )
+            .help_edit(format!("write `{new}`"), span, new),
+        );
+    }
+    let error = site.error(site.span, "a choice is written `if c then a else b`");
     let Some(second) = (site.at + 2..last).find(|&i| site.token(i) == Some(&mark)) else {
         return Some(error);
     };
