@@ -84,7 +84,7 @@ pub(crate) fn entries_used(
             let counts = f.push1(op, &[data.operands[1], counted], ty, span);
             positive(f, counts, data)
         }
-        Op::ScatterAdd { .. } if nth + 1 == data.operands.len() && nth % 2 == 0 => used,
+        Op::ScatterAdd { .. } if nth + 1 == data.operands.len() && nth.is_multiple_of(2) => used,
         Op::ScatterAdd { batch } if nth % 2 == 1 => {
             let op = Op::Gather {
                 batch: *batch,
