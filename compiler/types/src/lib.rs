@@ -14,6 +14,7 @@ pub mod builtins;
 mod call;
 mod check;
 mod choice;
+mod cut;
 mod declared;
 mod discrete;
 mod equations;

@@ -5,6 +5,7 @@
 //! `map` and `derivative`; a value of an outer frame that they use becomes a param, and an
 //! operand of the region's instruction.
 
+use crate::cut::cut_out;
 use crate::error::fail;
 use crate::value::{Repr, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
@@ -584,6 +585,7 @@ impl Elaborator {
                     done.insert(value, Arc::new(zeros));
                 }
             }
+            cut_out(&frame.f, inputs, done, wanted);
             let fresh: Vec<IrValue> = {
                 let mut seen = FxHashSet::default();
                 wanted
