@@ -410,9 +410,8 @@ impl Token {
         )
     }
 
-    /// Whether the token makes the tree deeper by one: an operator, prefix or
-    /// postfix, or an opening bracket.
-    pub fn deepens(&self) -> bool {
+    /// Whether an operand stands behind it.
+    pub fn wants_operand(&self) -> bool {
         matches!(
             self,
             Token::Plus
@@ -422,10 +421,7 @@ impl Token {
                 | Token::SlashSlash
                 | Token::At
                 | Token::Caret
-                | Token::Tick
-                | Token::Question
                 | Token::Fill
-                | Token::Pipe
                 | Token::EqEq
                 | Token::Ne
                 | Token::Lt
@@ -435,18 +431,30 @@ impl Token {
                 | Token::And
                 | Token::Or
                 | Token::Not
-                | Token::If
-                | Token::Else
-                | Token::Fn
-                | Token::Train
-                | Token::Arrow
-                | Token::Dot
-                | Token::DotInt(_)
-                | Token::DotDot
-                | Token::LParen
-                | Token::LBracket
-                | Token::LBrace
         )
+    }
+
+    /// Whether the token makes the tree deeper by one: an operator, prefix or
+    /// postfix, or an opening bracket.
+    pub fn deepens(&self) -> bool {
+        self.wants_operand()
+            || matches!(
+                self,
+                Token::Tick
+                    | Token::Question
+                    | Token::Pipe
+                    | Token::If
+                    | Token::Else
+                    | Token::Fn
+                    | Token::Train
+                    | Token::Arrow
+                    | Token::Dot
+                    | Token::DotInt(_)
+                    | Token::DotDot
+                    | Token::LParen
+                    | Token::LBracket
+                    | Token::LBrace
+            )
     }
 
     /// How a message names the token.

@@ -114,8 +114,8 @@ fn shared(f: &Function, of: Value, zeros: &[Value]) -> Option<Value> {
     all.into_iter().find_map(vanishes)
 }
 
-/// Whether a value is `zero`, or computed as it is. Numbers that a script writes, and what it makes of them, have lost
-/// where they come from: they have to be 0 only where `zero` is.
+/// Whether a value is `zero`, or computed as it is. Numbers that a script writes, and what it makes
+/// of them, have lost where they come from: they have to be 0 only where `zero` is.
 fn goes_with(f: &Function, value: Value, zero: Value) -> bool {
     let op = |value: Value| f.def_inst(value).map(|inst| &f.insts[inst].op);
     match (op(value), op(zero)) {

@@ -364,28 +364,7 @@ fn conditional(site: &Site<'_, '_>) -> Option<Diagnostic> {
         .take_while(|&i| !matches!(site.token(i), Some(Token::Eq | Token::Comma | Token::Print)))
         .last()?;
     let last = site.last_of_statement();
-    let after = matches!(
-        site.previous(),
-        Some(
-            Token::Plus
-                | Token::Minus
-                | Token::Star
-                | Token::Slash
-                | Token::SlashSlash
-                | Token::At
-                | Token::Caret
-                | Token::Fill
-                | Token::EqEq
-                | Token::Ne
-                | Token::Lt
-                | Token::Le
-                | Token::Gt
-                | Token::Ge
-                | Token::And
-                | Token::Or
-                | Token::Not
-        )
-    );
+    let after = site.previous().is_some_and(Token::wants_operand);
     let next = (site.at + 1..last)
         .filter_map(|i| site.token(i))
         .find(|token| matches!(token, Token::Then | Token::Else | Token::If));
