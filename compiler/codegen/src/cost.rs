@@ -12,10 +12,11 @@ fn body(kernel: &Kernel, stmts: &[Stmt], in_lanes: bool) -> f64 {
         .iter()
         .map(|stmt| match stmt {
             Stmt::Loop(inner) => {
-                let trips = match (inner.start, inner.end) {
-                    (Bound::Const(start), Bound::Const(end)) => (end - start).max(0) as f64,
+                let trips = match (inner.count(), inner.end) {
+                    (Some(count), _) => count as f64,
+                    (None, Bound::BlockEnd { size, .. }) => size as f64,
                     // The range: counted by the unit.
-                    (Bound::Arg(_), _) | (_, Bound::Arg(_)) => 1.0,
+                    (None, _) => 1.0,
                 };
                 trips * body(kernel, &inner.body, in_lanes || inner.lanes)
             }

@@ -3,7 +3,7 @@
 
 use aec_codegen::{CodegenOptions, Executable, Instance, RunError, run_once};
 use aec_ir::generate::{Options, Program, program};
-use aec_ir::{Precision, interpret};
+use aec_ir::{Function, Precision, interpret};
 use aec_kernels::eval::run_plan;
 use aec_kernels::plan::{Step, StepKind};
 use aec_kernels::{Options as PlanOptions, plan, report};
@@ -200,25 +200,62 @@ fn linear_algebra() {
   return %13, %14, %16, %18, %20
 }}"
         );
-        let function = aec_ir::parse(&text)
-            .unwrap_or_else(|error| panic!("{error}\n{text}"))
-            .remove(0);
-        let inputs = function
-            .params
-            .iter()
-            .map(|&param| {
-                let ty = function.ty(param);
-                let values = (0..ty.len()).map(|at| (at as f64 * 0.7).sin() * 0.5);
-                Tensor::from_f64(ty.elem, &ty.dims, values)
-            })
-            .collect();
-        for fuse in [true, false] {
-            let program = Program {
-                function: function.clone(),
-                inputs: Vec::clone(&inputs),
-            };
-            check(size as u64, &program, fuse);
-        }
+        check_text(size as u64, &text);
+    }
+}
+
+/// Lanes across the rows of what they read or write, in blocks, the last of which is short.
+#[test]
+fn transpositions() {
+    for (at, (elem, rows, cols)) in [
+        ("f32", 150, 137),
+        ("f64", 129, 200),
+        ("f32", 7, 9377),
+        ("i64", 9400, 7),
+        ("bool", 256, 160),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let text = format!(
+            "fn f(%0: {elem}[2,{rows},{cols}], %1: {elem}[2,{cols},{rows}]) {{
+  %2: {elem}[2,{cols},{rows}] = contract %0[a,b,c] -> [a,c,b]
+  %3: bool[2,{cols},{rows}] = lt %2, %1
+  %4: {elem}[{cols},2,{rows}] = contract %1[a,b,c] -> [b,a,c]
+  return %2, %3, %4
+}}"
+        );
+        let plan = plan(&parsed(&text), &PlanOptions { fuse: true }).unwrap();
+        let loops = report::print_kernels(&plan);
+        assert!(loops.contains("..min("), "no blocks\n{loops}");
+        check_text(at as u64, &text);
+    }
+}
+
+fn parsed(text: &str) -> Function {
+    aec_ir::parse(text)
+        .unwrap_or_else(|error| panic!("{error}\n{text}"))
+        .remove(0)
+}
+
+/// Checks a program that is given as text, fused and unfused.
+fn check_text(seed: u64, text: &str) {
+    let function = parsed(text);
+    let inputs = function
+        .params
+        .iter()
+        .map(|&param| {
+            let ty = function.ty(param);
+            let values = (0..ty.len()).map(|at| (at as f64 * 0.7).sin() * 0.5);
+            Tensor::from_f64(ty.elem, &ty.dims, values)
+        })
+        .collect();
+    for fuse in [true, false] {
+        let program = Program {
+            function: function.clone(),
+            inputs: Vec::clone(&inputs),
+        };
+        check(seed, &program, fuse);
     }
 }
 

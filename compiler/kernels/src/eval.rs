@@ -158,6 +158,8 @@ impl<M: Memory + ?Sized> Machine<'_, M> {
         match bound {
             Bound::Const(x) => x,
             Bound::Arg(n) => self.args[n as usize],
+            Bound::Block { of, size } => self.vars[of.index()] * size,
+            Bound::BlockEnd { of, size, limit } => limit.min((self.vars[of.index()] + 1) * size),
         }
     }
 

@@ -7,7 +7,7 @@ use crate::coords::{self, Coord};
 use crate::emit::{Bind, Emitter, Fail, LoopKey, Splits};
 use crate::lir::{Access, Affine, Bound, Buffer, BufferId, Kernel, Stmt, ValKind, Var};
 use crate::product::Product;
-use crate::{small, strip, tidy};
+use crate::{blocks, small, strip, tidy};
 use aec_ir::{Inst, Literal, Op, Value};
 use aec_runtime::{Elem, gemm};
 use aec_syntax::Span;
@@ -519,6 +519,7 @@ fn emit_once(
         }
     } else if !own_buffers {
         parallel = share_out(&mut kernel, cost);
+        blocks::keep_lines(&mut kernel);
     }
     tidy::eliminate_dead(&mut kernel);
     let mut built = Built {

@@ -3,6 +3,7 @@
 //! Invariants: a plan is data (nothing here emits machine code or runs anything); every fusion
 //! decision has a recorded reason; results do not depend on how many threads will run the plan.
 
+mod blocks;
 pub mod contract;
 pub mod coords;
 mod elementwise;

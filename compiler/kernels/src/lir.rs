@@ -68,6 +68,22 @@ pub enum Bound {
     Const(i64),
     /// The n-th run-time argument of the kernel (threads pass row ranges, products pass tiles).
     Arg(u32),
+    /// Where the block of a loop further out begins: `of * size`.
+    Block {
+        /// Its variable.
+        of: Var,
+        /// Iterations of a block.
+        size: i64,
+    },
+    /// Where it ends: `min((of + 1) * size, limit)`.
+    BlockEnd {
+        /// Its variable.
+        of: Var,
+        /// Iterations of a block.
+        size: i64,
+        /// Iterations of all blocks.
+        limit: i64,
+    },
 }
 
 /// `base + Σ coefficient * var + Σ coefficient * arg`, in elements.
@@ -301,6 +317,19 @@ pub struct Loop {
     pub lanes: bool,
     /// Its body.
     pub body: Vec<Stmt>,
+}
+
+impl Loop {
+    /// The number of iterations, if it is known when the kernel is built.
+    pub fn count(&self) -> Option<i64> {
+        match (self.start, self.end) {
+            (Bound::Const(start), Bound::Const(end)) => Some((end - start).max(0)),
+            (Bound::Block { .. }, Bound::BlockEnd { size, limit, .. }) => {
+                (limit % size == 0).then_some(size)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// A kernel.

@@ -43,6 +43,8 @@ fn bound(b: Bound) -> String {
     match b {
         Bound::Const(x) => x.to_string(),
         Bound::Arg(n) => format!("arg{n}"),
+        Bound::Block { of, size } => format!("{size} {of}"),
+        Bound::BlockEnd { of, size, limit } => format!("min({size} {of} + {size}, {limit})"),
     }
 }
 
@@ -221,6 +223,11 @@ fn kernel_flops(kernel: &Kernel, ranges: &[usize]) -> f64 {
             (Bound::Arg(n), _) | (_, Bound::Arg(n)) => {
                 ranges.get(n as usize / 2).copied().unwrap_or(1) as f64
             }
+            // Together the blocks make the whole; the last one may be short.
+            (_, Bound::BlockEnd { size, limit, .. }) => {
+                limit as f64 / (limit as f64 / size as f64).ceil()
+            }
+            _ => 1.0,
         }
     }
     body(kernel, &kernel.body, ranges)

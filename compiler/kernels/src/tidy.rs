@@ -112,6 +112,11 @@ fn renumber(kernel: &mut Kernel) {
     let mut body = std::mem::take(&mut kernel.body);
     for_each_stmt_mut(&mut body, &mut |stmt| match stmt {
         Stmt::Loop(inner) => {
+            for bound in [&mut inner.start, &mut inner.end] {
+                if let Bound::Block { of, .. } | Bound::BlockEnd { of, .. } = bound {
+                    *of = vars[*of];
+                }
+            }
             vars[inner.var] = kernel.vars.push(crate::lir::VarData);
             inner.var = vars[inner.var];
         }

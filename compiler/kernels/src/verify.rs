@@ -48,6 +48,12 @@ impl Verifier<'_> {
             Bound::Const(_) => Ok(()),
             Bound::Arg(n) if n < self.kernel.arg_count => Ok(()),
             Bound::Arg(n) => Err(format!("there is no argument {n}")),
+            Bound::Block { of, size } | Bound::BlockEnd { of, size, .. } => {
+                match self.vars.contains(&of) && size > 0 {
+                    true => Ok(()),
+                    false => Err(format!("there are no blocks of {of}")),
+                }
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use super::draws::drawn_ahead;
 use super::memory::reg_type;
 use super::{AccState, Emitter, FOLDS, Group, LANES, LaneLoop, Repr, mask_slot, slot_stride, walk};
-use aec_kernels::lir::{Acc, AccOp, Bound, Kernel, Loop, Stmt, Val, ValKind};
+use aec_kernels::lir::{Acc, AccOp, Kernel, Loop, Stmt, Val, ValKind};
 use aec_runtime::Elem;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, MemFlagsData, Value, types};
@@ -15,10 +15,7 @@ impl Emitter<'_, '_, '_> {
     pub(super) fn lane_loop(&mut self, inner: &Loop) {
         let fed = fed_from_outside(&inner.body);
         let lanes = lanes_of(self.kernel, inner, &fed, self.reg_lanes);
-        let trip = match (inner.start, inner.end) {
-            (Bound::Const(start), Bound::Const(end)) => Some((end - start).max(0)),
-            _ => None,
-        };
+        let trip = inner.count();
         let has_vector = trip.is_none_or(|trip| trip >= i64::from(lanes));
         let has_tail = trip.is_none_or(|trip| trip % i64::from(lanes) != 0);
         let outer: Vec<AccState> = fed.iter().map(|&acc| self.accs[acc].clone()).collect();

@@ -399,7 +399,19 @@ impl Emitter<'_, '_, '_> {
         match bound {
             Bound::Const(value) => self.b.ins().iconst(types::I64, value),
             Bound::Arg(at) => self.args[at as usize],
+            Bound::Block { of, size } => self.block_start(of, size),
+            Bound::BlockEnd { of, size, limit } => {
+                let start = self.block_start(of, size);
+                let end = self.b.ins().iadd_imm_s(start, size);
+                let limit = self.b.ins().iconst(types::I64, limit);
+                self.b.ins().smin(end, limit)
+            }
         }
+    }
+
+    fn block_start(&mut self, of: Var, size: i64) -> Value {
+        let (at, _) = self.vars[of].expect("blocks are bounds inside of their loop");
+        self.b.ins().imul_imm_s(at, size)
     }
 
     /// The function, imported once.
