@@ -232,6 +232,26 @@ fn transpositions() {
     }
 }
 
+/// Extremes and flags down many rows, for more and fewer columns than go side by side.
+#[test]
+fn down_the_rows() {
+    for cols in [1, 15, 63, 64, 65, 130, 201, 263] {
+        let text = format!(
+            "fn f(%0: f32[40,{cols}], %1: i32[40,{cols}], %8: f32[40,{cols}]) {{
+  %3: f32[{cols}] = reduce max [0] %0
+  %4: i32[{cols}] = reduce min [0] %1
+  %9: f32[40,{cols}] = constant -0.499
+  %2: bool[40,{cols}] = lt %8, %9
+  %5: bool[{cols}] = reduce any [0] %2
+  %6: f32[40,{cols}] = abs %0
+  %7: f32[{cols}] = reduce min [0] %6
+  return %3, %4, %5, %7
+}}"
+        );
+        check_text(cols, &text);
+    }
+}
+
 fn parsed(text: &str) -> Function {
     aec_ir::parse(text)
         .unwrap_or_else(|error| panic!("{error}\n{text}"))

@@ -3,7 +3,8 @@
 use super::draws::drawn_ahead;
 use super::memory::reg_type;
 use super::{AccState, Emitter, FOLDS, Group, LANES, LaneLoop, Repr, mask_slot, slot_stride, walk};
-use aec_kernels::lir::{Acc, AccOp, Kernel, Loop, Stmt, Val, ValKind};
+use aec_kernels::lir::{Acc, AccOp, Kernel, Loop, Stmt, Val, ValData, ValKind};
+use aec_kernels::tidy;
 use aec_runtime::Elem;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, MemFlagsData, Value, types};
@@ -38,20 +39,26 @@ impl Emitter<'_, '_, '_> {
                 let zero = self.b.ins().iconst(types::I64, 0);
                 length = self.b.ins().smax(length, zero);
             }
-            let whole = self.b.ins().band_imm_s(length, -i64::from(lanes));
-            done = self.b.ins().iadd(start, whole);
-            self.count(start, done, i64::from(lanes), |this, at| {
-                this.draw_ahead(at);
-                this.lanes = Some(LaneLoop {
-                    var: inner.var,
-                    lanes,
+            let several = columns_of(self.kernel, inner, self.reg_lanes);
+            let several = several
+                .filter(|&more| more > lanes && trip.is_none_or(|trip| trip >= i64::from(more)));
+            for lanes in several.into_iter().chain([lanes]) {
+                let whole = self.b.ins().band_imm_s(length, -i64::from(lanes));
+                let from = done;
+                done = self.b.ins().iadd(start, whole);
+                self.count(from, done, i64::from(lanes), |this, at| {
+                    this.draw_ahead(at);
+                    this.lanes = Some(LaneLoop {
+                        var: inner.var,
+                        lanes,
+                    });
+                    this.with_var(inner.var, at, |this| {
+                        this.body(&inner.body);
+                        this.ask_for_next_tile(inner);
+                    });
+                    this.lanes = None;
                 });
-                this.with_var(inner.var, at, |this| {
-                    this.body(&inner.body);
-                    this.ask_for_next_tile(inner);
-                });
-                this.lanes = None;
-            });
+            }
         }
         if has_tail && self.wide() {
             self.draw_ahead(done);
@@ -370,6 +377,48 @@ fn fed_from_outside(body: &[Stmt]) -> Vec<Acc> {
 
 /// From so many values on, a body is long: more lanes in one iteration only spill.
 const LONG_BODY: usize = 24;
+
+/// Registers of accumulators that rows feed side by side.
+const COLUMN_REGS: u32 = 8;
+/// Fewer rows are as many places that memory foresees.
+const MANY_ROWS: i64 = 16;
+/// Longest body of a loop over rows that is worth several copies.
+const SHORT_BODY: usize = 6;
+
+/// Lanes that go down the rows of a buffer together: each row gives several lines, which memory
+/// fetches faster than one here and there, and the accumulators of one register need not wait for
+/// each other. Only where little else is done.
+fn columns_of(kernel: &Kernel, inner: &Loop, reg_lanes: u32) -> Option<u32> {
+    let (mut accs, mut values, mut rows) = (0, 0, false);
+    for stmt in &inner.body {
+        match stmt {
+            Stmt::Init(_) => accs += 1,
+            Stmt::Loop(over) => {
+                if over.count().is_some_and(|count| count < MANY_ROWS) {
+                    return None;
+                }
+                for stmt in &over.body {
+                    match stmt {
+                        Stmt::Let(val) => {
+                            let ValData { kind, elem } = &kernel.values[*val];
+                            values += 1;
+                            rows |= matches!(kind, ValKind::Load { index, .. }
+                                if tidy::coefficient(index, inner.var) == 1);
+                            if elem.bytes() > 4 || matches!(kind, ValKind::Draw { .. }) {
+                                return None;
+                            }
+                        }
+                        Stmt::Accumulate(..) => {}
+                        _ => return None,
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    let fits = rows && accs > 0 && values <= SHORT_BODY;
+    fits.then(|| (COLUMN_REGS / accs).max(1) * reg_lanes)
+}
 
 /// How many lanes an iteration of the vector form handles. Accumulators from outside and draws
 /// that are not made ahead need all 16; a long body is better off with one register, of `reg_lanes`, for each value.
