@@ -166,7 +166,6 @@ impl<'a> Emitter<'a> {
         let size = dims[axis] as i64;
         let elem = f.ty(result).elem;
         let buffer = self.buffer(Bind::Value(result), true);
-        self.buffer(Bind::Value(result), false);
         let along = |i: &Coord| {
             if reverse {
                 i.scaled(-1, size - 1)
@@ -183,6 +182,23 @@ impl<'a> Emitter<'a> {
             return Ok(());
         }
         let before = self.nest.depth();
+        if dims[axis + 1..].iter().all(|&size| size == 1) {
+            let acc = self.nest.init(AccOp::Sum, elem);
+            let var = self.nest.open(0, size, false);
+            coords[axis] = along(&Coord::var(var.as_u32()));
+            self.space = coords.clone();
+            let value = self.emit(x, &coords)?;
+            self.nest.accumulate(acc, value);
+            let sum = self.nest.read(acc);
+            let depth = self.nest.depth();
+            self.push_store(buffer, &coords::linear(&dims, &coords), sum, depth);
+            while self.nest.depth() > before {
+                self.nest.close();
+            }
+            return Ok(());
+        }
+        // The row before is read from memory.
+        self.buffer(Bind::Value(result), false);
         for first in [true, false] {
             let i = if first {
                 Coord::constant(0)
