@@ -245,7 +245,10 @@ fn down_the_rows() {
   %5: bool[{cols}] = reduce any [0] %2
   %6: f32[40,{cols}] = abs %0
   %7: f32[{cols}] = reduce min [0] %6
-  return %3, %4, %5, %7
+  %10: f32[{cols}] = contract %0[a,b]^2 -> [b]
+  %11: f32[{cols}] = sqrt %10
+  %12: f32 = contract %11[a] -> []
+  return %3, %4, %5, %7, %12
 }}"
         );
         check_text(cols, &text);

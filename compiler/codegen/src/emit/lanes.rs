@@ -39,7 +39,7 @@ impl Emitter<'_, '_, '_> {
                 let zero = self.b.ins().iconst(types::I64, 0);
                 length = self.b.ins().smax(length, zero);
             }
-            let several = columns_of(self.kernel, inner, self.reg_lanes);
+            let several = columns_of(self.kernel, inner, &fed, self.reg_lanes);
             let several = several
                 .filter(|&more| more > lanes && trip.is_none_or(|trip| trip >= i64::from(more)));
             for lanes in several.into_iter().chain([lanes]) {
@@ -382,41 +382,45 @@ const LONG_BODY: usize = 24;
 const COLUMN_REGS: u32 = 8;
 /// Fewer rows are as many places that memory foresees.
 const MANY_ROWS: i64 = 16;
-/// Longest body of a loop over rows that is worth several copies.
+/// Longest body, with its loop over rows, that is worth several copies.
 const SHORT_BODY: usize = 6;
 
 /// Lanes that go down the rows of a buffer together: each row gives several lines, which memory
 /// fetches faster than one here and there, and the accumulators of one register need not wait for
 /// each other. Only where little else is done.
-fn columns_of(kernel: &Kernel, inner: &Loop, reg_lanes: u32) -> Option<u32> {
+fn columns_of(kernel: &Kernel, inner: &Loop, fed: &[Acc], reg_lanes: u32) -> Option<u32> {
+    // What counts on 16 lanes: accumulators from outside, draws, indices as values.
+    let simple = |val: &Val| {
+        let ValData { kind, elem } = &kernel.values[*val];
+        let counts = matches!(
+            kind,
+            ValKind::Draw { .. } | ValKind::Index(_) | ValKind::LoadAt { .. }
+        );
+        elem.bytes() <= 4 && !counts
+    };
     let (mut accs, mut values, mut rows) = (0, 0, false);
     for stmt in &inner.body {
         match stmt {
             Stmt::Init(_) => accs += 1,
-            Stmt::Loop(over) => {
-                if over.count().is_some_and(|count| count < MANY_ROWS) {
-                    return None;
-                }
+            Stmt::Let(val) if simple(val) => values += 1,
+            Stmt::Store { .. } => {}
+            Stmt::Loop(over) if over.count().is_none_or(|count| count >= MANY_ROWS) => {
                 for stmt in &over.body {
                     match stmt {
-                        Stmt::Let(val) => {
-                            let ValData { kind, elem } = &kernel.values[*val];
+                        Stmt::Let(val) if simple(val) => {
                             values += 1;
-                            rows |= matches!(kind, ValKind::Load { index, .. }
+                            rows |= matches!(&kernel.values[*val].kind, ValKind::Load { index, .. }
                                 if tidy::coefficient(index, inner.var) == 1);
-                            if elem.bytes() > 4 || matches!(kind, ValKind::Draw { .. }) {
-                                return None;
-                            }
                         }
                         Stmt::Accumulate(..) => {}
                         _ => return None,
                     }
                 }
             }
-            _ => {}
+            _ => return None,
         }
     }
-    let fits = rows && accs > 0 && values <= SHORT_BODY;
+    let fits = rows && fed.is_empty() && accs > 0 && values <= SHORT_BODY;
     fits.then(|| (COLUMN_REGS / accs).max(1) * reg_lanes)
 }
 
