@@ -132,6 +132,11 @@ fn exp_tail(n: &mut Nest, r: Val) -> Val {
 
 /// `e^x`
 pub fn exp(n: &mut Nest, x: Val) -> Val {
+    exp_of(n, x, None)
+}
+
+/// `e^(x + more)`, `more` being far below 1.
+fn exp_of(n: &mut Nest, x: Val, more: Option<Val>) -> Val {
     let elem = n.elem(x);
     let b = bits(elem);
     let (low, high) = match elem {
@@ -139,6 +144,10 @@ pub fn exp(n: &mut Nest, x: Val) -> Val {
         Elem::F32 | Elem::I32 | Elem::I64 | Elem::Bool => (-87.336_54, 88.722_83),
     };
     let (low_k, _, r) = reduce_ln2(n, x);
+    let r = match more {
+        Some(more) => n.add(r, more),
+        None => r,
+    };
     let tail = exp_tail(n, r);
     let one = n.float(1.0, elem);
     let r2 = n.mul(r, r);
@@ -186,9 +195,9 @@ pub fn expm1(n: &mut Nest, x: Val) -> Val {
     n.select(over, infinity, y)
 }
 
-/// `(high, low)`: the sum is log x, for positive x; other x give nonsense. `tiny`: x may be
-/// below the normal numbers.
-fn log_parts(n: &mut Nest, x: Val, tiny: bool) -> (Val, Val) {
+/// `(m, e)`: positive x is `2^e m`, m from sqrt 1/2 to sqrt 2; other x give nonsense. `tiny`: x may
+/// be below the normal numbers.
+fn mantissa(n: &mut Nest, x: Val, tiny: bool) -> (Val, Val) {
     let elem = n.elem(x);
     let b = bits(elem);
     // Scale numbers below the normal ones.
@@ -209,7 +218,6 @@ fn log_parts(n: &mut Nest, x: Val, tiny: bool) -> (Val, Val) {
     } else {
         (x, None)
     };
-    // m in [sqrt 1/2, sqrt 2), x = 2^e m
     let root = match elem {
         Elem::F64 => std::f64::consts::FRAC_1_SQRT_2.to_bits() as i64,
         Elem::F32 | Elem::I32 | Elem::I64 | Elem::Bool => {
@@ -234,6 +242,14 @@ fn log_parts(n: &mut Nest, x: Val, tiny: bool) -> (Val, Val) {
         Some(e0) => n.add(e, e0),
         None => e,
     };
+    (m, e)
+}
+
+/// `(high, low)`: the sum is log x, for x as [`mantissa`] wants it.
+fn log_parts(n: &mut Nest, x: Val, tiny: bool) -> (Val, Val) {
+    let elem = n.elem(x);
+    let b = bits(elem);
+    let (m, e) = mantissa(n, x, tiny);
     let one = n.float(1.0, elem);
     let f = n.sub(m, one);
     let ln2_hi = n.float(b.ln2_hi, elem);
@@ -511,23 +527,25 @@ pub fn cos(n: &mut Nest, x: Val) -> Val {
     sin_shifted(n, x, 1)
 }
 
-/// `x ^ y`, computed in f64 with a logarithm in two parts.
+/// `x ^ y`, by a logarithm in two parts.
 pub fn pow(n: &mut Nest, x: Val, y: Val) -> Val {
     let elem = n.elem(x);
-    if let Some(y) = n.as_float(y)
+    let known = n.as_float(y);
+    if let Some(y) = known
         && let Some(z) = constant_pow(n, x, y)
     {
         return z;
     }
-    let wide_x = n.convert(x, Elem::F64);
-    let wide_y = n.convert(y, Elem::F64);
-    let one = n.float(1.0, Elem::F64);
-    let a = n.unary(LirUnary::Abs, wide_x);
-    let (high, low) = log_parts(n, a, true);
+    let one = n.float(1.0, elem);
+    let a = n.unary(LirUnary::Abs, x);
+    let (high, low) = match elem {
+        Elem::F64 => log_parts(n, a, true),
+        Elem::F32 | Elem::I32 | Elem::I64 | Elem::Bool => log_pair(n, a),
+    };
     // 0 and infinity have infinite logarithms.
-    let infinity = n.float(f64::INFINITY, Elem::F64);
-    let minus_infinity = n.float(f64::NEG_INFINITY, Elem::F64);
-    let zero = n.float(0.0, Elem::F64);
+    let infinity = n.float(f64::INFINITY, elem);
+    let minus_infinity = n.float(f64::NEG_INFINITY, elem);
+    let zero = n.float(0.0, elem);
     let finite = n.compare(Comparison::Lt, a, infinity);
     let high = n.select(finite, high, a);
     let low = n.select(finite, low, zero);
@@ -539,36 +557,78 @@ pub fn pow(n: &mut Nest, x: Val, y: Val) -> Val {
     let regular = n.compare(Comparison::Lt, regular, infinity);
     let lost = n.sub(high2, high);
     let low = n.sub(low, lost);
-    let p = n.mul(wide_y, high2);
+    let p = n.mul(y, high2);
     let minus_p = n.unary(LirUnary::Neg, p);
-    let error = n.fma(wide_y, high2, minus_p);
-    let correction = n.fma(wide_y, low, error);
-    let e = exp(n, p);
-    let corrected = n.fma(e, correction, e);
-    let e_finite = n.compare(Comparison::Lt, e, infinity);
-    let c_size = n.unary(LirUnary::Abs, correction);
-    let c_small = n.compare(Comparison::Lt, c_size, one);
-    let usable = n.binary(LirBinary::And, regular, e_finite);
-    let usable = n.binary(LirBinary::And, usable, c_small);
-    let r = n.select(usable, corrected, e);
+    let error = n.fma(y, high2, minus_p);
+    let correction = n.fma(y, low, error);
+    let size = n.unary(LirUnary::Abs, correction);
+    let small = test(n, size, Comparison::Lt, 1e-3);
+    let usable = n.binary(LirBinary::And, regular, small);
+    let correction = n.select(usable, correction, zero);
+    let r = exp_of(n, p, Some(correction));
     // A negative base: the sign of an odd power, NaN for a fraction.
-    let floor = n.unary(LirUnary::Floor, wide_y);
-    let whole = n.compare(Comparison::Eq, floor, wide_y);
-    let half = n.float(0.5, Elem::F64);
-    let halved = n.mul(wide_y, half);
+    let minus_r = n.unary(LirUnary::Neg, r);
+    let nan = n.float(f64::NAN, elem);
+    let negative = n.compare(Comparison::Lt, x, zero);
+    if let Some(y) = known.filter(|y| y.is_finite() && *y != 0.0) {
+        let negative_result = match (y == y.floor(), 0.5 * y == (0.5 * y).floor()) {
+            (false, _) => nan,
+            (true, true) => r,
+            (true, false) => minus_r,
+        };
+        return n.select(negative, negative_result, r);
+    }
+    let floor = n.unary(LirUnary::Floor, y);
+    let whole = n.compare(Comparison::Eq, floor, y);
+    let half = n.float(0.5, elem);
+    let halved = n.mul(y, half);
     let halved_floor = n.unary(LirUnary::Floor, halved);
     let odd = n.compare(Comparison::Ne, halved, halved_floor);
-    let minus_r = n.unary(LirUnary::Neg, r);
     let signed = n.select(odd, minus_r, r);
-    let nan = n.float(f64::NAN, Elem::F64);
     let negative_result = n.select(whole, signed, nan);
-    let negative = n.compare(Comparison::Lt, wide_x, zero);
     let r = n.select(negative, negative_result, r);
-    let one_base = n.compare(Comparison::Eq, wide_x, one);
+    let one_base = n.compare(Comparison::Eq, x, one);
     let r = n.select(one_base, one, r);
-    let no_power = n.compare(Comparison::Eq, wide_y, zero);
-    let r = n.select(no_power, one, r);
-    n.convert(r, elem)
+    let no_power = n.compare(Comparison::Eq, y, zero);
+    n.select(no_power, one, r)
+}
+
+/// `(high, low)`: the sum is log x to twice the precision of f32, all but a few bits, for positive x.
+fn log_pair(n: &mut Nest, x: Val) -> (Val, Val) {
+    let elem = n.elem(x);
+    let b = bits(elem);
+    let (m, e) = mantissa(n, x, true);
+    let one = n.float(1.0, elem);
+    // log m = 2 atanh s, s = (m - 1) / (m + 1), as s + s_low.
+    let f = n.sub(m, one);
+    let d = n.add(m, one);
+    let back = n.sub(d, one);
+    let d_low = n.sub(m, back);
+    let inverse = n.div(one, d);
+    let s = n.mul(f, inverse);
+    let minus_s = n.unary(LirUnary::Neg, s);
+    let rest = n.fma(minus_s, d, f);
+    let rest = n.fma(minus_s, d_low, rest);
+    let s_low = n.mul(rest, inverse);
+    let z = n.mul(s, s);
+    // Of atanh s = s + s³/3 + s⁵/5 + …: z is 0.03 at most.
+    let series: Vec<f64> = (1..=6).map(|k| 2.0 / f64::from(2 * k + 1)).collect();
+    let p = poly(n, z, &series);
+    let sz = n.mul(s, z);
+    let tail = n.mul(sz, p);
+    let two = n.float(2.0, elem);
+    let tail = n.fma(s_low, two, tail);
+    let ln2_hi = n.float(b.ln2_hi, elem);
+    let ln2_lo = n.float(b.ln2_lo, elem);
+    let tail = n.fma(e, ln2_lo, tail);
+    let s2 = n.add(s, s);
+    // e ln2_hi is exact, and 0 or larger than 2 s.
+    let eh = n.mul(e, ln2_hi);
+    let high = n.add(eh, s2);
+    let back = n.sub(high, eh);
+    let lost = n.sub(s2, back);
+    let low = n.add(lost, tail);
+    (high, low)
 }
 
 /// Whole powers up to 8 and roots by products.
