@@ -84,6 +84,7 @@ pub fn prepare(f: &Function, first_check: i64, panelled: Range<usize>) -> Prepar
     for &param in &f.params[panelled] {
         p.panelled.insert(map.at(param));
     }
+    let pairs = term_sums::summed_by_pairs(f);
     for &inst in &f.order {
         let data = &f.insts[inst];
         p.span = data.span;
@@ -91,7 +92,7 @@ pub fn prepare(f: &Function, first_check: i64, panelled: Range<usize>) -> Prepar
         match &data.op {
             Op::Contract(contract) => {
                 let elem = f.ty(data.results[0]).elem;
-                p.takes_along = term_sums::may_ride(f, contract, &data.operands);
+                p.takes_along = term_sums::may_ride(&pairs, contract, &data.operands);
                 let v = p.contract(contract.clone(), operands, elem);
                 map.insert(data.results[0], v);
             }

@@ -61,7 +61,7 @@ pub struct Emitter<'a> {
     /// Values that have buffers.
     pub(crate) stored: &'a EntitySet<Value>,
     /// Values that this kernel computes itself though they have buffers.
-    pub own: SmallVec<[Value; 4]>,
+    pub own: SmallVec<[Value; 8]>,
     /// Coordinates of the iteration space.
     pub space: Vec<Coord>,
     /// Its dims; none for ops that open loops of their own.

@@ -15,7 +15,7 @@ use crate::term_sums::{Ride, Side, rides};
 use crate::{Options, internal, small};
 use aec_ir::{Def, Function, Inst, Op, Value};
 use aec_syntax::{Diagnostic, Span};
-use cranelift_entity::EntitySet;
+use cranelift_entity::{EntitySet, SecondaryMap};
 use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 use smallvec::SmallVec;
 
@@ -133,7 +133,12 @@ struct Graph<'a> {
     prepared: &'a Prepared,
     roots: &'a Roots,
     clusters: Vec<Cluster>,
-    owner: HashMap<Value, usize>,
+    /// Which cluster stores a value.
+    owner: SecondaryMap<Value, Option<usize>>,
+    /// The living clusters that read a value, in order.
+    readers: SecondaryMap<Value, SmallVec<[usize; 4]>>,
+    /// For each living cluster a number above those of what it reads from.
+    rank: Vec<usize>,
     wanted: EntitySet<Value>,
     /// Sums that products take along.
     rides: HashMap<Value, Ride>,
@@ -153,7 +158,9 @@ impl<'a> Graph<'a> {
             prepared,
             roots,
             clusters: Vec::new(),
-            owner: HashMap::default(),
+            owner: SecondaryMap::new(),
+            readers: SecondaryMap::new(),
+            rank: Vec::new(),
             wanted,
             rides,
             failed: HashSet::default(),
@@ -169,7 +176,7 @@ impl<'a> Graph<'a> {
             };
             if matches!(f.insts[inst].op, Op::Loop(_)) && nth > 0 {
                 // The first result's cluster gives all.
-                self.owner.insert(v, self.owner[&f.insts[inst].results[0]]);
+                self.owner[v] = self.owner[f.insts[inst].results[0]];
                 continue;
             }
             if self.rides.contains_key(&v) {
@@ -220,28 +227,62 @@ impl<'a> Graph<'a> {
                 cluster.loads = built.loads().collect();
                 cluster.built = Some(built);
             }
-            self.owner.insert(v, self.clusters.len());
+            self.owner[v] = Some(self.clusters.len());
             self.clusters.push(cluster);
         }
         for (&sum, ride) in &self.rides {
-            self.owner.insert(sum, self.owner[&ride.product]);
+            self.owner[sum] = self.owner[ride.product];
+        }
+        self.rank = vec![0; self.clusters.len()];
+        for at in 0..self.clusters.len() {
+            for &v in &self.clusters[at].loads {
+                self.readers[v].push(at);
+            }
+            self.rise(at);
         }
         Ok(())
     }
 
-    /// Clusters that read a value.
-    fn readers(&self, v: Value) -> impl Iterator<Item = usize> + '_ {
-        self.clusters
-            .iter()
-            .enumerate()
-            .filter(move |(_, c)| c.alive && c.loads.contains(&v))
-            .map(|(at, _)| at)
+    /// Brings the rank of a cluster above what it reads from, and that of its readers above its own.
+    fn rise(&mut self, at: usize) {
+        let mut work: SmallVec<[usize; 16]> = SmallVec::from_slice(&[at]);
+        while let Some(at) = work.pop() {
+            let above = self.producers(at).iter().map(|&p| self.rank[p] + 1).max();
+            if let Some(above) = above.filter(|&above| above > self.rank[at]) {
+                self.rank[at] = above;
+            }
+            for v in self.stored(at) {
+                for &reader in &self.readers[v] {
+                    if reader != at && self.rank[reader] <= self.rank[at] {
+                        work.push(reader);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Values that a cluster may store.
+    fn stored(&self, at: usize) -> SmallVec<[Value; 8]> {
+        let cluster = &self.clusters[at];
+        let mut out: SmallVec<[Value; 8]> = cluster.spec.roots();
+        match cluster.kind {
+            ClusterKind::Plain => {}
+            ClusterKind::Product(v) => {
+                out.push(v);
+                let rides = self.rides.iter().filter(|(_, ride)| ride.product == v);
+                out.extend(rides.map(|(&sum, _)| sum));
+            }
+            ClusterKind::Special(inst) => {
+                out.extend(self.prepared.f.insts[inst].results.iter().copied());
+            }
+        }
+        out
     }
 
     fn producers(&self, at: usize) -> SmallVec<[usize; 8]> {
         let mut out: SmallVec<[usize; 8]> = SmallVec::new();
-        for v in &self.clusters[at].loads {
-            if let Some(&owner) = self.owner.get(v)
+        for &v in &self.clusters[at].loads {
+            if let Some(owner) = self.owner[v]
                 && owner != at
                 && !out.contains(&owner)
             {
@@ -253,20 +294,26 @@ impl<'a> Graph<'a> {
 
     /// Whether `to` needs `from` through a third cluster.
     fn needs_indirectly(&self, to: usize, from: usize) -> bool {
+        // What `from` ranks above does not need it.
+        let above = |p: &usize| self.rank[*p] > self.rank[from];
+        let mut work = self.producers(to);
+        work.retain(|p| above(p));
+        if work.is_empty() {
+            return false;
+        }
         let mut seen = vec![false; self.clusters.len()];
-        let mut work: Vec<usize> = self
-            .producers(to)
-            .into_iter()
-            .filter(|&p| p != from)
-            .collect();
         while let Some(at) = work.pop() {
-            if at == from {
-                return true;
-            }
             if std::mem::replace(&mut seen[at], true) {
                 continue;
             }
-            work.extend(self.producers(at));
+            for p in self.producers(at) {
+                if p == from {
+                    return true;
+                }
+                if above(&p) && !seen[p] {
+                    work.push(p);
+                }
+            }
         }
         false
     }
@@ -274,9 +321,9 @@ impl<'a> Graph<'a> {
     /// Whether a value needs memory if these clusters become one.
     fn needs_memory(&self, v: Value, inside: &[usize]) -> bool {
         self.wanted.contains(v)
-            || self
-                .readers(v)
-                .any(|reader| !inside.contains(&reader) || self.reads_as_operand(reader, v))
+            || self.readers[v]
+                .iter()
+                .any(|&reader| !inside.contains(&reader) || self.reads_as_operand(reader, v))
     }
 
     /// Whether a cluster's matrix product has the value as an operand.
@@ -319,27 +366,40 @@ impl<'a> Graph<'a> {
     fn merge_neighbours(&mut self) -> bool {
         let mut changed = false;
         for a in 0..self.clusters.len() {
-            for b in a + 1..self.clusters.len() {
-                let (x, y) = (&self.clusters[a], &self.clusters[b]);
-                if !x.alive || !y.alive {
-                    continue;
-                }
-                let plain = x.kind == ClusterKind::Plain && y.kind == ClusterKind::Plain;
-                if !plain || common_space(&x.spec.space, &y.spec.space).is_none() {
-                    continue;
-                }
-                let size: usize = x.spec.space.iter().product();
-                let shares = x.loads.iter().any(|v| {
-                    let len = self.prepared.f.ty(*v).len();
-                    len > 1 && 2 * len >= size && y.loads.contains(v)
-                });
-                let tiny = size <= 1 && y.spec.space == x.spec.space;
-                if shares || tiny {
-                    changed |= self.try_merge(a, b, "both read the same");
-                }
+            let mut last = a;
+            while let Some(b) = self.next_neighbour(a, last) {
+                last = b;
+                changed |= self.try_merge(a, b, "both read the same");
             }
         }
         changed
+    }
+
+    /// The next cluster after `last` that reads what `a` reads.
+    fn next_neighbour(&self, a: usize, last: usize) -> Option<usize> {
+        let x = &self.clusters[a];
+        if !x.alive || x.kind != ClusterKind::Plain {
+            return None;
+        }
+        let fits = |b: &usize| {
+            let y = &self.clusters[*b];
+            *b > last
+                && y.alive
+                && y.kind == ClusterKind::Plain
+                && common_space(&x.spec.space, &y.spec.space).is_some()
+        };
+        let size: usize = x.spec.space.iter().product();
+        let shared = x.loads.iter().filter(|v| {
+            let len = self.prepared.f.ty(**v).len();
+            len > 1 && 2 * len >= size
+        });
+        let beside = shared
+            .filter_map(|&v| self.readers[v].iter().copied().find(fits))
+            .min();
+        let tiny = (last + 1..self.clusters.len())
+            .filter(|_| size <= 1)
+            .find(|b| self.clusters[*b].spec.space == x.spec.space && fits(b));
+        beside.into_iter().chain(tiny).min()
     }
 
     /// Merges `b` into `a` if that is legal and no worse.
@@ -357,12 +417,20 @@ impl<'a> Graph<'a> {
             Some(merged) => {
                 for action in &merged.spec.actions {
                     if let Action::Root { value, .. } = action {
-                        self.owner.insert(*value, a);
+                        self.owner[*value] = Some(a);
                     }
                 }
-                self.clusters[a] = merged;
+                let old = std::mem::replace(&mut self.clusters[a], merged).loads;
                 self.clusters[b].alive = false;
-                self.clusters[b].loads.clear();
+                let gone = std::mem::take(&mut self.clusters[b].loads);
+                for v in old.into_iter().chain(gone) {
+                    self.readers[v].retain(|at| *at != a && *at != b);
+                }
+                for &v in &self.clusters[a].loads {
+                    let of = &mut self.readers[v];
+                    of.insert(of.partition_point(|&at| at < a), a);
+                }
+                self.rise(a);
                 true
             }
             None => {
@@ -405,7 +473,7 @@ impl<'a> Graph<'a> {
         let finds_rows = |from: usize, by: &Cluster| {
             by.loads
                 .iter()
-                .any(|v| self.roots.places.contains(*v) && self.owner.get(v) == Some(&from))
+                .any(|v| self.roots.places.contains(*v) && self.owner[*v] == Some(from))
         };
         if finds_rows(a, y) || finds_rows(b, x) {
             return None;
@@ -413,7 +481,7 @@ impl<'a> Graph<'a> {
         // Sums that the product takes along are there when all of its tiles are.
         if y.loads
             .iter()
-            .any(|v| self.rides.contains_key(v) && self.owner.get(v) == Some(&a))
+            .any(|v| self.rides.contains_key(v) && self.owner[*v] == Some(a))
         {
             return None;
         }
@@ -551,9 +619,7 @@ impl<'a> Graph<'a> {
     /// Whether a guard's value depends on a cluster: params may only be overwritten later.
     fn guards_need(&self, at: usize) -> bool {
         self.prepared.f.guards.iter().any(|guard| {
-            self.owner
-                .get(&guard.value)
-                .is_some_and(|&owner| owner == at || self.needs(owner, at))
+            self.owner[guard.value].is_some_and(|owner| owner == at || self.needs(owner, at))
         })
     }
 
@@ -629,16 +695,21 @@ impl<'a> Graph<'a> {
             if self.clusters[at].alive && !matches!(self.clusters[at].kind, ClusterKind::Special(_))
             {
                 let actions = self.root_actions(&values, &[at]);
-                self.clusters[at].spec.actions = actions;
+                let cluster = &mut self.clusters[at];
+                if cluster.spec.actions != actions {
+                    cluster.built = None;
+                    cluster.spec.actions = actions;
+                }
             }
         }
         let mut nodes: Vec<Option<Node>> = Vec::new();
-        for cluster in &self.clusters {
-            if !cluster.alive {
+        for at in 0..self.clusters.len() {
+            if !self.clusters[at].alive {
                 nodes.push(None);
                 continue;
             }
-            nodes.push(Some(self.node(cluster)?));
+            let built = self.clusters[at].built.take();
+            nodes.push(Some(self.node(&self.clusters[at], built)?));
         }
         // A cluster may stand after one that reads it: sort by need.
         let mut order = Vec::new();
@@ -665,7 +736,8 @@ impl<'a> Graph<'a> {
         Ok(Groups { nodes })
     }
 
-    fn node(&self, cluster: &Cluster) -> Result<Node, Diagnostic> {
+    /// A cluster's node; `built`: its kernel, if that is known.
+    fn node(&self, cluster: &Cluster, built: Option<Built>) -> Result<Node, Diagnostic> {
         let f = &self.prepared.f;
         let make = |spec: &Spec| {
             build(self.prepared, &self.roots.stored, spec)
@@ -694,7 +766,7 @@ impl<'a> Graph<'a> {
         };
         Ok(match cluster.kind {
             ClusterKind::Plain => {
-                let built = make(&cluster.spec)?;
+                let built = built.map_or_else(|| make(&cluster.spec), Ok)?;
                 Node {
                     // What a pass stores for the next one is no input.
                     loads: built
@@ -721,7 +793,7 @@ impl<'a> Graph<'a> {
                 let epilogue = if cluster.spec.actions.is_empty() {
                     None
                 } else {
-                    Some(Box::new(make(&cluster.spec)?))
+                    Some(Box::new(built.map_or_else(|| make(&cluster.spec), Ok)?))
                 };
                 let mut loads: Vec<Value> = product.operands().collect();
                 loads.extend(product.limit.map(|(limit, _)| limit));

@@ -87,7 +87,8 @@ impl Spec {
         roots.iter().find_map(|&v| small::lead_of(f, v))
     }
 
-    fn roots(&self) -> SmallVec<[Value; 4]> {
+    /// The values that it computes for themselves.
+    pub fn roots(&self) -> SmallVec<[Value; 8]> {
         self.actions
             .iter()
             .filter_map(|action| match action {

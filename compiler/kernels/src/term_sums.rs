@@ -78,26 +78,40 @@ pub(crate) fn rides(prepared: &Prepared) -> HashMap<Value, Ride> {
     rides
 }
 
+/// Which axes of a value are summed by contractions of two factors, most likely products.
+pub(crate) type Summed = HashMap<Value, Vec<Vec<bool>>>;
+
+/// [`Summed`] of a function.
+pub(crate) fn summed_by_pairs(f: &Function) -> Summed {
+    let mut out = Summed::default();
+    for &inst in &f.order {
+        let data = &f.insts[inst];
+        if let Op::Contract(contract) = &data.op
+            && contract.factors.len() == 2
+        {
+            for (factor, &operand) in contract.factors.iter().zip(&data.operands) {
+                out.entry(operand)
+                    .or_default()
+                    .push(summed(contract, factor));
+            }
+        }
+    }
+    out
+}
+
+fn summed(contract: &Contract, factor: &Factor) -> Vec<bool> {
+    let labels = factor.labels.iter();
+    labels.map(|l| !contract.out.contains(l)).collect()
+}
+
 /// Whether a contraction is a plain sum over axes of a value that another one, of two factors, sums
 /// over, too: most likely a product that takes it along.
-pub(crate) fn may_ride(f: &Function, sum: &Contract, operands: &[Value]) -> bool {
+pub(crate) fn may_ride(pairs: &Summed, sum: &Contract, operands: &[Value]) -> bool {
     let ([factor], [x]) = (sum.factors.as_slice(), operands) else {
         return false;
     };
-    let summed = |contract: &Contract, factor: &Factor| -> Vec<bool> {
-        let labels = factor.labels.iter();
-        labels.map(|l| !contract.out.contains(l)).collect()
-    };
     let axes = summed(sum, factor);
-    f.order.iter().any(|&inst| match &f.insts[inst].op {
-        Op::Contract(other) if other.factors.len() == 2 => {
-            let operands = other.factors.iter().zip(&f.insts[inst].operands);
-            operands
-                .filter(|&(_, operand)| operand == x)
-                .any(|(factor, _)| summed(other, factor) == axes)
-        }
-        _ => false,
-    })
+    pairs.get(x).is_some_and(|others| others.contains(&axes))
 }
 
 /// A plain sum over leading axes of a stored value.
