@@ -31,6 +31,7 @@ mod term_sums;
 pub mod tidy;
 pub mod verify;
 pub mod views;
+mod windows_back;
 
 use aec_ir::Function;
 use aec_syntax::{Diagnostic, Span};
@@ -75,6 +76,11 @@ fn plan_part(
             ));
         }
     }
+    let rewritten = match options.fuse {
+        true => windows_back::as_products(f),
+        false => None,
+    };
+    let f = rewritten.as_ref().unwrap_or(f);
     let mut prepared = contract::prepare(f, first_check, panelled.clone());
     looped::plan_bodies(&mut prepared, options, first_check)?;
     if options.fuse {

@@ -67,3 +67,62 @@ fn convolutions_read_the_picture() {
         assert!(plan.checks.is_empty(), "{text}");
     }
 }
+
+/// What goes back through a layer of kernels to its pictures, `border` zeros of which are cut off.
+fn way_back(
+    size: usize,
+    channels: usize,
+    maps: usize,
+    [kernel, stride, apart, border]: [usize; 4],
+) -> String {
+    let (c, o, k) = (channels, maps, kernel);
+    let whole = size + 2 * border;
+    let out = (whole - apart * (k - 1) - 1) / stride + 1;
+    let end = size + border;
+    let all = c * k * k;
+    format!(
+        "fn way_back(%0: f32[3,{o},{out},{out}], %1: f32[{o},{c},{k},{k}]) {{
+  %2: f32[{o},{all}] = reshape %1
+  %3: i64[{out},{k}] = iota 0
+  %4: i64[{out},{k}] = iota 1
+  %5: i64[3,{c},{out},{k}] = contract {stride}.0 %3[c,d] -> [a,b,c,d]
+  %6: i64[3,{c},{out},{k}] = contract {apart}.0 %4[c,d] -> [a,b,c,d]
+  %7: i64[3,{c},{out},{k}] = add %5, %6
+  %8: f32[3,{out},{out},{all}] = contract 2.0 %2[e,d] %0[a,e,b,c] -> [a,b,c,d]
+  %9: f32[3,{out},{out},{c},{k},{k}] = reshape %8
+  %10: f32[3,{c},{out},{k},{out},{k}] = contract %9[a,e,c,b,f,d] -> [a,b,c,d,e,f]
+  %11: f32[3,{c},{whole},{out},{k}] = scatter_add batch 2 %7, %10
+  %12: f32[3,{c},{out},{k},{whole}] = contract %11[a,b,e,c,d] -> [a,b,c,d,e]
+  %13: f32[3,{c},{whole},{whole}] = scatter_add batch 2 %7, %12
+  %14: f32[3,{c},{size},{size}] = slice [0:3,0:{c},{border}:{end},{border}:{end}] %13
+  %15: f32[3,{c},{size},{size}] = tanh %14
+  return %15
+}}
+"
+    )
+}
+
+#[test]
+fn the_way_back_is_a_product_over_windows() {
+    for (size, channels, maps, shape, product) in [
+        (9, 4, 5, [3, 1, 1, 1], true),
+        (8, 5, 3, [5, 1, 1, 2], true),
+        (9, 8, 2, [3, 1, 2, 2], true),
+        (12, 6, 3, [2, 1, 1, 0], true),
+        (12, 4, 7, [1, 1, 1, 0], true),
+        // Zeros alone came in from the outer border, which is cut off afterwards.
+        (9, 4, 5, [3, 1, 1, 3], true),
+        // Two columns would fill no tile.
+        (9, 2, 5, [3, 1, 1, 1], false),
+        // Windows that leave places out.
+        (9, 4, 5, [3, 2, 1, 1], false),
+    ] {
+        let text = way_back(size, channels, maps, shape);
+        let plan = check(&parse(&text));
+        let scatters = plan
+            .kernels
+            .values()
+            .any(|kernel| kernel.name.contains("scatter"));
+        assert_eq!(scatters, !product, "{text}\n{plan:?}");
+    }
+}
