@@ -104,7 +104,7 @@ pub fn documentation(session: &Session, value: &Value) -> String {
     let doc = match value {
         Value::Fn(closure) => match &closure.code {
             Code::Named(def, _) => def.doc.clone(),
-            Code::Lambda(..) | Code::Native(_) => None,
+            Code::Lambda(..) | Code::Native(_) | Code::Around(_) => None,
         },
         Value::Template(template) => template.def.doc.clone(),
         Value::Model(model) => model.template.def.doc.clone(),
@@ -152,6 +152,6 @@ fn signature(session: &Session, closure: &Closure) -> String {
     match &closure.code {
         Code::Named(def, _) => head(def),
         Code::Lambda(lambda, _) => text(session, lambda.span),
-        Code::Native(_) => format!("the function `{}`", closure.name),
+        Code::Native(_) | Code::Around(_) => format!("the function `{}`", closure.name),
     }
 }

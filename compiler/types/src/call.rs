@@ -19,9 +19,11 @@ const MAX_DEPTH: usize = 200;
 
 /// Evaluated arguments of a call.
 #[derive(Default, Clone)]
-pub(crate) struct Args {
-    pub(crate) positional: Vec<(Value, Span)>,
-    pub(crate) named: Vec<(Ident, Value)>,
+pub struct Args {
+    /// Those without a name, in their order.
+    pub positional: Vec<(Value, Span)>,
+    /// Those with one.
+    pub named: Vec<(Ident, Value)>,
 }
 
 impl Args {
@@ -113,6 +115,7 @@ impl Elaborator {
                     .collect();
                 native(self, &values, span)
             }
+            Code::Around(around) => (around.run)(self, args, span),
             Code::Named(def, scope) => {
                 let call = Callee {
                     name: &def.name.name,

@@ -5,11 +5,11 @@ use crate::error::{fail, wanted};
 use crate::leaves::{leaves, with_leaves};
 use crate::seeds::Role;
 use crate::trace::FrameKind;
-use crate::value::{Closure, Code, Maybe, Model, Ragged, Repr, Tensor, TensorType, Value};
+use crate::value::{Maybe, Model, Ragged, Repr, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
 use aec_ir::{Mode, Op, Type, Value as IrValue};
 use aec_runtime::Elem;
-use aec_syntax::ast::{Ident, Name, Param, Pattern};
+use aec_syntax::ast::Ident;
 use aec_syntax::{Diagnostic, Span};
 use std::rc::Rc;
 
@@ -73,113 +73,106 @@ impl Elaborator {
             });
         }
         let place = match wrt {
-            Some((at, name)) => parameter_place(f, &name, at.span)?,
+            Some((at, name)) => self.parameter_place(f, &name, at.span)?,
             None => 0,
         };
-        // The argument that counts goes first; the function gets them back in its own order.
-        let (whole, inner) = (f.clone(), f.clone());
-        let f = if place == 0 {
-            f.clone()
-        } else {
-            let native = move |elaborator: &mut Elaborator, args: &[Value], at: Span| {
-                let mut args = args.to_vec();
-                args.swap(0, place);
-                elaborator.apply(&inner, &args, at)
-            };
-            Value::Fn(Rc::new(Closure {
-                code: Code::Native(Box::new(native)),
-                name: "fn".into(),
-                span,
-            }))
-        };
-        let name: Name = match kind {
+        let name = match kind {
             Kind::Grad => "grad(…)",
             Kind::ValueAndGrad => "value_and_grad(…)",
             Kind::Jacobian => "jacobian(…)",
             Kind::Jvp => "jvp(…)",
             Kind::Vjp => "vjp(…)",
             Kind::HessianVector => "hessian_vector(…)",
+        };
+        let inner = f.clone();
+        let run = move |elaborator: &mut Elaborator, args: Args, at: Span| {
+            elaborator.differentiate_call(kind, &inner, place, args, at)
+        };
+        let behind = kind.seeds();
+        Ok(crate::around::around(f, behind, name, span, Box::new(run)))
+    }
+
+    /// The place of a parameter of a function, by name.
+    fn parameter_place(&mut self, f: &Value, name: &Value, span: Span) -> Result<usize> {
+        let Value::Str(name) = name else {
+            return wanted(span, "the name of a parameter in quotes", name);
+        };
+        let parameters = self.parameters(f)?;
+        if let Some(at) = parameters.place(name) {
+            return Ok(at);
         }
-        .into();
-        let native = move |elaborator: &mut Elaborator, args: &[Value], at: Span| {
-            if place == 0 {
-                return elaborator.differentiate_call(kind, &f, args, at);
-            }
-            // What comes after the arguments of the function is no argument of it.
-            let own = args.len().saturating_sub(kind.seeds());
-            let mut all = elaborator.with_defaults(&whole, &args[..own], place, at)?;
-            all.extend_from_slice(&args[own..]);
-            all.swap(0, place);
-            elaborator.differentiate_call(kind, &f, &all, at)
-        };
-        Ok(Value::Fn(Rc::new(Closure {
-            code: Code::Native(Box::new(native)),
-            name,
-            span,
-        })))
+        let message = format!("{} has no parameter `{name}`", f.describe());
+        let error = Diagnostic::error("E0403", span, message);
+        Err(Box::new(match parameters.names() {
+            names if names.is_empty() => error,
+            names => error.note(format!("its parameters are {}", names.join(", "))),
+        }))
     }
 
-    /// The arguments of a function, with its defaults where those up to `place` are not given.
-    fn with_defaults(
-        &mut self,
-        f: &Value,
-        given: &[Value],
-        place: usize,
-        span: Span,
-    ) -> Result<Vec<Value>> {
-        let declared = match f {
-            Value::Fn(closure) => match &closure.code {
-                Code::Named(def, scope) => Some((&def.name.name, &def.params, scope)),
-                Code::Lambda(lambda, scope) => Some((&closure.name, &lambda.params, scope)),
-                Code::Native(_) => None,
-            },
-            _ => None,
-        };
-        let Some((name, params, scope)) = declared.filter(|_| given.len() <= place) else {
-            return Ok(given.to_vec());
-        };
-        let args = Args::of(given, span);
-        let all = self.arguments(name, params, args, &scope.child(), span)?;
-        Ok(all.into_iter().map(|(value, _)| value).collect())
-    }
-
+    /// A derivative of a function by its argument at `place`. The direction or cotangent is the
+    /// last one without a name.
     fn differentiate_call(
         &mut self,
         kind: Kind,
         f: &Value,
-        args: &[Value],
+        place: usize,
+        mut args: Args,
         span: Span,
     ) -> Result<Value> {
-        let Some(first) = args.first() else {
-            return fail(
-                "E0401",
-                span,
-                "a derivative wants the place where it is taken",
-            );
+        let seed = match kind.seeds() {
+            0 => None,
+            _ => args.positional.pop().map(|(seed, _)| seed),
         };
-        if crate::train::holds_unknown(first) {
+        let parameters = self.parameters(f)?;
+        let wants = match kind {
+            Kind::Grad | Kind::ValueAndGrad | Kind::Jacobian => {
+                "a derivative wants the place where it is taken"
+            }
+            Kind::Jvp | Kind::HessianVector => {
+                "this derivative wants a place and a direction: `jvp(f)(x, v)`"
+            }
+            Kind::Vjp => "`vjp` wants a place and a cotangent: `vjp(f)(x, c)`",
+        };
+        if args.positional.is_empty() && args.named.is_empty() {
+            return fail("E0401", span, wants);
+        }
+        let args = self.with_defaults(&parameters, args, place + 1, span)?;
+        let own = args.positional.len().saturating_sub(parameters.behind);
+        let of_name = |(name, _): &(Ident, Value)| parameters.place(&name.name) == Some(place);
+        let named = args.named.iter().position(of_name);
+        let first = match named {
+            _ if place < own => args.positional[place].0.clone(),
+            Some(at) => args.named[at].1.clone(),
+            None => return fail("E0401", span, wants),
+        };
+        if crate::train::holds_unknown(&first) {
             return Ok(Value::Unknown);
         }
-        let converted;
-        let mut args = args.to_vec();
         let first = match first {
             Value::Tensor(tensor) if tensor.is_static_int() => {
                 let float = self.float();
-                converted = Value::Tensor(self.convert(tensor, float, span)?);
-                args[0] = converted.clone();
-                &converted
+                Value::Tensor(self.convert(&tensor, float, span)?)
             }
-            other => &other.clone(),
+            other => other,
         };
-        let args = args.as_slice();
+        // The arguments with another one that counts.
+        let at = |x: &Value| {
+            let mut all = args.clone();
+            match named {
+                _ if place < own => all.positional[place].0 = x.clone(),
+                Some(at) => all.named[at].1 = x.clone(),
+                None => {}
+            }
+            all
+        };
         match kind {
             Kind::Grad | Kind::ValueAndGrad => {
-                let f = f.clone();
-                let (value, gradient) = self.value_and_gradient(first, span, |elaborator, x| {
-                    let mut all = args.to_vec();
-                    all[0] = x.clone();
-                    elaborator.apply(&f, &all, span)
-                })?;
+                let (value, gradient) =
+                    self.value_and_gradient(&first, span, |elaborator, x| {
+                        let value = elaborator.call_value(f, at(x), span)?;
+                        one_real(&value, span)?;
+                        Ok(value)
+                    })?;
                 Ok(if kind == Kind::Grad {
                     gradient
                 } else {
@@ -187,18 +180,14 @@ impl Elaborator {
                 })
             }
             Kind::Jacobian => {
-                let active = float_leaves(first, span)?;
+                let active = float_leaves(&first, span)?;
                 let done = self.region(
                     Mode::Jacobian,
-                    first,
+                    &first,
                     &active,
                     Seeds::None,
                     span,
-                    |elaborator, x| {
-                        let mut all = args.to_vec();
-                        all[0] = x.clone();
-                        elaborator.apply(f, &all, span)
-                    },
+                    |elaborator, x| elaborator.call_value(f, at(x), span),
                 )?;
                 if let Some(value) = missing_in(&done.value) {
                     return Err(Box::new(jacobian_of_missing(value, span)));
@@ -209,36 +198,26 @@ impl Elaborator {
                 for output in &outputs {
                     of_reals(&output.tensor, "a Jacobian", span)?;
                     let mut own = tables.by_ref().take(active.len()).map(Value::Tensor);
-                    let row = gradient_of(first, &mut own);
+                    let row = gradient_of(&first, &mut own);
                     rows.push(self.gradient_missing(&row, span)?);
                 }
                 Ok(with_structure(&done.value, &mut rows.into_iter()))
             }
             Kind::Jvp | Kind::HessianVector => {
-                let Some((tangent, rest)) = args.split_last().filter(|(_, rest)| !rest.is_empty())
-                else {
-                    return fail(
-                        "E0401",
-                        span,
-                        "this derivative wants a place and a direction: `jvp(f)(x, v)`",
-                    );
-                };
-                let active = float_leaves(first, span)?;
-                let tangents = self.seeds(Role::Direction, first, tangent, span)?;
+                let tangent = seed.unwrap_or(Value::Unit);
+                let active = float_leaves(&first, span)?;
+                let tangents = self.seeds(Role::Direction, &first, &tangent, span)?;
                 let done = self.region(
                     Mode::Jvp,
-                    first,
+                    &first,
                     &active,
                     Seeds::Tangents(&tangents),
                     span,
-                    |elaborator, x| {
-                        let mut all = rest.to_vec();
-                        all[0] = x.clone();
-                        if kind == Kind::HessianVector {
-                            elaborator.differentiate_call(Kind::Grad, f, &all, span)
-                        } else {
-                            elaborator.apply(f, &all, span)
+                    |elaborator, x| match kind {
+                        Kind::HessianVector => {
+                            elaborator.differentiate_call(Kind::Grad, f, place, at(x), span)
                         }
+                        _ => elaborator.call_value(f, at(x), span),
                     },
                 )?;
                 all_reals(&done.value, "a derivative", span)?;
@@ -259,36 +238,25 @@ impl Elaborator {
                 })
             }
             Kind::Vjp => {
-                let Some((cotangent, rest)) =
-                    args.split_last().filter(|(_, rest)| !rest.is_empty())
-                else {
-                    return fail(
-                        "E0401",
-                        span,
-                        "`vjp` wants a place and a cotangent: `vjp(f)(x, c)`",
-                    );
-                };
-                let active = float_leaves(first, span)?;
+                let cotangent = seed.unwrap_or(Value::Unit);
+                let active = float_leaves(&first, span)?;
                 let done = self.region(
                     Mode::Vjp,
-                    first,
+                    &first,
                     &active,
-                    Seeds::Cotangent(cotangent),
+                    Seeds::Cotangent(&cotangent),
                     span,
-                    |elaborator, x| {
-                        let mut all = rest.to_vec();
-                        all[0] = x.clone();
-                        elaborator.apply(f, &all, span)
-                    },
+                    |elaborator, x| elaborator.call_value(f, at(x), span),
                 )?;
                 let mut own = done.derivatives.into_iter().map(Value::Tensor);
-                let gradient = gradient_of(first, &mut own);
+                let gradient = gradient_of(&first, &mut own);
                 self.gradient_missing(&gradient, span)
             }
         }
     }
 
-    /// Value and gradient of a function of one value whose result is one real number.
+    /// Value and gradient of a function of one value, whose first result is one real number: what
+    /// the gradient is of.
     pub(crate) fn value_and_gradient(
         &mut self,
         at: &Value,
@@ -340,9 +308,6 @@ impl Elaborator {
         }
         let replaced = with_float_leaves(at, &mut params.into_iter());
         let result = f(self, &replaced).and_then(|value| {
-            if matches!(seeds, Seeds::One) {
-                one_real(&value, span)?;
-            }
             let mut results = Vec::new();
             for leaf in leaves(&value) {
                 if let Value::Tensor(tensor) = &leaf.tensor {
@@ -479,9 +444,8 @@ impl Elaborator {
         self.pure_depth -= 1;
         let value = value?;
         match seeds {
-            Seeds::One => one_real(&value, span)?,
             Seeds::Cotangent(given) => drop(self.cotangent(&value, given, span)?),
-            Seeds::Tangents(_) | Seeds::None => {}
+            Seeds::One | Seeds::Tangents(_) | Seeds::None => {}
         }
         let derivatives = self
             .derivative_types(mode, &value, active)
@@ -515,32 +479,6 @@ impl Elaborator {
                 })
                 .collect(),
         }
-    }
-}
-
-/// The place of a parameter of a function, by name.
-fn parameter_place(f: &Value, name: &Value, span: Span) -> Result<usize> {
-    let Value::Str(name) = name else {
-        return wanted(span, "the name of a parameter in quotes", name);
-    };
-    let params: &[Param] = match f {
-        Value::Fn(closure) => match &closure.code {
-            Code::Named(def, _) => &def.params,
-            Code::Lambda(lambda, _) => &lambda.params,
-            Code::Native(_) => &[],
-        },
-        _ => &[],
-    };
-    let found = params
-        .iter()
-        .position(|param| matches!(&param.pattern, Pattern::Name(ident) if ident.name == *name));
-    match found {
-        Some(at) => Ok(at),
-        None => fail(
-            "E0403",
-            span,
-            format!("{} has no parameter `{name}`", f.describe()),
-        ),
     }
 }
 
@@ -719,29 +657,28 @@ fn without_slope(error: Diagnostic, tensor: &Tensor) -> Diagnostic {
     }
 }
 
-fn one_real(value: &Value, span: Span) -> Result<()> {
-    match value {
-        Value::Unknown => Ok(()),
-        Value::Tensor(tensor) if tensor.is_scalar() && tensor.ty.elem.is_float() => Ok(()),
-        Value::Tuple(values) => match values.first() {
-            Some(first) => one_real(first, span),
-            None => wanted(span, "a function with a real result", value),
-        },
-        other => {
-            let error = Diagnostic::error(
-                "E0502",
-                span,
-                format!(
-                    "a gradient wants a function with one real result, but this gives {}",
-                    other.describe()
-                ),
-            );
-            Err(Box::new(match other {
-                Value::Tensor(tensor) if !tensor.ty.elem.is_float() => without_slope(error, tensor),
-                _ => error.help(
-                    "`sum` or `mean` makes one number; `jacobian` differentiates all of them",
-                ),
-            }))
+/// A gradient is of one number (F2).
+pub(crate) fn one_real(value: &Value, span: Span) -> Result<()> {
+    let error = |got: &Value| {
+        let got = got.describe();
+        let message =
+            format!("a gradient wants a function with one real result, but this gives {got}");
+        Diagnostic::error("E0502", span, message)
+    };
+    let part_of = |part: &str| {
+        format!(
+            "name the part that counts: `grad(fn x -> f(x).{part})(x)`; `vjp(f)(x, c)` weighs them all"
+        )
+    };
+    Err(Box::new(match value {
+        Value::Unknown => return Ok(()),
+        Value::Tensor(tensor) if tensor.is_scalar() && tensor.ty.elem.is_float() => return Ok(()),
+        Value::Tensor(tensor) if !tensor.ty.elem.is_float() => without_slope(error(value), tensor),
+        Value::Tuple(parts) if let Some(first) = parts.first() => return one_real(first, span),
+        Value::Record(fields) if let Some((name, _)) = fields.first() => {
+            error(value).help(part_of(name))
         }
-    }
+        other => error(other)
+            .help("`sum` or `mean` makes one number; `jacobian` differentiates all of them"),
+    }))
 }

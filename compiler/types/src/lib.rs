@@ -9,9 +9,10 @@
 //! Invariants: no files, no clock, no terminal (the `Host` has them); user input never panics;
 //! a traced value is only used in its own frame or in frames inside it, where it is captured.
 
+mod around;
 mod arrows;
 pub mod builtins;
-mod call;
+pub mod call;
 mod check;
 mod choice;
 mod cut;
@@ -47,6 +48,7 @@ mod sequence;
 mod signatures;
 pub mod size;
 mod slips;
+mod slopes;
 mod statics;
 mod step;
 mod stmt;

@@ -4,15 +4,15 @@
 //! ([`aec_ir::Loop::is_block`]). It computes what `f` computes, draws included: the block is no
 //! loop of the script, so it has no coordinate.
 
+use crate::call::Args;
 use crate::error::{fail, wanted};
 use crate::leaves::{leaves, with_leaves};
 use crate::trace::FrameKind;
-use crate::value::{Closure, Code, Repr, Tensor, Value};
+use crate::value::{Repr, Tensor, Value};
 use crate::{Elaborator, Result};
 use aec_ir::{Loop, Op, Type};
 use aec_runtime::Elem;
 use aec_syntax::Span;
-use std::rc::Rc;
 
 impl Elaborator {
     /// `remat(f)`: a function of the arguments of `f`.
@@ -22,23 +22,19 @@ impl Elaborator {
             Value::Fn(_) | Value::Builtin(_) | Value::Model(_) => {}
             other => return wanted(at, "a function", other),
         }
-        let f = f.clone();
-        let native = move |elaborator: &mut Elaborator, args: &[Value], at: Span| {
-            elaborator.rematerialized_call(&f, args, at)
+        let inner = f.clone();
+        let run = move |elaborator: &mut Elaborator, args: Args, at: Span| {
+            elaborator.rematerialized_call(&inner, args, at)
         };
-        Ok(Value::Fn(Rc::new(Closure {
-            code: Code::Native(Box::new(native)),
-            name: "remat(…)".into(),
-            span,
-        })))
+        Ok(crate::around::around(f, 0, "remat(…)", span, Box::new(run)))
     }
 
     /// Traces a call as a block. What the call takes from around it, its arguments among them,
     /// becomes the block's constants.
-    fn rematerialized_call(&mut self, f: &Value, args: &[Value], span: Span) -> Result<Value> {
+    fn rematerialized_call(&mut self, f: &Value, args: Args, span: Span) -> Result<Value> {
         if self.checking() {
             self.pure_depth += 1;
-            let value = self.apply(f, args, span);
+            let value = self.call_value(f, args, span);
             self.pure_depth -= 1;
             return value;
         }
@@ -46,7 +42,7 @@ impl Elaborator {
         let constants = Vec::new();
         self.push_frame("block", FrameKind::Block { constants });
         self.top().f.param(Type::scalar(Elem::I64), "round");
-        let traced = self.apply(f, args, span).and_then(|value| {
+        let traced = self.call_value(f, args, span).and_then(|value| {
             let mut results = Vec::new();
             for leaf in leaves(&value) {
                 results.push(match &leaf.tensor {

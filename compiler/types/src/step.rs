@@ -298,6 +298,7 @@ impl Elaborator {
                     let objective = elaborator.objective(model, &sets, span)?;
                     names = objective.names();
                     let mut all = objective.figures();
+                    crate::grad::one_real(&all[0], span)?;
                     seen = objective.seen;
                     all.extend(seen.iter().map(|seen| Value::Tensor(seen.value.clone())));
                     Ok(Value::tuple(all))

@@ -159,6 +159,7 @@ fn arity(f: &Value) -> Option<usize> {
         Value::Fn(closure) => match &closure.code {
             Code::Named(def, _) => Some(def.params.len()),
             Code::Lambda(lambda, _) => Some(lambda.params.len()),
+            Code::Around(around) => Some(arity(&around.of)? + around.behind),
             Code::Native(_) => None,
         },
         _ => None,

@@ -5,6 +5,7 @@
 //! elements in memory (running). Functions, models and distributions exist at this level only;
 //! compiled code never sees one.
 
+use crate::call::Args;
 use crate::scope::Scope;
 use crate::size::Size;
 use aec_runtime::read::Stored;
@@ -218,6 +219,20 @@ pub struct Closure {
 /// A function of the compiler that was made at run time, such as `grad(f)`.
 pub type Native = dyn Fn(&mut crate::Elaborator, &[Value], Span) -> crate::Result<Value>;
 
+/// What a function around another does with a call's arguments.
+pub type Wrapping = dyn Fn(&mut crate::Elaborator, Args, Span) -> crate::Result<Value>;
+
+/// A function of the compiler around another, such as `grad(f)` and `remat(f)`: its parameters are
+/// those of the other, with their names and defaults.
+pub struct Around {
+    /// The other function.
+    pub of: Value,
+    /// How many arguments it takes behind those: a direction or a cotangent. They have no names.
+    pub behind: usize,
+    /// What a call does.
+    pub run: Box<Wrapping>,
+}
+
 /// What a function value runs.
 pub enum Code {
     /// A named function or member, and the scope it is defined in.
@@ -226,6 +241,8 @@ pub enum Code {
     Lambda(Rc<Lambda>, Scope),
     /// A function of the compiler.
     Native(Box<Native>),
+    /// A function of the compiler around another.
+    Around(Around),
 }
 
 /// A model definition as a value: call it with sizes to get a model.

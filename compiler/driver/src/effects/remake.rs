@@ -163,7 +163,7 @@ fn expression(
                 let text = sources.borrow().text(closure.span).to_string();
                 format!("({text})")
             }
-            Code::Named(..) | Code::Native(_) => {
+            Code::Named(..) | Code::Native(_) | Code::Around(_) => {
                 names.insert(closure.name.clone());
                 match module_of(elaborator, value) {
                     Some((path, name)) => {

@@ -235,141 +235,33 @@ pub(super) fn seeded(_: &mut Elaborator, args: &Args, span: Span) -> Result<Valu
             &args.positional[1].0,
         );
     };
-    let native = move |elaborator: &mut Elaborator, values: &[Value], at: Span| {
+    let inner = f.clone();
+    let run = move |elaborator: &mut Elaborator, args: Args, at: Span| {
         // The call path under `seeded` is the key alone, so that the call site does not matter.
         let path = crate::call::site_hash(&[b"seeded", &key.to_le_bytes()]);
         elaborator.activations.push(crate::Activation {
             path,
             calls: Default::default(),
         });
-        let result = elaborator.apply(&f, values, at);
+        let result = elaborator.call_value(&inner, args, at);
         elaborator.activations.pop();
         result
     };
-    Ok(Value::Fn(Rc::new(crate::value::Closure {
-        code: crate::value::Code::Native(Box::new(native)),
-        name: "seeded(…)".into(),
+    Ok(crate::around::around(
+        &f,
+        0,
+        "seeded(…)",
         span,
-    })))
+        Box::new(run),
+    ))
 }
 
-/// A function of the values of the first and the derivative that the second computes: for each
-/// argument of reals a tensor of the result's shape and then the argument's, or of the result's
-/// alone if entry depends on entry.
-pub(super) fn with_derivative(_: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
-    let (f, derivative) = (args.positional[0].0.clone(), args.positional[1].0.clone());
-    for (value, at) in &args.positional {
-        if !matches!(
-            value,
-            Value::Fn(_) | Value::Builtin(_) | Value::Model(_) | Value::Unknown
-        ) {
-            return wanted(*at, "a function", value);
-        }
-    }
-    let given = [args.positional[0].1, args.positional[1].1];
-    let native = move |elaborator: &mut Elaborator, values: &[Value], at: Span| {
-        let y = elaborator.apply(&f, values, at)?;
-        let slopes = elaborator.apply(&derivative, values, at)?;
-        attach_slopes(elaborator, y, values, slopes, given, at)
-    };
-    Ok(Value::Fn(Rc::new(crate::value::Closure {
-        code: crate::value::Code::Native(Box::new(native)),
-        name: "with_derivative(…)".into(),
-        span,
-    })))
-}
-
-fn attach_slopes(
+pub(super) fn with_derivative(
     elaborator: &mut Elaborator,
-    y: Value,
-    values: &[Value],
-    slopes: Value,
-    [function, given]: [Span; 2],
+    args: &Args,
     span: Span,
 ) -> Result<Value> {
-    if matches!(y, Value::Unknown) || matches!(slopes, Value::Unknown) {
-        return Ok(y);
-    }
-    // Ints in the text stand for reals, but nothing flows to them.
-    let by: Vec<&Tensor> = (values.iter())
-        .filter_map(|value| match value {
-            Value::Tensor(x) if x.ty.elem.is_float() || x.is_static_int() => Some(x),
-            _ => None,
-        })
-        .collect();
-    let slopes: Vec<Value> = match slopes {
-        Value::Tuple(items) if by.len() != 1 => items.to_vec(),
-        one => vec![one],
-    };
-    if slopes.len() != by.len() {
-        return Err(Box::new(
-            Diagnostic::error(
-                "E0506",
-                given,
-                format!(
-                    "this derivative gives {} of {}",
-                    count(slopes.len(), "slope"),
-                    count(by.len(), "argument")
-                ),
-            )
-            .here("one for each argument of reals, as a tuple if there are several")
-            .label(span, "applied here"),
-        ));
-    }
-    let mut y = as_tensor(&y, span, "a tensor")?;
-    if matches!(y.repr, Repr::Static(_) | Repr::Symbolic(_)) {
-        return Ok(Value::Tensor(y));
-    }
-    if elaborator.is_differentiated(&y, &by) {
-        let message = "this function uses a value that is differentiated and is none of its arguments, \
-                       so `with_derivative` has no slope for it";
-        return Err(Box::new(
-            Diagnostic::error("E0506", function, message)
-                .label(span, "applied here")
-                .help("pass it as an argument and give its slope, too: `with_derivative(fn x, w -> …, fn x, w -> (…, …))`")
-                .help("or make a constant of it, `stop(w)`, if no slope is wanted"),
-        ));
-    }
-    y = elaborator.emit(Op::Stop, &[&y], y.ty.clone(), span)?;
-    for (x, slope) in by.into_iter().zip(&slopes) {
-        if !x.ty.elem.is_float() {
-            continue;
-        }
-        let slope = as_tensor(slope, given, "a tensor")?;
-        let (rank, of_x) = (y.ty.shape.len(), x.ty.shape.len());
-        // Its rank tells how many leading axes all share.
-        let shared = (rank + of_x).checked_sub(slope.ty.shape.len());
-        let fits = |batch: usize| {
-            let sizes = |dims: &[Dim]| -> Vec<_> { dims.iter().map(|d| d.size.clone()).collect() };
-            let mut wanted = sizes(&y.ty.shape);
-            wanted.extend(sizes(x.ty.shape.get(batch..)?));
-            let leading = sizes(y.ty.shape.get(..batch)?) == sizes(&x.ty.shape[..batch]);
-            (leading && wanted == sizes(&slope.ty.shape)).then_some(batch)
-        };
-        let Some(batch) = shared.and_then(fits) else {
-            return Err(Box::new(
-                Diagnostic::error(
-                    "E0506",
-                    given,
-                    format!(
-                        "this derivative is {}, but the function gives {} of {}",
-                        crate::error::show_type(&slope.ty),
-                        crate::error::show_type(&y.ty),
-                        crate::error::show_type(&x.ty)
-                    ),
-                )
-                .here("what `jacobian` would give is wanted: the shape of the result, then that of the argument")
-                .label(span, "applied here")
-                .help("for a function of one number, declare it as one (`x: real`): it is then applied entry by entry"),
-            ));
-        };
-        y = elaborator.emit(Op::Slope { batch }, &[&y, x, &slope], y.ty.clone(), span)?;
-    }
-    Ok(Value::Tensor(y))
-}
-
-fn count(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+    elaborator.with_derivative([&args.positional[0], &args.positional[1]], span)
 }
 
 pub(super) fn freeze(_: &mut Elaborator, args: &Args, _: Span) -> Result<Value> {

@@ -27,7 +27,11 @@ fn takes(
     let (params, at) = match &closure.code {
         Code::Named(def, _) => (&def.params, f.1),
         Code::Lambda(lambda, _) => (&lambda.params, f.1),
-        Code::Native(_) => return Ok(()),
+        // What is around a function and takes its arguments alone takes as many.
+        Code::Around(around) if around.behind == 0 => {
+            return takes(elaborator, name, &(around.of.clone(), f.1), given, help);
+        }
+        Code::Around(_) | Code::Native(_) => return Ok(()),
     };
     let least = params.iter().filter(|param| param.default.is_none());
     let tuple = |param: &Param| matches!(param.pattern, Pattern::Tuple(..));

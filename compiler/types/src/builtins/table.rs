@@ -20,6 +20,11 @@ impl BuiltinId {
         TABLE[self.0].name
     }
 
+    /// The names of its parameters.
+    pub(crate) fn params(self) -> &'static [&'static str] {
+        TABLE[self.0].params
+    }
+
     /// Whether it makes a distribution.
     pub(crate) fn is_distribution(self) -> bool {
         matches!(TABLE[self.0].action, Action::Distribution(_))
