@@ -674,7 +674,7 @@ pub(crate) fn one_real(value: &Value, span: Span) -> Result<()> {
         Value::Unknown => return Ok(()),
         Value::Tensor(tensor) if tensor.is_scalar() && tensor.ty.elem.is_float() => return Ok(()),
         Value::Tensor(tensor) if !tensor.ty.elem.is_float() => without_slope(error(value), tensor),
-        Value::Tuple(parts) if let Some(first) = parts.first() => return one_real(first, span),
+        Value::Tuple(parts) if !parts.is_empty() => error(value).help(part_of("0")),
         Value::Record(fields) if let Some((name, _)) = fields.first() => {
             error(value).help(part_of(name))
         }
