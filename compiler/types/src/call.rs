@@ -621,11 +621,13 @@ impl Elaborator {
             );
         };
         let real = self.inside(std::slice::from_ref(dim), None, span)?;
+        // The batch is what the outermost mapped call of a member is mapped over (B1); maps around
+        // that, over models or over batches, have a batch each time.
         let is_batch = is_batch
             && !self
                 .frames
                 .iter()
-                .any(|frame| matches!(frame.kind, FrameKind::Map { .. }));
+                .any(|frame| matches!(frame.kind, FrameKind::Map { is_batch: true, .. }));
         // Operands are lifted in the frame around before the body's frame opens.
         let mut lifted: Vec<Vec<(IrValue, TensorType)>> = Vec::new();
         for (value, mapped) in args {
