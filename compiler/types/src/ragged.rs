@@ -11,6 +11,7 @@ use crate::leaves::map_tensors;
 use crate::size::{Range, Size};
 use crate::value::{Dim, Maybe, Origin, Ragged, Repr, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
+use aec_ir::{Op, Type};
 use aec_runtime::{Data, Elem, Tensor as HostTensor};
 use aec_syntax::{Diagnostic, Span};
 use std::rc::Rc;
@@ -119,6 +120,17 @@ fn flags(value: &Value) -> Option<&Tensor> {
         Value::Maybe(maybe) => Some(&maybe.observed),
         _ => None,
     }
+}
+
+/// The flags of an item of a list, all true where it has none; none for an empty list.
+fn own_flags(value: &Value) -> Option<Tensor> {
+    if let Some(flags) = flags(value) {
+        return Some(flags.clone());
+    }
+    let dims = value.tensor()?.ty.dims()?;
+    let count = dims.iter().product();
+    let all = HostTensor::from_f64(Elem::Bool, &dims, std::iter::repeat_n(1.0, count));
+    Value::concrete(all).tensor().cloned()
 }
 
 /// Tensors one after the other, each with zeros up to `room`.
@@ -260,7 +272,9 @@ impl Elaborator {
                 Some(tensor) => host(tensor).map(|host| Some(host.clone())),
             })
             .collect();
-        if hosts.is_none() && !self.checking() {
+        // Values of compiled code, as a list is that is differentiated, are put side by side there.
+        let sized = tensors.iter().flatten().all(|t| t.ty.dims().is_some());
+        if hosts.is_none() && !sized && !self.checking() {
             return Ok(None);
         }
         let frame = Dim::known(items.len());
@@ -312,6 +326,14 @@ impl Elaborator {
             Tensor { ty, repr }
         };
         let entries = table(hosts.as_deref(), elem);
+        let entries = match hosts {
+            None if !self.checking() => {
+                let parts: Vec<Option<Tensor>> =
+                    tensors.iter().map(|tensor| tensor.cloned()).collect();
+                self.side_by_side(&parts, entries.ty, span)?
+            }
+            _ => entries,
+        };
         let words = items.iter().any(|item| {
             let plain = crate::missing::plain(item);
             matches!(plain, Value::Token(_))
@@ -335,6 +357,13 @@ impl Elaborator {
                 })
                 .collect();
             let observed = table(hosts.is_some().then_some(&seen), Elem::Bool);
+            let observed = match hosts {
+                None if !self.checking() => {
+                    let parts: Vec<Option<Tensor>> = items.iter().map(own_flags).collect();
+                    self.side_by_side(&parts, observed.ty, span)?
+                }
+                _ => observed,
+            };
             Value::Maybe(Rc::new(Maybe { value, observed }))
         } else {
             value
@@ -344,6 +373,45 @@ impl Elaborator {
             sizes,
             lengths,
         }))))
+    }
+
+    /// Tensors of compiled code one after the other, each with zeros up to the room that the type
+    /// has for it.
+    fn side_by_side(
+        &mut self,
+        parts: &[Option<Tensor>],
+        ty: TensorType,
+        span: Span,
+    ) -> Result<Tensor> {
+        let mut own = Vec::new();
+        for part in parts.iter().flatten() {
+            own.push(self.convert(part, ty.elem, span)?);
+        }
+        let own: Vec<&Tensor> = own.iter().collect();
+        self.build(&own, ty, span, |f, v, ty, span| {
+            let room = ty.dims[1..].to_vec();
+            let row: Vec<usize> = std::iter::once(1).chain(room.iter().copied()).collect();
+            let zero = f.number(0.0, Type::scalar(ty.elem), span);
+            let mut own = v.iter();
+            let mut rows = Vec::with_capacity(parts.len());
+            for part in parts {
+                let whole = match part.as_ref().and_then(|_| own.next()) {
+                    Some(&value) => {
+                        let dims = f.dims(value).to_vec();
+                        let high = room.iter().zip(&dims).map(|(room, own)| room - own);
+                        let pad = Op::Pad {
+                            low: vec![0; dims.len()],
+                            high: high.collect(),
+                            interior: vec![0; dims.len()],
+                        };
+                        f.push1(pad, &[value, zero], ty.with_dims(&room), span)
+                    }
+                    None => f.number(0.0, ty.with_dims(&room), span),
+                };
+                rows.push(f.reshape(whole, &row, span));
+            }
+            f.push1(Op::Concat { axis: 0 }, &rows, ty, span)
+        })
     }
 
     /// Data as compiled code takes it: lists of sequences packed, also as parts of a tuple or
