@@ -31,8 +31,8 @@ use table::{Action, Row, TABLE};
 /// The name of the bool that holds while `train` traces its loss (SEMANTICS.md B2).
 pub(crate) const TRAINING: &str = "training";
 
-/// Puts the table into the outermost scope.
-pub(crate) fn define_all(scope: &Scope) {
+/// Puts the table into the outermost scope, and constants of the float in force.
+pub(crate) fn define_all(scope: &Scope, float: Elem) {
     let library = scope.module();
     let params = scope.module();
     for (index, row) in TABLE.iter().enumerate() {
@@ -57,9 +57,9 @@ pub(crate) fn define_all(scope: &Scope) {
             scope: params,
         })),
     );
-    scope.define("pi".into(), Value::real(std::f64::consts::PI, Elem::F32));
+    scope.define("pi".into(), Value::real(std::f64::consts::PI, float));
     scope.define(TRAINING.into(), Value::bool(false));
-    scope.define("inf".into(), Value::real(f64::INFINITY, Elem::F32));
+    scope.define("inf".into(), Value::real(f64::INFINITY, float));
 }
 
 /// Whether it is among what forbids an autoencoder the identity (`identity.rs`).

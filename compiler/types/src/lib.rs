@@ -190,7 +190,7 @@ impl Elaborator {
         sources: Rc<RefCell<SourceMap>>,
     ) -> Elaborator {
         let prelude = scope::Scope::root();
-        builtins::define_all(&prelude);
+        builtins::define_all(&prelude, options.float);
         let library = prelude.module();
         let mut elaborator = Elaborator {
             host,
