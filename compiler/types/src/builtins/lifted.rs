@@ -396,7 +396,7 @@ pub(super) fn observed(elaborator: &mut Elaborator, args: &Args, span: Span) -> 
 }
 
 /// `core.count_first(x)`: what a mean over the first axis divides by, the number of rows that are
-/// observed at each place (at least 1); of a plain x the number of rows.
+/// observed at each place (at least 1: of nothing the mean is 0, Q3); of a plain x the number of rows.
 pub(super) fn count_first(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
     let (x, at) = &args.positional[0];
     match x {
@@ -413,6 +413,7 @@ pub(super) fn count_first(elaborator: &mut Elaborator, args: &Args, span: Span) 
                 let (size, float) = (rows.size.clone(), elaborator.float());
                 Ok(Value::Tensor(elaborator.count_of(&size, float, span)?))
             }
+            Some(rows) if rows.size.as_constant() == Some(0) => Ok(Value::int(1)),
             Some(rows) => Ok(Value::size(rows.size.clone())),
             None => wanted(*at, "a tensor with an axis", other),
         },
