@@ -30,7 +30,9 @@ pub(super) fn distribution(
         };
         let weights = elaborator.convert(&weights, float, span)?;
         let logits = elaborator.unary(Unary::Log, &weights, span)?;
-        let params = vec![Value::Tensor(logits)];
+        // Draws are made of the logits, formulas of the weights: where one is 0 its logarithm is not
+        // finite, and a slope through it would be none.
+        let params = vec![Value::Tensor(logits), Value::Tensor(weights)];
         return Ok(Value::Distribution(Rc::new(Distribution {
             family,
             params,
@@ -59,7 +61,7 @@ pub(super) fn distribution(
 }
 
 /// The distribution and its formula's parts, computed by the library functions of the same name
-/// in `stdlib/distributions.ae`.
+/// in `stdlib/distributions.ae`. Classes with weights are a family of their own there.
 fn by_library(
     elaborator: &mut Elaborator,
     what: &str,
@@ -75,7 +77,12 @@ fn by_library(
     for value in values {
         match value {
             Value::Distribution(distribution) => {
+                let mut params = distribution.params.iter().cloned();
                 families.push(match distribution.family {
+                    Family::Categorical if params.len() == 2 => {
+                        params.next();
+                        "weights"
+                    }
                     Family::Normal => "normal",
                     Family::Uniform => "uniform",
                     Family::Bernoulli => "bernoulli",
@@ -85,7 +92,7 @@ fn by_library(
                 });
                 name.push('_');
                 name.push_str(families[families.len() - 1]);
-                all.extend(distribution.params.iter().cloned());
+                all.extend(params);
             }
             other => all.push(other.clone()),
         }
