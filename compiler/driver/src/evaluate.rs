@@ -138,7 +138,10 @@ impl Evaluator {
             world
                 .compiler
                 .timed("run", || instance.run())
-                .map_err(|failure| failure.diagnostic(span))?;
+                .map_err(|failure| {
+                    let rows = [(batch.rows(), "the data")];
+                    instance.diagnostic(failure, &rows, span)
+                })?;
             let figures = (0..=parts).map(|figure| instance.output_scalar(figure));
             means.add(figures, batch.examples);
             if interrupt::requested() {

@@ -5,7 +5,7 @@ use crate::session::Result;
 use aec_codegen::{Executable, RunError};
 use aec_ir::interpret::{InterpretError, Precision, interpret};
 use aec_ir::rewrite::for_each_function;
-use aec_ir::{BadIndex, Fault, Function, Guard};
+use aec_ir::{BadIndex, Fault, Function, Guard, Op};
 use aec_kernels::plan::{Plan, Step, StepKind};
 use aec_kernels::report::step_text;
 use aec_runtime::gemm::Isa;
@@ -64,18 +64,59 @@ impl Failure {
                 Diagnostic::error(code, at(inner), bad.to_string()).help(bad.help())
             }
             Failure::Matrix { span: inner, bad } => {
-                let error = Diagnostic::error("E0804", at(inner), bad.to_string());
-                let error = match bad.note() {
-                    Some(note) => error.note(note),
-                    None => error,
-                };
-                error.help(bad.help())
+                explained(Diagnostic::error("E0804", at(inner), bad.to_string()), &bad)
             }
             Failure::Interrupted => Diagnostic::error(INTERRUPTED, span, "interrupted"),
             Failure::Internal(message) => {
                 Diagnostic::error("E0999", span, format!("this is a bug in aec: {message}"))
             }
         })
+    }
+}
+
+/// A message about a matrix with its cause and its cure.
+fn explained(error: Diagnostic, bad: &BadMatrix) -> Diagnostic {
+    let error = match bad.note() {
+        Some(note) => error.note(note),
+        None => error,
+    };
+    error.help(bad.help())
+}
+
+/// Where the matrices of a place in the script stand: in the batch of so many examples, with so many
+/// matrices for each; none if not in a batch.
+fn matrices_at(
+    f: &Function,
+    span: Span,
+    around: Option<[usize; 2]>,
+    found: &mut Vec<Option<[usize; 2]>>,
+) {
+    for &inst in &f.order {
+        let data = &f.insts[inst];
+        match &data.op {
+            Op::Matrix(_) if data.span == span => {
+                let dims = f.dims(data.operands[0]);
+                let own: usize = dims[..dims.len().saturating_sub(2)].iter().product();
+                found.push(around.map(|[examples, each]| [examples, each * own]));
+            }
+            Op::Map {
+                size,
+                is_batch,
+                body,
+                ..
+            } => {
+                let around = match around {
+                    Some([examples, each]) => Some([examples, each * size]),
+                    None => is_batch.then_some([*size, 1]),
+                };
+                matrices_at(body, span, around, found);
+            }
+            op => {
+                if let Some(body) = op.body() {
+                    matrices_at(body, span, around, found);
+                }
+            }
+        }
     }
 }
 
@@ -367,6 +408,46 @@ impl Instance {
             }
             Memory::Interpreted { .. } => self.run(),
         }
+    }
+
+    /// A failure as a message, of a step on batches of examples: `rows` has the number in its data
+    /// set of each example, and what to call the set, for each batch of the step.
+    pub(crate) fn diagnostic(
+        &self,
+        failure: Failure,
+        rows: &[(&[usize], &str)],
+        span: Span,
+    ) -> Box<Diagnostic> {
+        let Failure::Matrix { span: inner, bad } = &failure else {
+            return failure.diagnostic(span);
+        };
+        if bad.batch == 1 {
+            return failure.diagnostic(span);
+        }
+        let mut found = Vec::new();
+        matrices_at(&self.program.traced, *inner, None, &mut found);
+        // Of what is the same for all examples there are fewer matrices, and what else may stand
+        // there is left alone.
+        let each = match found.split_first() {
+            Some((Some([examples, each]), others))
+                if others.iter().all(|other| *other == found[0]) =>
+            {
+                (examples * each == bad.batch).then_some((*examples, *each))
+            }
+            _ => None,
+        };
+        let mut sets = rows
+            .iter()
+            .filter(|(rows, _)| each.is_some_and(|(examples, _)| rows.len() == examples));
+        let of = match (each, sets.next(), sets.next()) {
+            (Some((_, each)), Some((rows, set)), None) => {
+                format!("of example {} of {set}", rows[bad.system / each])
+            }
+            _ => format!("of example {} of its batch", bad.system),
+        };
+        let message = format!("the matrix {of} {}", bad.verdict());
+        let at = if inner.is_none() { span } else { *inner };
+        Box::new(explained(Diagnostic::error("E0804", at, message), bad))
     }
 
     /// What a run has to do; nothing known of it if interpreted.

@@ -63,6 +63,11 @@ impl Batch {
         }
     }
 
+    /// The number of each example in its data set.
+    pub(crate) fn rows(&self) -> &[usize] {
+        &self.rows
+    }
+
     /// The size of the step that runs it.
     pub(crate) fn size(&self) -> BatchSize {
         BatchSize {

@@ -360,7 +360,13 @@ pub fn train(world: &World, elaborator: &mut Elaborator, request: TrainRequest) 
             });
             if let Err(failure) = ran {
                 progress.clear();
-                return Err(blame(failure, &steps.request, epoch, done, world));
+                let failed = Failed {
+                    failure,
+                    instance: &steps.ready[at].1,
+                    sets: &sets,
+                    batches: &batches,
+                };
+                return Err(failed.blame(&steps.request, epoch, done, world));
             }
             if let Some(clock) = bench
                 && clock.step(started.elapsed(), instance.output_scalar(kept))
@@ -638,35 +644,54 @@ fn optimizer(
     }
 }
 
-/// Names the epoch and the step of a failure; the span is the loss's own.
-fn blame(
+/// A step that failed.
+struct Failed<'a> {
     failure: Failure,
-    request: &TrainRequest,
-    epoch: usize,
-    step: usize,
-    world: &World,
-) -> Box<Diagnostic> {
-    match failure {
-        Failure::NotFinite { span } => {
-            let at = if span.is_none() { request.span } else { span };
-            let message = format!(
-                "the loss is not a finite number in epoch {}, step {}",
-                epoch + 1,
-                step + 1
-            );
-            let mut diagnostic = Diagnostic::error("E0801", at, message)
+    instance: &'a Instance,
+    sets: &'a [Source],
+    batches: &'a [Batch],
+}
+
+impl Failed<'_> {
+    /// Names the epoch and the step, or the example, of a failure; the span is the loss's own.
+    fn blame(
+        self,
+        request: &TrainRequest,
+        epoch: usize,
+        step: usize,
+        world: &World,
+    ) -> Box<Diagnostic> {
+        match self.failure {
+            Failure::NotFinite { span } => {
+                let at = if span.is_none() { request.span } else { span };
+                let message = format!(
+                    "the loss is not a finite number in epoch {}, step {}",
+                    epoch + 1,
+                    step + 1
+                );
+                let mut diagnostic = Diagnostic::error("E0801", at, message)
                 .label(request.span, "in this training")
                 .note("the weights were not changed by this step")
                 .help("a smaller learning rate, or `clip`, or a loss that stays finite (`bce_logits` for `bce`) may help");
-            let place = world.locate(at);
-            if !place.is_empty() {
-                diagnostic.labels[0].text = "computed here".into();
+                let place = world.locate(at);
+                if !place.is_empty() {
+                    diagnostic.labels[0].text = "computed here".into();
+                }
+                Box::new(diagnostic)
             }
-            Box::new(diagnostic)
+            Failure::Check { .. }
+            | Failure::Matrix { .. }
+            | Failure::Interrupted
+            | Failure::Internal(_) => {
+                let names: Vec<String> = match self.sets {
+                    [_] => vec!["the data".into()],
+                    sets => sets.iter().map(|set| format!("`{}`", set.name)).collect(),
+                };
+                let rows = self.batches.iter().map(Batch::rows);
+                let rows: Vec<(&[usize], &str)> =
+                    rows.zip(names.iter().map(String::as_str)).collect();
+                self.instance.diagnostic(self.failure, &rows, request.span)
+            }
         }
-        Failure::Check { .. }
-        | Failure::Matrix { .. }
-        | Failure::Interrupted
-        | Failure::Internal(_) => failure.diagnostic(request.span),
     }
 }

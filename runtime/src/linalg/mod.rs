@@ -277,26 +277,40 @@ impl fmt::Display for BadMatrix {
         if self.batch != 1 {
             write!(f, " of example {}", self.system)?;
         }
-        let size = self.size;
-        match self.fault {
+        write!(f, " {}", self.verdict())
+    }
+}
+
+/// What is wrong with a matrix: the sentence without its subject.
+struct Verdict<'a>(&'a BadMatrix);
+
+impl fmt::Display for Verdict<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let BadMatrix { size, .. } = self.0;
+        match self.0.fault {
             Fault::Singular(at) => write!(
                 f,
-                " is singular, or nearly so: column {at} of its {size} depends on the others"
+                "is singular, or nearly so: column {at} of its {size} depends on the others"
             ),
-            Fault::NotPositive(at) if matches!(self.op, MatrixOp::Solve(_)) => write!(
+            Fault::NotPositive(at) if matches!(self.0.op, MatrixOp::Solve(_)) => write!(
                 f,
-                " is not positive definite: it settles {at} of {size} unknowns"
+                "is not positive definite: it settles {at} of {size} unknowns"
             ),
             Fault::NotPositive(at) => write!(
                 f,
-                " is not positive definite: pivot {at} of its {size} is not above 0"
+                "is not positive definite: pivot {at} of its {size} is not above 0"
             ),
-            Fault::NoConvergence => write!(f, " has no {} that settles", self.op.name()),
+            Fault::NoConvergence => write!(f, "has no {} that settles", self.0.op.name()),
         }
     }
 }
 
 impl BadMatrix {
+    /// What is wrong with it: the sentence without its subject.
+    pub fn verdict(&self) -> impl fmt::Display + '_ {
+        Verdict(self)
+    }
+
     /// Where such a matrix comes from.
     pub fn note(&self) -> Option<&'static str> {
         match self.fault {
