@@ -139,21 +139,8 @@ fn same(f: &Function, a: Value, b: Value, depth: usize) -> bool {
         return false;
     };
     let (x, y) = (&f.insts[x], &f.insts[y]);
-    let repeats = matches!(
-        x.op,
-        Op::Constant(_)
-            | Op::Dense(_)
-            | Op::Unary(_)
-            | Op::Binary(_)
-            | Op::Compare(_)
-            | Op::Select
-            | Op::Convert
-            | Op::Contract(_)
-            | Op::Reduce { .. }
-            | Op::Reshape
-            | Op::Slice { .. }
-            | Op::Gather { .. }
-    );
+    // A region may have several results, and what it computes alike is dear to find out.
+    let repeats = x.op.body().is_none();
     depth > 0
         && repeats
         && x.op == y.op
