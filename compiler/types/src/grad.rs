@@ -1,8 +1,9 @@
 //! `grad` and its kin: functions of functions that trace a derivative region.
 
+use crate::around::Parameters;
 use crate::call::Args;
 use crate::error::{fail, wanted};
-use crate::leaves::{leaves, with_leaves};
+use crate::leaves::{Leaf, leaves, with_leaves};
 use crate::seeds::Role;
 use crate::trace::FrameKind;
 use crate::value::{Maybe, Model, Ragged, Repr, Tensor, TensorType, Value};
@@ -102,11 +103,23 @@ impl Elaborator {
             return Ok(at);
         }
         let message = format!("{} has no parameter `{name}`", f.describe());
-        let error = Diagnostic::error("E0403", span, message);
-        Err(Box::new(match parameters.names() {
-            names if names.is_empty() => error,
-            names => error.note(format!("its parameters are {}", names.join(", "))),
-        }))
+        let mut error = Diagnostic::error("E0403", span, message);
+        let names = parameters.names();
+        let named: Vec<&str> = names
+            .iter()
+            .copied()
+            .filter(|own| !own.is_empty())
+            .collect();
+        if !named.is_empty() {
+            error = error.note(format!("its parameters are {}", named.join(", ")));
+        }
+        if named.len() < names.len() {
+            error = error.note(
+                "a parameter in parentheses has parts with names, and none of its own: \
+                                a derivative by it is built like it",
+            );
+        }
+        Err(Box::new(error))
     }
 
     /// A derivative of a function by its argument at `place`. The direction or cotangent is the
@@ -170,8 +183,10 @@ impl Elaborator {
                 let (value, gradient) =
                     self.value_and_gradient(&first, span, |elaborator, x| {
                         let value = elaborator.call_value(f, at(x), span)?;
-                        one_real(&value, span)?;
-                        Ok(value)
+                        match one_real(&value, span) {
+                            Ok(()) => Ok(value),
+                            Err(error) => Err(elaborator.of_each(*error, &parameters, place, x)),
+                        }
                     })?;
                 Ok(if kind == Kind::Grad {
                     gradient
@@ -253,6 +268,25 @@ impl Elaborator {
                 self.gradient_missing(&gradient, span)
             }
         }
+    }
+
+    /// A gradient of a function that was mapped, as its argument has more axes than it declares.
+    fn of_each(
+        &self,
+        error: Diagnostic,
+        parameters: &Parameters,
+        place: usize,
+        at: &Value,
+    ) -> Box<Diagnostic> {
+        let ty = parameters.declared().get(place).and_then(|p| p.ty.as_ref());
+        let mapped =
+            ty.is_some_and(|ty| self.frame_of(ty, at).is_ok_and(|frame| !frame.is_empty()));
+        Box::new(match mapped {
+            true => error.help(
+                "the function is mapped over these: `map(grad(f), xs)` is the gradient of each",
+            ),
+            false => error,
+        })
     }
 
     /// Value and gradient of a function of one value, whose first result is one real number: what
@@ -493,17 +527,20 @@ fn float_leaves(value: &Value, span: Span) -> Result<Vec<Tensor>> {
         })
         .collect();
     if found.is_empty() {
-        return Err(Box::new(
-            Diagnostic::error(
-                "E0501",
-                span,
-                format!(
-                    "there is nothing to differentiate by in {}",
-                    value.describe()
-                ),
-            )
-            .note("ints, bools and frozen models are constants"),
-        ));
+        let message = format!(
+            "there is nothing to differentiate by in {}",
+            value.describe()
+        );
+        let error = Diagnostic::error("E0501", span, message);
+        let error = error.note("ints, bools and frozen models are constants");
+        // Alone it would have become a real.
+        let whole = |leaf: &Leaf| leaf.tensor.tensor().is_some_and(Tensor::is_static_int);
+        return Err(Box::new(match leaves(value).iter().any(whole) {
+            true => {
+                error.help("in a tuple or record a whole number stays one: write `1.0` for a real")
+            }
+            false => error,
+        }));
     }
     Ok(found)
 }
