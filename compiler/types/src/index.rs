@@ -46,6 +46,9 @@ impl Elaborator {
         match value {
             Value::Unknown => return Ok(Value::Unknown),
             Value::List(items) => return self.index_list(items, indices, span, scope),
+            Value::Ragged(ragged) if let Some(items) = self.items_of(ragged, span)? => {
+                return self.index_list(&Rc::new(items), indices, span, scope);
+            }
             Value::Vocab(vocab) => {
                 let [Index::At(expr)] = indices else {
                     return fail("E0302", span, "a vocabulary has one index, a word");

@@ -7,7 +7,8 @@
 //! tensors of their true sizes when a statement does.
 
 use crate::error::fail;
-use crate::leaves::map_tensors;
+use crate::leaves::{leaves, map_tensors, with_leaves};
+use crate::missing::plain;
 use crate::size::{Range, Size};
 use crate::value::{Dim, Maybe, Origin, Ragged, Repr, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
@@ -504,6 +505,73 @@ impl Elaborator {
             )),
             other => other.clone(),
         }
+    }
+
+    /// The sequences one by one, of compiled code that knows their lengths.
+    pub(crate) fn items_of(&mut self, ragged: &Ragged, span: Span) -> Result<Option<Vec<Value>>> {
+        let Some(Value::List(items)) = self.typed_list(ragged) else {
+            return Ok(None);
+        };
+        let whole: Vec<Value> = leaves(&ragged.value)
+            .into_iter()
+            .map(|leaf| leaf.tensor)
+            .collect();
+        let mut out = Vec::with_capacity(items.len());
+        for (row, item) in items.iter().enumerate() {
+            let mut parts = Vec::with_capacity(whole.len());
+            for (whole, part) in whole.iter().zip(leaves(item)) {
+                let (Some(whole), Some(part)) = (whole.tensor(), part.tensor.tensor()) else {
+                    return Ok(None);
+                };
+                let part = self.build(&[whole], part.ty.clone(), span, |f, v, ty, span| {
+                    let dims = || std::iter::once(1).chain(ty.dims.iter().copied());
+                    let mut start = vec![0; ty.dims.len() + 1];
+                    start[0] = row;
+                    let slice = Op::Slice {
+                        limit: start
+                            .iter()
+                            .zip(dims())
+                            .map(|(from, len)| from + len)
+                            .collect(),
+                        stride: vec![1; start.len()],
+                        start,
+                    };
+                    let row: Vec<usize> = dims().collect();
+                    let one = f.push1(slice, v, ty.with_dims(&row), span);
+                    f.reshape(one, &ty.dims, span)
+                })?;
+                parts.push(Value::Tensor(part));
+            }
+            out.push(with_leaves(item, &mut parts.into_iter(), false));
+        }
+        Ok(Some(out))
+    }
+
+    /// A list that is built like sequences of compiled code, each as long as its own, side by side;
+    /// none if it is not.
+    pub(crate) fn packed_like(
+        &mut self,
+        like: &Ragged,
+        given: &Value,
+        span: Span,
+    ) -> Result<Option<Value>> {
+        let (Some(Value::List(types)), Value::List(items)) = (self.typed_list(like), given) else {
+            return Ok(None);
+        };
+        let dims = |value: &Value| value.tensor().and_then(|tensor| tensor.ty.dims());
+        let fits = types.len() == items.len()
+            && types
+                .iter()
+                .zip(items.iter())
+                .all(|(a, b)| dims(a) == dims(b));
+        if !fits {
+            return Ok(None);
+        }
+        Ok(match self.packed(given, span)? {
+            Some(Value::Ragged(own)) => Some(plain(&own.value).clone()),
+            Some(Value::Unknown) | None => None,
+            Some(one) => Some(plain(&one).clone()),
+        })
     }
 
     fn typed_list(&self, ragged: &Ragged) -> Option<Value> {

@@ -145,7 +145,15 @@ impl Elaborator {
             (Value::Maybe(maybe), _) => {
                 self.seeds_of(part, &maybe.value, crate::missing::plain(given), found)
             }
-            (Value::Ragged(ragged), _) => self.seeds_of(part, &ragged.value, given, found),
+            (Value::Ragged(ragged), Value::List(_)) => {
+                match self.packed_like(ragged, given, part.span)? {
+                    Some(packed) => self.seeds_of(part, &ragged.value, &packed, found),
+                    None => part.mismatch(given, like),
+                }
+            }
+            (Value::Ragged(ragged), Value::Ragged(given)) if ragged.sizes == given.sizes => {
+                self.seeds_of(part, &ragged.value, &given.value, found)
+            }
             (Value::Tree(like), Value::Tree(given)) => self.seeds_of(part, like, given, found),
             (Value::Tuple(like), Value::Tuple(given)) | (Value::List(like), Value::List(given))
                 if like.len() == given.len() =>
