@@ -81,9 +81,24 @@ impl Walk {
     /// start.
     #[inline(always)]
     pub(super) fn stretches(&self, range: Range<usize>) -> Stretches<'_> {
+        let mut index = [0; WALK_AXES];
+        let mut rest = range.start;
+        for (index, &(count, _)) in index
+            .iter_mut()
+            .zip(&self.axes)
+            .take(self.len)
+            .skip(1)
+            .rev()
+        {
+            *index = rest % count;
+            rest /= count;
+        }
+        index[0] = rest;
         Stretches {
             walk: self,
             at: range.start,
+            place: self.at(range.start),
+            index,
             range,
         }
     }
@@ -98,10 +113,14 @@ pub(super) struct Stretch {
     pub(super) step: usize,
 }
 
-/// See [`Walk::stretches`].
+/// See [`Walk::stretches`]. Counts through the axes: a division for each stretch would take longer than
+/// to copy a short one.
 pub(super) struct Stretches<'a> {
     walk: &'a Walk,
     at: usize,
+    place: usize,
+    /// How far each axis is.
+    index: [usize; WALK_AXES],
     range: Range<usize>,
 }
 
@@ -114,15 +133,30 @@ impl Iterator for Stretches<'_> {
         if at >= self.range.end {
             return None;
         }
-        let (most, step) = self.walk.axes[self.walk.len - 1];
-        let count = (most - at % most).min(self.range.end - at);
-        self.at += count;
-        Some(Stretch {
+        let last = self.walk.len - 1;
+        let (most, step) = self.walk.axes[last];
+        let count = (most - self.index[last]).min(self.range.end - at);
+        let stretch = Stretch {
             entry: at - self.range.start,
-            place: self.walk.at(at),
+            place: self.place,
             count,
             step,
-        })
+        };
+        // A stretch that does not end its axis is the range's last.
+        self.at += count;
+        self.place -= self.index[last] * step;
+        self.index[last] = 0;
+        for axis in (0..last).rev() {
+            let (count, step) = self.walk.axes[axis];
+            self.index[axis] += 1;
+            self.place += step;
+            if self.index[axis] < count {
+                break;
+            }
+            self.place -= count * step;
+            self.index[axis] = 0;
+        }
+        Some(stretch)
     }
 }
 
