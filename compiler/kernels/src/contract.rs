@@ -6,7 +6,7 @@ use crate::coords;
 use crate::plan::{CheckInfo, Condition, Plan};
 use crate::product::{Operand, Product};
 use crate::views::{self, trace};
-use crate::{small, term_sums};
+use crate::{small, term_sums, windows_back};
 use aec_ir::rewrite::{self, ValueMap};
 use aec_ir::{
     Contract, Def, Factor, Fault, Function, Inst, Label, Labels, MatrixOp, Op, Type, Value,
@@ -68,8 +68,13 @@ pub(crate) struct Preparer {
 }
 
 /// Prepares a function, of which the params `panelled` are matrices that come in panels where a
-/// product wants them.
-pub fn prepare(f: &Function, first_check: i64, panelled: Range<usize>) -> Prepared {
+/// product wants them, and `windows` products of [`windows_back`].
+pub(crate) fn prepare(
+    f: &Function,
+    first_check: i64,
+    panelled: Range<usize>,
+    windows: &[Value],
+) -> Prepared {
     let (into, mut map) = rewrite::copy_params(f);
     let mut p = Preparer {
         out: Prepared {
@@ -114,6 +119,17 @@ pub fn prepare(f: &Function, first_check: i64, panelled: Range<usize>) -> Prepar
                 rewrite::copy_inst(&mut p.out.f, f, inst, &mut map);
             }
         }
+    }
+    for &window in windows {
+        // The product may have another order of its axes, and be scaled afterwards.
+        let mut v = map.at(window);
+        while !p.out.products.contains_key(&v)
+            && let Some(inst) = p.out.f.def_inst(v)
+            && let Some(&operand) = p.out.f.insts[inst].operands.first()
+        {
+            v = operand;
+        }
+        p.out.notes.insert(v, windows_back::REASON.to_string());
     }
     p.ends(f, &map, first_check);
     let Prepared { f, products, .. } = &mut p.out;
@@ -878,7 +894,7 @@ mod tests {
         let dw = f.contract(&[(x, &[0, 1]), (g, &[0, 2])], &[1, 2], &[], 1.0, Span::NONE);
         let dx = f.contract(&[(g, &[0, 1]), (w, &[2, 1])], &[0, 2], &[], 1.0, Span::NONE);
         f.results = vec![y, dw, dx];
-        let p = prepare(&f, 0, 0..0);
+        let p = prepare(&f, 0, 0..0, &[]);
         let at = |i: usize| p.products[&p.f.results[i]];
         assert_eq!((at(0).m, at(0).n, at(0).k), (32, 400, 784));
         assert_eq!(
@@ -908,7 +924,7 @@ mod tests {
             Span::NONE,
         );
         f.results = vec![s];
-        let p = prepare(&f, 0, 0..0);
+        let p = prepare(&f, 0, 0..0, &[]);
         assert_eq!(p.products.len(), 1);
         let product = p.products.values().next().unwrap();
         assert_eq!(
@@ -927,7 +943,7 @@ mod tests {
         let x = f.param(f32s(&[128, 784]), "x");
         let s = f.sum(x, &[0, 1], Span::NONE);
         f.results = vec![s];
-        let p = prepare(&f, 0, 0..0);
+        let p = prepare(&f, 0, 0..0, &[]);
         assert_eq!(p.f.order.len(), 2);
         assert_eq!(p.f.dims(p.f.insts[p.f.order[0]].results[0]), &[128]);
     }

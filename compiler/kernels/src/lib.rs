@@ -80,8 +80,11 @@ fn plan_part(
         true => windows_back::as_products(f),
         false => None,
     };
-    let f = rewritten.as_ref().unwrap_or(f);
-    let mut prepared = contract::prepare(f, first_check, panelled.clone());
+    let (f, windows) = match &rewritten {
+        Some((f, products)) => (f, products.as_slice()),
+        None => (f, &[][..]),
+    };
+    let mut prepared = contract::prepare(f, first_check, panelled.clone(), windows);
     looped::plan_bodies(&mut prepared, options, first_check)?;
     if options.fuse {
         product::join_sums(&mut prepared, panelled);

@@ -432,8 +432,12 @@ impl Axis {
     }
 }
 
-/// The function with such sums as products, if there are any.
-pub fn as_products(f: &Function) -> Option<Function> {
+/// Why such a product is there.
+pub(crate) const REASON: &str =
+    "windows put onto one another are a product over windows of what came in";
+
+/// The function with such sums as products, if there are any, and the products.
+pub(crate) fn as_products(f: &Function) -> Option<(Function, Vec<Value>)> {
     let scatters = |inst: &aec_ir::Inst| matches!(f.insts[*inst].op, Op::ScatterAdd { .. });
     if !f.order.iter().any(scatters) {
         return None;
@@ -459,12 +463,14 @@ pub fn as_products(f: &Function) -> Option<Function> {
         return None;
     }
     let (mut into, mut map) = rewrite::copy_params(f);
+    let mut products = Vec::with_capacity(forms.len());
     for &inst in &f.order {
         let data = &f.insts[inst];
         match data.results.first().and_then(|v| forms.get(v)) {
             Some(form) => {
                 let x = form.emit(&mut into, &map, data.span);
                 map.insert(data.results[0], x);
+                products.push(x);
             }
             None => {
                 rewrite::copy_inst(&mut into, f, inst, &mut map);
@@ -473,5 +479,5 @@ pub fn as_products(f: &Function) -> Option<Function> {
     }
     rewrite::copy_ends(&mut into, f, &map);
     rewrite::eliminate_dead(&mut into);
-    Some(into.compact())
+    Some((into, products))
 }

@@ -104,18 +104,18 @@ fn way_back(
 
 #[test]
 fn the_way_back_is_a_product_over_windows() {
-    for (size, channels, maps, shape, product) in [
-        (9, 4, 5, [3, 1, 1, 1], true),
-        (8, 5, 3, [5, 1, 1, 2], true),
-        (9, 8, 2, [3, 1, 2, 2], true),
-        (12, 6, 3, [2, 1, 1, 0], true),
-        (12, 4, 7, [1, 1, 1, 0], true),
+    for (size, channels, maps, shape, [product, sums]) in [
+        (9, 4, 5, [3, 1, 1, 1], [true, false]),
+        (8, 5, 3, [5, 1, 1, 2], [true, false]),
+        (9, 8, 2, [3, 1, 2, 2], [true, false]),
+        (12, 6, 3, [2, 1, 1, 0], [true, false]),
+        (12, 4, 7, [1, 1, 1, 0], [true, false]),
         // Zeros alone came in from the outer border, which is cut off afterwards.
-        (9, 4, 5, [3, 1, 1, 3], true),
-        // Two columns would fill no tile.
-        (9, 2, 5, [3, 1, 1, 1], false),
+        (9, 4, 5, [3, 1, 1, 3], [true, false]),
+        // Two columns would fill no tile: the rows of windows are added up.
+        (9, 2, 5, [3, 1, 1, 1], [true, true]),
         // Windows that leave places out.
-        (9, 4, 5, [3, 2, 1, 1], false),
+        (9, 4, 5, [3, 2, 1, 1], [false, true]),
     ] {
         let text = way_back(size, channels, maps, shape);
         let plan = check(&parse(&text));
@@ -123,6 +123,11 @@ fn the_way_back_is_a_product_over_windows() {
             .kernels
             .values()
             .any(|kernel| kernel.name.contains("scatter"));
-        assert_eq!(scatters, !product, "{text}\n{plan:?}");
+        assert_eq!(scatters, sums, "{text}\n{plan:?}");
+        let said = plan
+            .steps
+            .iter()
+            .any(|step| step.reason.contains("put onto one another"));
+        assert_eq!(said, product, "{text}\n{plan:?}");
     }
 }
