@@ -476,10 +476,9 @@ impl Elaborator {
                 "a value is needed here before the step has run",
             );
         };
-        let done = done.clone();
         Ok(values
             .iter()
-            .map(|value| crate::ragged::unpacked(&replace_traced(value, &done)))
+            .map(|value| crate::ragged::unpacked(&replace_traced(value, done)))
             .collect())
     }
 
