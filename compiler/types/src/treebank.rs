@@ -250,19 +250,25 @@ pub(crate) fn parse(elaborator: &mut Elaborator, args: &Args, span: Span) -> Res
     }
 }
 
-/// `core.tree_words(text)`: the words of trees, with blanks between.
+/// `core.tree_words(text)`: the words of trees, with blanks between; of a text or of a list of its lines.
 pub(crate) fn words(elaborator: &mut Elaborator, args: &Args, _: Span) -> Result<Value> {
     let (text, at) = &args.positional[0];
     if elaborator.checking() || matches!(text, Value::Unknown) {
         return Ok(Value::str(""));
     }
-    let Value::Str(text) = text else {
-        return wanted(*at, "a text", text);
+    let texts = match text {
+        Value::List(texts) => texts.as_slice(),
+        one => std::slice::from_ref(one),
     };
     let mut words = Vec::new();
-    for line in text.lines().filter(|line| !line.trim().is_empty()) {
-        if let Ok(tree) = read_tree(line) {
-            words.extend(tree.words);
+    for text in texts {
+        let Value::Str(text) = text else {
+            return wanted(*at, "a text, or a list of texts", text);
+        };
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            if let Ok(tree) = read_tree(line) {
+                words.extend(tree.words);
+            }
         }
     }
     Ok(Value::str(&words.join(" ")))
