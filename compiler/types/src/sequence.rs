@@ -27,13 +27,20 @@ const MAX_ELEMENTS: usize = 1 << 16;
 const ELEMENTS_PER_LOOK: usize = 1 << 12;
 
 /// Ranges up to this length are taken apart; longer ones are walked, not kept.
-const MAX_ITEMS: i64 = 1 << 20;
+const MAX_ITEMS: i64 = 1 << 16;
 
 /// Comprehensions of ints up to this length are worked out one by one, to be used as sizes.
 const MAX_SIZES: usize = 64;
 
 fn is_int_vector(value: &Value) -> bool {
     matches!(value, Value::Tensor(tensor) if tensor.ty.elem == Elem::I64 && tensor.ty.rank() == 1)
+}
+
+/// Whether each is the one before plus 1.
+fn rising(ints: &[i64]) -> bool {
+    ints.windows(2)
+        .all(|pair| pair[0].checked_add(1) == Some(pair[1]))
+        && ints.last() != Some(&i64::MAX)
 }
 
 /// What a comprehension or `for` walks.
@@ -432,11 +439,17 @@ impl Elaborator {
         span: Span,
         scope: &Scope,
     ) -> Result<Value> {
-        let walk = match self.walk(iter, scope)? {
-            Walk::Ints(from, to) => {
-                Walk::Axis(self.range(&Value::int(from), &Value::int(to), iter.span)?)
+        let walk = self.walk(iter, scope)?;
+        let long = match walk {
+            Walk::Ints(from, to) => Some(from..to),
+            _ => None,
+        };
+        let walk = match long.clone() {
+            Some(ints) => {
+                let ends = (Value::int(ints.start), Value::int(ints.end));
+                Walk::Axis(self.range(&ends.0, &ends.1, iter.span)?)
             }
-            walk => walk,
+            None => walk,
         };
         let round = |elaborator: &mut Elaborator, item: &Value| {
             elaborator.host.check_interrupt()?;
@@ -486,6 +499,13 @@ impl Elaborator {
             Walk::Items(items) => {
                 let ints: Option<Vec<i64>> = items.iter().map(Value::as_int).collect();
                 match ints.filter(|ints| condition.is_none() && ints.len() > 1) {
+                    // A range, not a table of ints: passes see where its ints lead.
+                    Some(ints) if rising(&ints) && !self.checking() => {
+                        let ends = (ints[0], ints[0] + ints.len() as i64);
+                        let ends = (Value::int(ends.0), Value::int(ends.1));
+                        let range = self.range(&ends.0, &ends.1, iter.span)?;
+                        (Dim::known(ints.len()), range)
+                    }
                     Some(ints) => {
                         let dim = Dim::known(ints.len());
                         let ty = TensorType {
@@ -609,7 +629,15 @@ impl Elaborator {
             }
             (Err(_), Walk::Axis(value)) if self.effects_allowed() => {
                 self.restore(before);
-                self.listed(value, None, pattern, iter.span, scope, span, &round)
+                let at = iter.span;
+                match long.filter(|_| !self.checking()) {
+                    // Known one by one, as those of a shorter range.
+                    Some(ints) => {
+                        let mut items = ints.map(Value::int);
+                        self.unrolled(&mut items, None, pattern, at, scope, span, &round)
+                    }
+                    None => self.listed(value, None, pattern, at, scope, span, &round),
+                }
             }
             (Err(error), _) => Err(error),
         }
