@@ -1,7 +1,7 @@
 //! Arithmetic that is done while compiling: of constants, and of sizes while they are symbolic.
 
 use crate::value::{Dim, Repr, Tensor, TensorType, Value};
-use aec_ir::{Comparison, Unary};
+use aec_ir::{Binary, Comparison, Unary};
 use aec_runtime::{Elem, Tensor as HostTensor};
 use aec_syntax::ast::BinaryOp;
 use std::sync::Arc;
@@ -137,6 +137,38 @@ pub(crate) fn fold(
         },
         repr: Repr::Static(Arc::new(host)),
     })
+}
+
+/// What it gives of two ints.
+pub(crate) fn fold_ints(op: Binary, p: i64, q: i64) -> Option<Tensor> {
+    let value = match op {
+        Binary::Min => p.min(q),
+        Binary::Max => p.max(q),
+        Binary::Mod if q != 0 => {
+            let rest = p.wrapping_rem(q);
+            if rest != 0 && (rest < 0) != (q < 0) {
+                rest + q
+            } else {
+                rest
+            }
+        }
+        _ => return None,
+    };
+    Some(Tensor {
+        ty: TensorType::scalar(Elem::I64),
+        repr: Repr::Static(Arc::new(HostTensor::i64(&[], vec![value]))),
+    })
+}
+
+/// A constant as a tensor in memory.
+pub(crate) fn in_memory(tensor: Tensor) -> Tensor {
+    match tensor.repr {
+        Repr::Static(host) => Tensor {
+            ty: tensor.ty,
+            repr: Repr::Concrete(host),
+        },
+        _ => tensor,
+    }
 }
 
 /// A function of a constant, where it needs no compiled code.

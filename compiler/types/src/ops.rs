@@ -1,7 +1,7 @@
 //! Operators on tensors: promotion, scalar broadcasting, constant folding, `@`.
 
 use crate::error::{size_mismatch, wanted};
-use crate::fold::{comparison, fold, fold_sizes, scalar, static_unary};
+use crate::fold::{comparison, fold, fold_ints, fold_sizes, in_memory, scalar, static_unary};
 use crate::value::{Dim, Repr, Shape, Tensor, TensorType, Value};
 use crate::{Elaborator, Result, vanishing};
 use aec_ir::{
@@ -583,6 +583,12 @@ impl Elaborator {
             BinaryOp::Div => self.harmless(&y, &shape, Binary::Div.safe_places()[1], span)?,
             _ => y,
         };
+        if let Some((p, q)) = self.counters(&x, &y)
+            && comparison(op).is_none()
+            && let Some(folded) = fold(op, p, q, elem, &shape)
+        {
+            return Ok(in_memory(folded));
+        }
         let result = TensorType {
             elem: if comparison.is_some() {
                 Elem::Bool
@@ -634,6 +640,23 @@ impl Elaborator {
         &mut self,
         op: Binary,
         a: Operand<'_>,
+    /// Two ints in memory, of which one may be an input of what is compiled, such as a loop's counter. What
+    /// is made of them is worked out at once: it may be a size, and in the body of a `map` or a
+    /// derivative nothing can run that tells it. It is an input again.
+    fn counters<'a>(
+        &self,
+        x: &'a Tensor,
+        y: &'a Tensor,
+    ) -> Option<(&'a HostTensor, &'a HostTensor)> {
+        let (Repr::Static(p) | Repr::Concrete(p), Repr::Static(q) | Repr::Concrete(q)) =
+            (&x.repr, &y.repr)
+        else {
+            return None;
+        };
+        let ints = x.ty.elem == Elem::I64 && y.ty.elem == Elem::I64;
+        (ints && p.rank() == 0 && q.rank() == 0).then_some((p, q))
+    }
+
         b: Operand<'_>,
         span: Span,
     ) -> Result<Value> {
@@ -652,6 +675,11 @@ impl Elaborator {
                 Binary::Min => Some(p.min(q)),
                 Binary::Max => Some(p.max(q)),
                 Binary::Mod if q != 0.0 => Some(p - q * (p / q).floor()),
+            if x.ty.elem == Elem::I64
+                && let Some(folded) = fold_ints(op, p.get_i64(0), q.get_i64(0))
+            {
+                return Ok(Value::Tensor(folded));
+            }
                 Binary::Pow => Some(p.powf(q)),
                 _ => None,
             };
@@ -664,6 +692,11 @@ impl Elaborator {
             false => [None, None],
         };
         let x = self.harmless(&x, &shape, places[0], span)?;
+        if let Some((p, q)) = self.counters(&x, &y)
+            && let Some(folded) = fold_ints(op, p.get_i64(0), q.get_i64(0))
+        {
+            return Ok(Value::Tensor(in_memory(folded)));
+        }
         let y = self.harmless(&y, &shape, places[1], span)?;
         let ty = TensorType {
             elem: x.ty.elem,
