@@ -73,6 +73,11 @@ fn labels(rank: usize) -> Labels {
     (0..rank as Label).collect()
 }
 
+/// Whether a list takes the rows of a tensor behind it.
+fn collects(list: &[Value], value: &Value) -> bool {
+    list.is_empty() || crate::ragged::is_ragged(value)
+}
+
 impl Elaborator {
     /// Converts a tensor to another element type.
     pub(crate) fn convert(&mut self, tensor: &Tensor, elem: Elem, span: Span) -> Result<Tensor> {
@@ -309,14 +314,14 @@ impl Elaborator {
     ) -> Result<Value> {
         match (a.0, b.0) {
             (Value::Unknown, _) | (_, Value::Unknown) => return Ok(Value::Unknown),
-            // Sequences of different lengths, and rows of equal ones.
+            // Sequences of different lengths, and rows of equal ones; none yet, as in `[] + [row]`.
             (Value::List(x), Value::Tensor(y) | Value::Token(y))
-                if op == BinaryOp::Add && y.ty.rank() > 1 && crate::ragged::is_ragged(a.0) =>
+                if op == BinaryOp::Add && y.ty.rank() > 1 && collects(x, a.0) =>
             {
                 return self.with_items(x, b, false);
             }
             (Value::Tensor(x) | Value::Token(x), Value::List(y))
-                if op == BinaryOp::Add && x.ty.rank() > 1 && crate::ragged::is_ragged(b.0) =>
+                if op == BinaryOp::Add && x.ty.rank() > 1 && collects(y, b.0) =>
             {
                 return self.with_items(y, a, true);
             }
@@ -578,17 +583,17 @@ impl Elaborator {
         {
             return Ok(folded);
         }
-        let comparison = comparison(op);
-        let y = match op {
-            BinaryOp::Div => self.harmless(&y, &shape, Binary::Div.safe_places()[1], span)?,
-            _ => y,
-        };
         if let Some((p, q)) = self.counters(&x, &y)
             && comparison(op).is_none()
             && let Some(folded) = fold(op, p, q, elem, &shape)
         {
             return Ok(in_memory(folded));
         }
+        let comparison = comparison(op);
+        let y = match op {
+            BinaryOp::Div => self.harmless(&y, &shape, Binary::Div.safe_places()[1], span)?,
+            _ => y,
+        };
         let result = TensorType {
             elem: if comparison.is_some() {
                 Elem::Bool
@@ -635,11 +640,6 @@ impl Elaborator {
         })
     }
 
-    /// An elementwise builtin of two operands: `max(a, b)`, `mod(a, b)`.
-    pub(crate) fn elementwise_builtin(
-        &mut self,
-        op: Binary,
-        a: Operand<'_>,
     /// Two ints in memory, of which one may be an input of what is compiled, such as a loop's counter. What
     /// is made of them is worked out at once: it may be a size, and in the body of a `map` or a
     /// derivative nothing can run that tells it. It is an input again.
@@ -657,6 +657,11 @@ impl Elaborator {
         (ints && p.rank() == 0 && q.rank() == 0).then_some((p, q))
     }
 
+    /// An elementwise builtin of two operands: `max(a, b)`, `mod(a, b)`.
+    pub(crate) fn elementwise_builtin(
+        &mut self,
+        op: Binary,
+        a: Operand<'_>,
         b: Operand<'_>,
         span: Span,
     ) -> Result<Value> {
@@ -670,16 +675,16 @@ impl Elaborator {
         if let (Repr::Static(p), Repr::Static(q)) = (&x.repr, &y.repr)
             && let (0, 0) = (p.rank(), q.rank())
         {
-            let (p, q) = (p.get_f64(0), q.get_f64(0));
-            let value = match op {
-                Binary::Min => Some(p.min(q)),
-                Binary::Max => Some(p.max(q)),
-                Binary::Mod if q != 0.0 => Some(p - q * (p / q).floor()),
             if x.ty.elem == Elem::I64
                 && let Some(folded) = fold_ints(op, p.get_i64(0), q.get_i64(0))
             {
                 return Ok(Value::Tensor(folded));
             }
+            let (p, q) = (p.get_f64(0), q.get_f64(0));
+            let value = match op {
+                Binary::Min => Some(p.min(q)),
+                Binary::Max => Some(p.max(q)),
+                Binary::Mod if q != 0.0 => Some(p - q * (p / q).floor()),
                 Binary::Pow => Some(p.powf(q)),
                 _ => None,
             };
@@ -687,16 +692,16 @@ impl Elaborator {
                 return Ok(Value::Tensor(scalar(value, x.ty.elem)));
             }
         }
-        let places = match x.ty.elem.is_float() {
-            true => op.safe_places(),
-            false => [None, None],
-        };
-        let x = self.harmless(&x, &shape, places[0], span)?;
         if let Some((p, q)) = self.counters(&x, &y)
             && let Some(folded) = fold_ints(op, p.get_i64(0), q.get_i64(0))
         {
             return Ok(Value::Tensor(in_memory(folded)));
         }
+        let places = match x.ty.elem.is_float() {
+            true => op.safe_places(),
+            false => [None, None],
+        };
+        let x = self.harmless(&x, &shape, places[0], span)?;
         let y = self.harmless(&y, &shape, places[1], span)?;
         let ty = TensorType {
             elem: x.ty.elem,

@@ -716,6 +716,11 @@ impl Elaborator {
                 match self.decide(&test, condition.span)? {
                     Some(true) => {}
                     Some(false) => continue,
+                    // In a script the condition is known when it runs.
+                    None if self.checking() && self.effects_allowed() => {
+                        round(self, &item)?;
+                        return Ok(Value::Unknown);
+                    }
                     None => {
                         return fail(
                             "E0305",
