@@ -111,6 +111,26 @@ fn a_model_is_used_without_its_script() {
 }
 
 #[test]
+fn models_of_the_library_are_used_without_a_script() {
+    let folder = Folder::new("library_model");
+    let script = "use autoencoders\nuse data\nlet x: [20, 4] ~ uniform(0, 1)\n\
+                  let m = train autoencoders.Vanilla([4, 2]) on x { epochs = 2 }\n\
+                  save(m, \"m.safetensors\")\nexport(m.encoder(x), \"h.csv\")\n\
+                  export(x, \"x.csv\")\n";
+    folder.write("s.ae", script);
+    folder.aec(&["run", "s.ae"]).well();
+    std::fs::remove_file(folder.0.join("s.ae")).unwrap();
+    // Its defaults, functions of the prelude, are found again.
+    let said = folder.aec(&["encode", "m.safetensors", "x.csv"]).well().out;
+    let own = std::fs::read_to_string(folder.0.join("h.csv")).unwrap();
+    let (codes, wanted) = (table(&said), table(&own));
+    assert_eq!((codes.len(), wanted.len()), (20, 20), "{said}");
+    for (code, wanted) in codes.iter().flatten().zip(wanted.iter().flatten()) {
+        assert!((code - wanted).abs() < 1e-4, "{code} {wanted}");
+    }
+}
+
+#[test]
 fn errors_tell_anomalies_from_the_rest() {
     let folder = trained("anomaly");
     let first = folder

@@ -189,16 +189,26 @@ fn expression(
     }
 }
 
-/// The module of the script that a function comes from: its path and its name there.
+/// The module of the script that a function comes from: its path and its name there. None for what has
+/// its name without a module, as what the prelude has.
 fn module_of(elaborator: &Elaborator, function: &Value) -> Option<(String, String)> {
     let Value::Fn(wanted) = function else {
         return None;
     };
-    elaborator.names().iter().find_map(|name| {
+    if let Some(Value::Fn(known)) = elaborator.lookup(&wanted.name)
+        && std::rc::Rc::ptr_eq(&known, wanted)
+    {
+        return None;
+    }
+    // Modules of ours that nobody can name have a blank in theirs.
+    let names = elaborator.names();
+    let mut named = names.iter().filter(|name| !name.contains(' '));
+    named.find_map(|name| {
         let Some(Value::Module(module)) = elaborator.lookup(name) else {
             return None;
         };
-        match module.scope.lookup(&wanted.name) {
+        // What the module itself binds: behind it all see the prelude.
+        match module.scope.here(&wanted.name) {
             Some(Value::Fn(known)) if std::rc::Rc::ptr_eq(&known, wanted) => {
                 Some((module.path.to_string(), name.to_string()))
             }
