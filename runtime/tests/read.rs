@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 mod files;
 
-use aec_runtime::read::{IdxData, ReadError, read_csv, read_idx, read_npy, read_npz};
+use aec_runtime::read::{IdxData, ReadError, read_columns, read_csv, read_idx, read_npy, read_npz};
 use aec_runtime::{Data, Elem};
 use files::{archive, floats, idx, npy, zipped};
 
@@ -91,6 +91,31 @@ fn bad_tables_name_line_and_column() {
     let bytes = read_csv(&put(&dir, "t.csv", b"1,2\n3,\xff\x00\n")).unwrap_err();
     assert_eq!(bytes.line, Some(2));
     assert!(bytes.to_string().contains("t.csv:2: column 2"), "{bytes}");
+    let help = |text: &str| csv_error(text).help.unwrap();
+    assert!(help("a;b\n1,5;2\n").contains("point"));
+    assert!(help("a b\n1 2\n").contains("blanks"));
+}
+
+#[test]
+fn tables_in_other_writings_are_refused_alike() {
+    let dir = folder();
+    let utf16: Vec<u8> = "\u{feff}a\tb\n1\t2\n"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    let path = put(&dir, "u.csv", &utf16);
+    let messages = [
+        read_csv(&path).unwrap_err().message,
+        read_columns(&path).unwrap_err().message,
+    ];
+    assert_eq!(messages, ["the table is in UTF-16"; 2]);
+    for number in ["inf", "1e400"] {
+        let path = put(&dir, "n.csv", format!("a,b\n1,2\n3,{number}\n").as_bytes());
+        let message = format!("column 2 (b): `{number}` is not a finite number");
+        assert_eq!(read_csv(&path).unwrap_err().message, message);
+        let columns = read_columns(&path).unwrap_err();
+        assert_eq!((columns.message, columns.line), (message, Some(3)));
+    }
 }
 
 #[test]

@@ -131,13 +131,17 @@ impl CsvRows {
             .and_then(|names| names.get(at))
             .map(|name| format!(" ({name})"));
         let message = match std::str::from_utf8(bytes) {
-            Ok(_) if matches!(cell(bytes), Cell::Number(_)) => {
-                format!("`{}` is not a finite number", shown(bytes))
-            }
+            Ok(_) if matches!(cell(bytes), Cell::Number(_)) => not_finite(bytes),
             Ok(_) => format!("`{}` is not a number", shown(bytes)),
             Err(_) => format!("`{}` is neither a number nor UTF-8 text", shown(bytes)),
         };
-        let help = if self.done == 0 && self.header.is_none() {
+        let text = String::from_utf8_lossy(bytes);
+        let number = |text: &str| matches!(cell(text.as_bytes()), Cell::Number(_));
+        let help = if number(&text.replacen(',', ".", 1)) && text.contains(',') {
+            "a number has a point: `1.5`, not `1,5`"
+        } else if text.split_whitespace().count() > 1 && text.split_whitespace().all(number) {
+            "commas, tabs or semicolons stand between cells, not blanks"
+        } else if self.done == 0 && self.header.is_none() {
             "the first line is a header only if none of its cells is a number"
         } else {
             "a missing number is an empty cell or NA; `data.table` reads columns of words"
@@ -162,6 +166,10 @@ fn headed(path: &Path) -> Result<(Records, Option<Vec<String>>, bool), ReadError
     let mut records = Records::open(path)?;
     if !records.advance()? {
         return Err(ReadError::new(path, "the file is empty"));
+    }
+    let mark = records.cells().next().and_then(|bytes| bytes.get(..2));
+    if matches!(mark, Some([0xff, 0xfe] | [0xfe, 0xff])) {
+        return Err(ReadError::new(path, "the table is in UTF-16").help("save the table as UTF-8"));
     }
     let kinds: Vec<Cell> = records.cells().map(cell).collect();
     let words = kinds.iter().any(|kind| matches!(kind, Cell::Word));
@@ -196,6 +204,10 @@ fn check_width(records: &Records, cols: usize) -> Result<(), ReadError> {
     )
     .at_line(records.line())
     .help("every line of a table needs as many cells; leave a missing one empty"))
+}
+
+fn not_finite(bytes: &[u8]) -> String {
+    format!("`{}` is not a finite number", shown(bytes))
 }
 
 /// The beginning of a cell, for a message.
@@ -262,9 +274,16 @@ pub fn read_columns(path: &Path) -> Result<Vec<Column>, ReadError> {
         row = false;
         check_width(&records, cols)?;
         let all = columns.iter_mut().zip(&mut places).zip(&words);
-        for (bytes, ((column, places), &words)) in records.cells().zip(all) {
+        for (at, (bytes, ((column, places), &words))) in records.cells().zip(all).enumerate() {
             let value = match cell(bytes) {
                 Cell::Missing => None,
+                Cell::Number(value) if !words && !value.is_finite() => {
+                    let message =
+                        format!("column {} ({}): {}", at + 1, column.name, not_finite(bytes));
+                    return Err(ReadError::new(path, message)
+                        .at_line(records.line())
+                        .help("a missing number is an empty cell or NA"));
+                }
                 Cell::Number(value) if !words => Some(value),
                 Cell::Number(_) | Cell::Word => {
                     let word = String::from_utf8_lossy(bytes).trim().to_string();
