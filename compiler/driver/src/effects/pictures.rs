@@ -14,6 +14,10 @@ const LONGEST_ROW: usize = 32;
 /// Writes the picture. `pictures` is a list of sets, one for each row, one tensor `[rows, n, d]`
 /// of them, or one set (`[n, d]` or `[n, h, w]`). A vector is a square, or has rows of `width`.
 pub fn grid(pictures: &Value, path: &str, width: &Value, span: Span) -> Result<Value> {
+    if !path.to_lowercase().ends_with(".png") {
+        let message = format!("pictures are written as PNG, but `{path}` does not end in .png");
+        return Err(wrong(span, message));
+    }
     let width = match width.as_int() {
         Some(width @ 0..) => width as usize,
         _ => return Err(wrong(span, "`width` is a number of pixels".into())),
