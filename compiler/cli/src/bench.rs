@@ -64,8 +64,8 @@ pub fn run(
         figures.quantile_us(0.1),
         figures.quantile_us(0.9),
         figures.steps_us.len(),
-        figures.losses.0,
-        figures.losses.1,
+        number(figures.losses.0),
+        number(figures.losses.1),
         peak_memory,
         figures.work.product_flop,
         figures.work.update_bytes,
@@ -73,6 +73,14 @@ pub fn run(
         figures.rates.1 * 1e-9,
         by_step_table(&figures),
     ))
+}
+
+/// A number of JSON, which has none that is not finite.
+fn number(value: f64) -> String {
+    match value.is_finite() {
+        true => value.to_string(),
+        false => "null".into(),
+    }
 }
 
 /// A line for each step of the plan: time (lowest decile), share of the whole, GFLOP/s, what it is.
