@@ -8,7 +8,7 @@
 
 use crate::views::affine;
 use aec_ir::rewrite::{self, ValueMap};
-use aec_ir::{Contract, Fault, Function, Label, Literal, Op, Type, Value};
+use aec_ir::{Contract, Factor, Fault, Function, Label, Literal, Op, Type, Value};
 use aec_runtime::Elem;
 use aec_syntax::Span;
 use cranelift_entity::{EntitySet, SecondaryMap};
@@ -92,15 +92,9 @@ impl Form {
     }
 
     fn product(f: &Function, c: &Contract, operands: &[Value], v: Value) -> Option<Form> {
-        let mut twice = [false; 2];
-        for (factor, twice) in c.factors.iter().zip(&mut twice) {
-            let labels = &factor.labels;
-            *twice = (1..labels.len()).any(|at| labels[..at].contains(&labels[at]));
-        }
         let has = |label: &Label| c.factors.iter().any(|x| x.labels.contains(label));
-        let plain = c.factors.iter().all(|x| x.power == 1)
+        let plain = c.factors.iter().all(is_plain)
             && c.deltas.is_empty()
-            && twice == [false; 2]
             && (0..c.sizes.len()).all(|l| has(&(l as Label)))
             && f.ty(v).elem.is_float();
         let operand = |nth: usize| {
@@ -124,8 +118,10 @@ impl Form {
             return None;
         };
         let single = |label: &Label| c.sizes[usize::from(*label)] == 1;
-        let goes_on = |label: &Label| c.out.contains(label) || single(label);
-        if factor.power != 1 || !c.deltas.is_empty() || !factor.labels.iter().all(goes_on) {
+        // Nothing is summed, nor counted by a label that no axis has.
+        let goes_on = |label: Label| c.out.contains(&label) || single(&label);
+        let all = (0..c.sizes.len()).all(|label| goes_on(label as Label));
+        if !is_plain(factor) || !c.deltas.is_empty() || !all {
             return None;
         }
         let before = self.out.clone();
@@ -421,6 +417,13 @@ impl Form {
         }
         (x, labels)
     }
+}
+
+/// Whether a factor counts once and takes no diagonal.
+fn is_plain(factor: &Factor) -> bool {
+    let labels = &factor.labels;
+    let twice = (1..labels.len()).any(|at| labels[..at].contains(&labels[at]));
+    factor.power == 1 && !twice
 }
 
 impl Axis {

@@ -131,3 +131,20 @@ fn the_way_back_is_a_product_over_windows() {
         assert_eq!(said, product, "{text}\n{plan:?}");
     }
 }
+
+/// A diagonal between the product and the sums is no order of axes.
+#[test]
+fn a_diagonal_of_windows_stays() {
+    check(&parse(
+        "fn diagonal(%0: f32[3,9,9,5], %1: f32[5,3,8]) {
+  %2: f32[3,9,9,3,8] = contract %0[a,b,c,d] %1[d,e,f] -> [a,b,c,e,f]
+  %3: f32[3,9,3,8] = contract %2[a,b,b,c,d] -> [a,b,c,d]
+  %4: i64[3,9,3] = iota 1
+  %5: i64[3,9,3] = iota 2
+  %6: i64[3,9,3] = add %4, %5
+  %7: f32[3,11,8] = scatter_add batch 1 %6, %3
+  return %7
+}
+",
+    ));
+}
