@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::drive::ROW_PANELS;
-use super::pack::{pack_columns, pack_walks};
+use super::pack::{pack_adjacent, pack_walk};
 use super::sums::{Terms, add_terms};
 use super::tiles::{RowArgs, TileArgs, Tiles, opaque};
 use super::walk::Walk;
@@ -82,38 +82,31 @@ macro_rules! tiles {
                 unsafe { wide(to, terms) }
             }
 
-            unsafe fn pack_walks(
+            unsafe fn pack_walk(
                 to: *mut $t,
                 to_strides: (usize, usize),
                 from: *const $t,
-                outer: (&Walk, Range<usize>),
-                inner: (&Walk, Range<usize>),
+                places: &[usize],
+                along: (&Walk, Range<usize>),
             ) {
                 #[target_feature(enable = "avx2,fma")]
                 unsafe fn wide(
                     to: *mut $t,
                     to_strides: (usize, usize),
                     from: *const $t,
-                    outer: (&Walk, Range<usize>),
-                    inner: (&Walk, Range<usize>),
+                    places: &[usize],
+                    along: (&Walk, Range<usize>),
                 ) {
                     // SAFETY: the caller's promise.
-                    unsafe { pack_walks(to, to_strides, from, outer, inner) }
+                    unsafe { pack_walk(to, to_strides, from, places, along) }
                 }
-                // SAFETY: the contract of `pack_walks`.
-                unsafe { wide(to, to_strides, from, outer, inner) }
+                // SAFETY: the contract of `pack_walk`.
+                unsafe { wide(to, to_strides, from, places, along) }
             }
 
-            unsafe fn pack(
-                panel: *mut $t,
-                b: *const $t,
-                row_stride: usize,
-                col_stride: usize,
-                k: usize,
-                cols: usize,
-            ) {
-                // SAFETY: the contract of `pack`.
-                unsafe { $pack(panel, b, row_stride, col_stride, k, cols) }
+            unsafe fn pack_adjacent(panel: *mut $t, b: *const $t, places: &[usize], k: usize) {
+                // SAFETY: the contract of `pack_adjacent`.
+                unsafe { $pack(panel, b, places, k) }
             }
         }
 
@@ -272,54 +265,35 @@ tiles!(
     _mm256_set1_pd,
     _mm256_mul_pd,
     _mm256_fmadd_pd,
-    pack_columns::<f64, 8>
+    pack_adjacent::<f64, 8>
 );
 
-/// Transposes blocks of 8 x 8 in registers when B's rows are adjacent (B is a transposed matrix);
-/// copies otherwise, and what is left of such blocks.
+/// Transposes blocks of 8 x 8 in registers. The last one begins eight rows before the end, so that
+/// some rows are written twice.
 ///
 /// # Safety
-/// As [`Tiles::pack`].
+/// As [`Tiles::pack_adjacent`].
 #[target_feature(enable = "avx2,fma")]
-unsafe fn pack_f32(
-    panel: *mut f32,
-    b: *const f32,
-    row_stride: usize,
-    col_stride: usize,
-    k: usize,
-    cols: usize,
-) {
+unsafe fn pack_f32(panel: *mut f32, b: *const f32, places: &[usize], k: usize) {
     const COLS: usize = 16;
-    let blocks = if row_stride == 1 && cols == COLS {
-        k / 8
-    } else {
-        0
-    };
-    for block in 0..blocks {
-        let i0 = block * 8;
+    if k < 8 {
+        // SAFETY: the caller's promise.
+        unsafe { pack_adjacent::<f32, COLS>(panel, b, places, k) };
+        return;
+    }
+    for start in (0..k).step_by(8) {
+        let i0 = start.min(k - 8);
         for j0 in [0, 8] {
             let mut lines = [_mm256_setzero_ps(); 8];
-            for (j, line) in lines.iter_mut().enumerate() {
-                // SAFETY: eight elements of column j0 + j of B, from row i0 on.
-                *line = unsafe { _mm256_loadu_ps(b.wrapping_add((j0 + j) * col_stride + i0)) };
+            for (line, place) in lines.iter_mut().zip(places.iter().skip(j0)) {
+                // SAFETY: eight elements of a column of B, from row i0 on.
+                *line = unsafe { _mm256_loadu_ps(b.wrapping_add(place + i0)) };
             }
             for (i, row) in transpose8(lines).into_iter().enumerate() {
                 // SAFETY: row i0 + i < k of the panel.
                 unsafe { _mm256_storeu_ps(panel.wrapping_add((i0 + i) * COLS + j0), row) };
             }
         }
-    }
-    let done = blocks * 8;
-    // SAFETY: the caller's promise, of the rows that are left.
-    unsafe {
-        pack_columns::<f32, COLS>(
-            panel.wrapping_add(done * COLS),
-            b.wrapping_add(done * row_stride),
-            row_stride,
-            col_stride,
-            k - done,
-            cols,
-        );
     }
 }
 

@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::drive::ROW_PANELS;
-use super::pack::{pack_columns, pack_walks};
+use super::pack::{pack_adjacent, pack_walk};
 use super::sums::Terms;
 use super::tiles::{RowArgs, TileArgs, Tiles, opaque};
 use super::walk::Walk;
@@ -118,38 +118,31 @@ macro_rules! tiles {
                 }
             }
 
-            unsafe fn pack_walks(
+            unsafe fn pack_walk(
                 to: *mut $t,
                 to_strides: (usize, usize),
                 from: *const $t,
-                outer: (&Walk, Range<usize>),
-                inner: (&Walk, Range<usize>),
+                places: &[usize],
+                along: (&Walk, Range<usize>),
             ) {
                 #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl")]
                 unsafe fn wide(
                     to: *mut $t,
                     to_strides: (usize, usize),
                     from: *const $t,
-                    outer: (&Walk, Range<usize>),
-                    inner: (&Walk, Range<usize>),
+                    places: &[usize],
+                    along: (&Walk, Range<usize>),
                 ) {
                     // SAFETY: the caller's promise.
-                    unsafe { pack_walks(to, to_strides, from, outer, inner) }
+                    unsafe { pack_walk(to, to_strides, from, places, along) }
                 }
-                // SAFETY: the contract of `pack_walks`.
-                unsafe { wide(to, to_strides, from, outer, inner) }
+                // SAFETY: the contract of `pack_walk`.
+                unsafe { wide(to, to_strides, from, places, along) }
             }
 
-            unsafe fn pack(
-                panel: *mut $t,
-                b: *const $t,
-                row_stride: usize,
-                col_stride: usize,
-                k: usize,
-                cols: usize,
-            ) {
-                // SAFETY: the contract of `pack`.
-                unsafe { $pack(panel, b, row_stride, col_stride, k, cols) }
+            unsafe fn pack_adjacent(panel: *mut $t, b: *const $t, places: &[usize], k: usize) {
+                // SAFETY: the contract of `pack_adjacent`.
+                unsafe { $pack(panel, b, places, k) }
             }
         }
 
@@ -381,7 +374,7 @@ tiles!(
     _mm512_add_pd,
     _mm512_mul_pd,
     _mm512_fmadd_pd,
-    pack_columns::<f64, 16>,
+    pack_adjacent::<f64, 16>,
     false
 );
 
@@ -391,20 +384,8 @@ tiles!(
 /// # Safety
 /// As [`Tiles::pack`].
 #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl")]
-unsafe fn pack_f32(
-    panel: *mut f32,
-    b: *const f32,
-    row_stride: usize,
-    col_stride: usize,
-    k: usize,
-    cols: usize,
-) {
+unsafe fn pack_f32(panel: *mut f32, b: *const f32, places: &[usize], k: usize) {
     const COLS: usize = 32;
-    if row_stride != 1 {
-        // SAFETY: the caller's promise.
-        unsafe { pack_columns::<f32, COLS>(panel, b, row_stride, col_stride, k, cols) };
-        return;
-    }
     let mut i0 = 0;
     while i0 < k {
         let deep = (k - i0).min(16);
@@ -412,13 +393,9 @@ unsafe fn pack_f32(
         for half in 0..2 {
             let j0 = half * 16;
             let mut lines = [_mm512_setzero_ps(); 16];
-            for (j, line) in lines.iter_mut().enumerate() {
-                if j0 + j < cols {
-                    // SAFETY: column j0 + j of B has the `deep` elements under the mask.
-                    *line = unsafe {
-                        _mm512_maskz_loadu_ps(mask, b.wrapping_add((j0 + j) * col_stride + i0))
-                    };
-                }
+            for (line, place) in lines.iter_mut().zip(places.iter().skip(j0)) {
+                // SAFETY: the column of B has the `deep` elements under the mask.
+                *line = unsafe { _mm512_maskz_loadu_ps(mask, b.wrapping_add(place + i0)) };
             }
             let rows = transpose16(lines);
             for (i, row) in rows.iter().enumerate() {

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::group::{Group, Init, Supply};
-use super::pack::PackBuffer;
+use super::pack::{PackBuffer, pack};
 use super::packed_rows::PackedRows;
 use super::sink::Sink;
 use super::sums::Terms;
@@ -102,10 +102,13 @@ pub(super) unsafe fn panels<K: Tiles>(to: *mut K::T, b: MatRef<K::T>, k: usize, 
     const { assert!(PANEL_COLS.is_multiple_of(K::COLS)) };
     for col in (0..n).step_by(K::COLS) {
         let panel = to.wrapping_add(col * k);
-        let from = b.ptr.wrapping_add(col * b.col_stride);
+        let from = MatRef {
+            ptr: b.ptr.wrapping_add(col * b.col_stride),
+            ..b
+        };
         let width = K::COLS.min(n - col);
         // SAFETY: the columns exist, and the panel has `K::COLS * k` elements.
-        unsafe { K::pack(panel, from, b.row_stride, b.col_stride, k, width) };
+        unsafe { pack::<K>(panel, &from, k, width) };
     }
 }
 

@@ -3,10 +3,13 @@
 use std::ops::Range;
 
 use super::drive::{Plan, add_a_terms};
-use super::pack::PackBuffer;
+use super::pack::{PackBuffer, pack};
 use super::sums::Terms;
 use super::tiles::{TileArgs, Tiles};
-use super::{Axes, GemmCall};
+use super::{Axes, GemmCall, MatRef};
+
+/// Columns of B in runs shorter than this are packed by a transposition if rows lie in longer ones.
+const SHORT_RUN: usize = 8;
 
 /// How B gets to the tiles.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub(super) struct Side<T> {
     by_block: Option<(usize, usize)>,
     /// Element (0, 0) of the caller's.
     whole: *const T,
+    /// Where its columns of this k block begin, if it has axes.
+    columns: Vec<usize>,
 }
 
 /// What a tile starts from: null for zeros.
@@ -118,6 +123,10 @@ impl<'a, K: Tiles> Group<'a, K> {
                 first_row: 0,
                 by_block: None,
                 whole: call.a.ptr.wrapping_add(batch.a.at(product)),
+                columns: match &batch.a_axes {
+                    Some(axes) => axes.cols.places(depth.clone()),
+                    None => Vec::new(),
+                },
             },
             b: call.b.ptr.wrapping_add(batch.b.at(product)),
             packed: PackBuffer::empty(),
@@ -145,44 +154,48 @@ impl<'a, K: Tiles> Group<'a, K> {
             });
         }
         group.find_beside();
-        for panel in &group.panels {
-            if panel.supply != Supply::Packed {
-                continue;
+        let packed = |panel: &&Panel<K::T>| panel.supply == Supply::Packed;
+        match &batch.b_axes {
+            Some(axes) => {
+                let rows = axes.rows.places(depth);
+                for panel in group.panels.iter().filter(packed) {
+                    // SAFETY: the buffer has just been made large enough, and the panel is inside B.
+                    unsafe { group.pack_b(axes, &rows, panel) };
+                }
             }
-            // SAFETY: the buffer has just been made large enough, and the panel is inside B.
-            unsafe {
-                match &batch.b_axes {
-                    Some(axes) => group.pack_b(axes, panel),
-                    None => K::pack(
-                        panel.copy,
-                        panel.at,
-                        call.b.row_stride,
-                        call.b.col_stride,
-                        depth.len(),
-                        panel.cols.len(),
-                    ),
+            None => {
+                for panel in group.panels.iter().filter(packed) {
+                    let from = MatRef {
+                        ptr: panel.at,
+                        ..call.b
+                    };
+                    // SAFETY: as above.
+                    unsafe { pack::<K>(panel.copy, &from, depth.len(), panel.cols.len()) };
                 }
             }
         }
         group
     }
 
-    /// Packs a panel of B with axes.
+    /// Packs a panel of B with axes, whose rows begin at some places.
     ///
     /// # Safety
     /// There is room for it, and it is inside B.
-    unsafe fn pack_b(&self, axes: &Axes, panel: &Panel<K::T>) {
+    unsafe fn pack_b(&self, axes: &Axes, rows: &[usize], panel: &Panel<K::T>) {
         let (to, cols, depth) = (panel.copy, panel.cols.clone(), self.depth.clone());
         let width = cols.len();
         // SAFETY: the caller's promise, and the panel has `COLS` columns.
         unsafe {
-            if axes.cols.run(width) > 1 || axes.rows.run(depth.len()) == 1 {
-                let (rows, cols) = ((&axes.rows, depth.clone()), (&axes.cols, cols));
-                K::pack_walks(to, (K::COLS, 1), self.b, rows, cols);
-            } else {
-                let (rows, cols) = ((&axes.rows, depth.clone()), (&axes.cols, cols));
-                K::pack_walks(to, (1, K::COLS), self.b, cols, rows);
+            if axes.cols.run(width) < axes.rows.run(depth.len()).min(SHORT_RUN) {
+                let places = axes.cols.places(cols);
+                for stretch in axes.rows.stretches(depth) {
+                    let to = to.wrapping_add(stretch.entry * K::COLS);
+                    let from = self.b.wrapping_add(stretch.place);
+                    K::pack_adjacent(to, from, &places, stretch.count);
+                }
+                return;
             }
+            K::pack_walk(to, (K::COLS, 1), self.b, rows, (&axes.cols, cols));
             for row in 0..if K::MASKS { 0 } else { depth.len() } {
                 for col in width..K::COLS {
                     *to.add(row * K::COLS + col) = K::T::default();
@@ -203,17 +216,18 @@ impl<'a, K: Tiles> Group<'a, K> {
         let rows = self.plan.blocks.start(blocks.start)..self.plan.blocks.start(blocks.end);
         let (to, depth) = (to.as_mut_ptr::<K::T>(), self.depth.clone());
         let (height, width) = (rows.len(), depth.len());
-        let (rows, cols) = ((&axes.rows, rows), (&axes.cols, depth));
-        let by_rows = axes.cols.run(width) >= axes.rows.run(height);
         self.a.at = to;
-        self.a.first_row = rows.1.start;
+        self.a.first_row = rows.start;
+        let by_rows = axes.cols.run(width) >= axes.rows.run(height);
         (self.a.row_stride, self.a.col_stride) = if by_rows { (width, 1) } else { (1, height) };
         // SAFETY: the caller's promise.
         unsafe {
             if by_rows {
-                K::pack_walks(to, (width, 1), self.a.whole, rows, cols);
+                let places = axes.rows.places(rows);
+                K::pack_walk(to, (width, 1), self.a.whole, &places, (&axes.cols, depth));
             } else {
-                K::pack_walks(to, (height, 1), self.a.whole, cols, rows);
+                let (from, places) = (self.a.whole, &self.a.columns);
+                K::pack_walk(to, (height, 1), from, places, (&axes.rows, rows));
             }
         }
     }

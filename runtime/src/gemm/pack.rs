@@ -1,8 +1,11 @@
 //! Buffers for packed panels, and the plain packers that serve any strides.
 
-use super::walk::Walk;
 use std::cell::Cell;
 use std::ops::Range;
+
+use super::tiles::Tiles;
+use super::walk::Walk;
+use super::{MatRef, PANEL_COLS};
 
 /// Elements of 64 bytes, so that panels are aligned to cache lines and vectors.
 #[derive(Clone, Copy)]
@@ -38,103 +41,99 @@ impl PackBuffer {
     }
 }
 
-/// Copies `k` x `cols` elements into a panel of `width` columns, the rest zeros. Goes along
+/// Copies `k` x `cols` elements of B into a panel of the tiles' width, the rest zeros. Goes along
 /// whichever stride is 1.
 ///
 /// # Safety
-/// `panel` has room for `k * width` elements, `cols <= width`, and B is readable.
-pub(super) unsafe fn pack_plain<T: Copy + Default>(
-    panel: *mut T,
-    b: *const T,
-    row_stride: usize,
-    col_stride: usize,
-    k: usize,
-    cols: usize,
-    width: usize,
-) {
-    // SAFETY: i < k and j < width in the panel, j < cols in B.
+/// The instruction set is there, `panel` has room for `k * K::COLS` elements, `cols <= K::COLS`, and
+/// B is readable.
+pub(super) unsafe fn pack<K: Tiles>(panel: *mut K::T, b: &MatRef<K::T>, k: usize, cols: usize) {
+    // SAFETY: i < k and j < `K::COLS` in the panel, j < cols in B.
     unsafe {
-        if col_stride == 1 {
-            for i in 0..k {
-                let (to, from) = (panel.add(i * width), b.add(i * row_stride));
-                std::ptr::copy_nonoverlapping(from, to, cols);
-                for j in cols..width {
-                    *to.add(j) = T::default();
-                }
-            }
+        if b.row_stride == 1 {
+            let places: [usize; PANEL_COLS] = std::array::from_fn(|j| j * b.col_stride);
+            K::pack_adjacent(panel, b.ptr, &places[..cols], k);
             return;
         }
-        // Blocks of rows, so that the panel's lines stay in L1 while columns are read.
-        let mut i0 = 0;
-        while i0 < k {
-            let i1 = (i0 + 16).min(k);
-            for j in 0..width {
-                for i in i0..i1 {
-                    let value = if j < cols {
-                        *b.add(i * row_stride + j * col_stride)
-                    } else {
-                        T::default()
-                    };
-                    *panel.add(i * width + j) = value;
+        for i in 0..k {
+            let (to, from) = (panel.add(i * K::COLS), b.ptr.wrapping_add(i * b.row_stride));
+            if b.col_stride == 1 {
+                std::ptr::copy_nonoverlapping(from, to, cols);
+            } else {
+                for j in 0..cols {
+                    *to.add(j) = *from.wrapping_add(j * b.col_stride);
                 }
             }
-            i0 = i1;
+            for j in cols..K::COLS {
+                *to.add(j) = K::T::default();
+            }
         }
     }
 }
 
-/// [`pack_plain`] to a panel of `WIDTH` columns.
+/// Copies `k` rows of as many columns as there are `places`, whose rows are adjacent, into a panel of
+/// `WIDTH` columns, the rest zeros. Column `j` begins at `b + places[j]`.
 ///
 /// # Safety
-/// As there.
-pub(super) unsafe fn pack_columns<T: Copy + Default, const WIDTH: usize>(
+/// `panel` has room for `k * WIDTH` elements, there are at most `WIDTH` columns, and they are readable.
+#[inline(always)]
+pub(super) unsafe fn pack_adjacent<T: Copy + Default, const WIDTH: usize>(
     panel: *mut T,
     b: *const T,
-    row_stride: usize,
-    col_stride: usize,
+    places: &[usize],
     k: usize,
-    cols: usize,
 ) {
-    // SAFETY: the caller's promise.
-    unsafe { pack_plain(panel, b, row_stride, col_stride, k, cols, WIDTH) }
+    // Blocks of rows, so that the panel's lines stay in L1 while columns are read.
+    for start in (0..k).step_by(16) {
+        for j in 0..WIDTH {
+            for i in start..k.min(start + 16) {
+                // SAFETY: i < k and j < WIDTH in the panel, and column j is one of B's.
+                unsafe {
+                    *panel.add(i * WIDTH + j) = match places.get(j) {
+                        Some(place) => *b.wrapping_add(place + i),
+                        None => T::default(),
+                    };
+                }
+            }
+        }
+    }
 }
 
-/// Copies entries `outer` x `inner` of two walks: entry (i, j) of the ranges goes to
-/// `to + i * to_outer + j * to_inner`.
+/// Copies entries of an axis that begins at several places: entry `j` of the range, from place number
+/// `i` on, goes to `to + i * to_outer + j * to_inner`.
 ///
 /// # Safety
-/// All those places exist in `to`, and the walks' in `from`; they do not overlap.
+/// All those places exist in `to` and in `from`; they do not overlap.
 #[inline(always)]
-pub(super) unsafe fn pack_walks<T: Copy>(
+pub(super) unsafe fn pack_walk<T: Copy>(
     to: *mut T,
     (to_outer, to_inner): (usize, usize),
     from: *const T,
-    (outer, outer_range): (&Walk, Range<usize>),
-    (inner, inner_range): (&Walk, Range<usize>),
+    places: &[usize],
+    (walk, range): (&Walk, Range<usize>),
 ) {
-    for across in inner.stretches(inner_range) {
-        for along in outer.stretches(outer_range.clone()) {
-            let to = to.wrapping_add(along.entry * to_outer + across.entry * to_inner);
-            let from = from.wrapping_add(along.place + across.place);
-            // SAFETY: the caller's promise.
-            unsafe {
-                if to_inner == 1 && across.step == 1 {
-                    let rows = (along.count, to_outer, along.step);
-                    copy_runs(to, from, rows, across.count);
-                    continue;
-                }
-                for i in 0..along.count {
-                    let (to, from) = (to.add(i * to_outer), from.add(i * along.step));
-                    for j in 0..across.count {
-                        *to.add(j * to_inner) = *from.add(j * across.step);
-                    }
+    for stretch in walk.stretches(range) {
+        let to = to.wrapping_add(stretch.entry * to_inner);
+        let from = from.wrapping_add(stretch.place);
+        // SAFETY: the caller's promise.
+        unsafe {
+            if to_inner == 1 && stretch.step == 1 {
+                let rows = (places.len(), to_outer, |i: usize| *places.get_unchecked(i));
+                copy_runs(to, from, rows, stretch.count);
+                continue;
+            }
+            for (i, &place) in places.iter().enumerate() {
+                let (to, from) = (to.add(i * to_outer), from.add(place));
+                for j in 0..stretch.count {
+                    *to.add(j * to_inner) = *from.add(j * stretch.step);
                 }
             }
         }
     }
 }
 
-/// Copies `count` runs of `length` elements, `to_step` and `from_step` apart.
+/// Copies runs of `length` elements: number `i` of `count` goes from `from + place(i)` to
+/// `to + i * to_step`.
 ///
 /// # Safety
 /// Both have the elements, and they do not overlap.
@@ -142,7 +141,7 @@ pub(super) unsafe fn pack_walks<T: Copy>(
 unsafe fn copy_runs<T: Copy>(
     mut to: *mut T,
     mut from: *const T,
-    rows: (usize, usize, usize),
+    rows: (usize, usize, impl Fn(usize) -> usize + Copy),
     mut length: usize,
 ) {
     macro_rules! of_length {
@@ -170,14 +169,13 @@ unsafe fn copy_runs<T: Copy>(
 unsafe fn copy_rows<T: Copy, const N: usize>(
     to: *mut T,
     from: *const T,
-    (count, to_step, from_step): (usize, usize, usize),
+    (count, to_step, place): (usize, usize, impl Fn(usize) -> usize + Copy),
 ) {
     for i in 0..count {
         // SAFETY: the caller's promise.
         unsafe {
-            let (to, from) = (to.add(i * to_step), from.add(i * from_step));
-            to.cast::<[T; N]>()
-                .write_unaligned(from.cast::<[T; N]>().read_unaligned());
+            // As a value, the run would go through the stack.
+            std::ptr::copy_nonoverlapping(from.add(place(i)), to.add(i * to_step), N);
         }
     }
 }
@@ -211,7 +209,7 @@ pub(super) unsafe fn pack_row_blocks<T: Copy>(
             unsafe { _mm_prefetch::<_MM_HINT_T0>(coming.cast()) };
         }
         // SAFETY: the caller's promise.
-        unsafe { copy_runs(to, from, (count, block_step, height), height) };
+        unsafe { copy_runs(to, from, (count, block_step, |i| i * height), height) };
     }
 }
 

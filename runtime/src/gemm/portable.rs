@@ -3,7 +3,7 @@
 
 use std::ops::{Add, Mul, Range};
 
-use super::pack::{pack_plain, pack_walks};
+use super::pack::{pack_adjacent, pack_walk};
 use super::sums::{Terms, add_terms};
 use super::tiles::{TileArgs, Tiles};
 use super::walk::Walk;
@@ -76,27 +76,20 @@ impl<T: Float> Tiles for TilesOf<T> {
         unsafe { add_terms(to, terms) }
     }
 
-    unsafe fn pack_walks(
+    unsafe fn pack_walk(
         to: *mut T,
         to_strides: (usize, usize),
         from: *const T,
-        outer: (&Walk, Range<usize>),
-        inner: (&Walk, Range<usize>),
+        places: &[usize],
+        along: (&Walk, Range<usize>),
     ) {
-        // SAFETY: the contract of `pack_walks`.
-        unsafe { pack_walks(to, to_strides, from, outer, inner) }
+        // SAFETY: the contract of `pack_walk`.
+        unsafe { pack_walk(to, to_strides, from, places, along) }
     }
 
-    unsafe fn pack(
-        panel: *mut T,
-        b: *const T,
-        row_stride: usize,
-        col_stride: usize,
-        k: usize,
-        cols: usize,
-    ) {
-        // SAFETY: the contract of `pack`.
-        unsafe { pack_plain(panel, b, row_stride, col_stride, k, cols, COLS) }
+    unsafe fn pack_adjacent(panel: *mut T, b: *const T, places: &[usize], k: usize) {
+        // SAFETY: the contract of `pack_adjacent`.
+        unsafe { pack_adjacent::<T, COLS>(panel, b, places, k) }
     }
 }
 

@@ -9,7 +9,7 @@ use super::TILE_STRIDE;
 use super::Walk;
 use super::drive::ROW_PANELS;
 #[cfg(doc)]
-use super::pack::pack_walks;
+use super::pack::{pack_adjacent, pack_walk};
 use super::sums::Terms;
 
 /// What one tile call computes: `out = init + A B` for some rows and columns.
@@ -123,35 +123,28 @@ pub(super) trait Tiles {
         }
     }
 
-    /// Copies `k` x `cols` elements of B into a panel of `COLS` columns, padded with zeros.
-    ///
-    /// # Safety
-    /// The instruction set is there; `panel` has room for `k * COLS` elements; B is readable.
-    unsafe fn pack(
-        panel: *mut Self::T,
-        b: *const Self::T,
-        row_stride: usize,
-        col_stride: usize,
-        k: usize,
-        cols: usize,
-    );
-
     /// Adds terms to sums.
     ///
     /// # Safety
     /// The instruction set is there, terms are readable, and `to` has room for the sums.
     unsafe fn add_terms(to: *mut Self::T, terms: &Terms<Self::T>);
 
-    /// [`pack_walks`], by the instruction set's moves.
+    /// [`pack_adjacent`] into a panel of `COLS` columns.
     ///
     /// # Safety
-    /// The instruction set is there, and as [`pack_walks`].
-    unsafe fn pack_walks(
+    /// The instruction set is there, and as [`pack_adjacent`].
+    unsafe fn pack_adjacent(panel: *mut Self::T, b: *const Self::T, places: &[usize], k: usize);
+
+    /// [`pack_walk`], by the instruction set's moves.
+    ///
+    /// # Safety
+    /// The instruction set is there, and as [`pack_walk`].
+    unsafe fn pack_walk(
         to: *mut Self::T,
         to_strides: (usize, usize),
         from: *const Self::T,
-        outer: (&Walk, Range<usize>),
-        inner: (&Walk, Range<usize>),
+        places: &[usize],
+        along: (&Walk, Range<usize>),
     );
 }
 

@@ -77,6 +77,15 @@ impl Walk {
         out + rest * self.axes[0].1
     }
 
+    /// Elements from entry 0 to each entry of a range.
+    pub(super) fn places(&self, range: Range<usize>) -> Vec<usize> {
+        let mut places = Vec::with_capacity(range.len());
+        for stretch in self.stretches(range) {
+            places.extend((0..stretch.count).map(|i| stretch.place + i * stretch.step));
+        }
+        places
+    }
+
     /// A range of entries in stretches along the innermost axis; entries count from the range's
     /// start.
     #[inline(always)]
@@ -187,12 +196,8 @@ mod tests {
         let walk = Walk::nested([(3, 14_400), (14, 960), (14, 32)]).unwrap();
         let expected = |i: usize| i / 196 * 14_400 + i / 14 % 14 * 960 + i % 14 * 32;
         for start in [0, 1, 13, 14, 195, 196, 400] {
-            let places: Vec<usize> = walk
-                .stretches(start..588)
-                .flat_map(|s| (0..s.count).map(move |i| s.place + i * s.step))
-                .collect();
             let want: Vec<usize> = (start..588).map(expected).collect();
-            assert_eq!(places, want);
+            assert_eq!(walk.places(start..588), want);
             assert_eq!(walk.at(start), expected(start));
         }
         assert_eq!(walk.uniform(), None);
