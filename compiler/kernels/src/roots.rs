@@ -254,7 +254,14 @@ fn needed(prepared: &Prepared, forced: &EntitySet<Value>) -> EntitySet<Value> {
                 }
             }
             Op::Gather { .. } => {
-                must.insert(views::trace(f, data.operands[0], &|_| false).base);
+                let base = views::trace(f, data.operands[0], &|_| false).base;
+                // Numbers of entries need no memory to be looked up in.
+                let counts = f
+                    .def_inst(base)
+                    .is_some_and(|inst| matches!(f.insts[inst].op, Op::Iota { .. }));
+                if !counts {
+                    must.insert(base);
+                }
             }
             _ => {}
         }

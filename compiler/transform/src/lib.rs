@@ -8,6 +8,7 @@ pub mod arithmetic;
 pub mod batch;
 pub mod derivative;
 pub mod factorise;
+mod flat_index;
 pub mod guard;
 mod guard_loops;
 pub mod linearize;

@@ -1,5 +1,6 @@
 //! Rules of ops that move entries, and of reductions of constants.
 
+use crate::flat_index::{gather_of_gather, scatter_of_scatter};
 use crate::rebuild::splat;
 use crate::simplify::Context;
 use crate::term::Term;
@@ -155,7 +156,12 @@ pub fn simplify_movement(
             {
                 return Some(f.push1(constant, &[], ty.clone(), span));
             }
-            if let Some(row) = constant_row(context, x, operands[1], *batch, ty) {
+            let entry = |context: &mut Context<'_>| {
+                gather_of_gather(context, (x, operands[1]), *batch, *fault, ty)
+            };
+            if let Some(row) =
+                constant_row(context, x, operands[1], *batch, ty).or_else(|| entry(context))
+            {
                 return Some(row);
             }
             let f = &mut *context.out;
@@ -170,9 +176,11 @@ pub fn simplify_movement(
                 false => diagonal(f, x, operands[1], *batch, span),
             }
         }
-        Op::ScatterAdd { .. } => {
-            let nothing = operands.len() == 2 && splat(f, operands[1]) == Some(0.0);
-            nothing.then(|| f.number(0.0, ty.clone(), span))
+        Op::ScatterAdd { batch } => {
+            if operands.len() == 2 && splat(f, operands[1]) == Some(0.0) {
+                return Some(f.number(0.0, ty.clone(), span));
+            }
+            scatter_of_scatter(context, operands, *batch, ty)
         }
         Op::CumSum { axis, .. } => {
             if ty.dims[*axis] <= 1 || splat(f, x) == Some(0.0) {
