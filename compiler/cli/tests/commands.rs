@@ -126,7 +126,7 @@ fn a_run_may_log_its_epochs_and_stop_early() {
                on_epoch = fn m, s -> print_epoch(m, s) }\n\
              fn print_epoch(m, s) { print \"epoch {s.epoch}\" }\n\
              let e = eval(m, on = x)\nprint e.fit > 0 and e.size > 0 and close(e.loss, e.fit + e.size, 1e-4)\n\
-             let worse = train m on x { optimizer = optim.sgd(-0.5), epochs = 50, early_stop = 2, validate = x, log = \"w.csv\" }\n",
+             let worse = train m on x { optimizer = optim.sgd(1.5), epochs = 50, early_stop = 2, validate = x, log = \"w.csv\" }\n",
         )
         .well();
     let log = fs::read_to_string(folder.0.join("l.csv")).expect("a log");

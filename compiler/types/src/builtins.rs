@@ -1,6 +1,7 @@
 //! The functions of the compiler, in one table. Whatever can be said in the language is not
 //! here but in `stdlib/`.
 
+mod bounds;
 mod distributions;
 mod effect;
 mod functions;

@@ -366,7 +366,7 @@ impl Elaborator {
         call: Span,
     ) -> Diagnostic {
         let text = self.text(call);
-        let Some((factor, rest)) = text.split_once('(') else {
+        let Some((factor, rest)) = text.split_once('(').filter(|_| !self.in_library(call)) else {
             return diagnostic;
         };
         let plain = |c: char| c.is_alphanumeric() || c == '_' || c == '.';

@@ -1,7 +1,7 @@
 //! Distributions as values, and their formulas, which the library has.
 
-use super::ordered_up_to;
 use super::table::Row;
+use super::{bounds, ordered_up_to};
 use crate::call::Args;
 use crate::error::wanted;
 use crate::ops::as_tensor;
@@ -41,7 +41,8 @@ pub(super) fn distribution(
     let optional = usize::from(family == Family::Categorical);
     let args = ordered_up_to(row, args, span, optional)?;
     let mut params = Vec::new();
-    for (value, at) in args.positional {
+    for (nth, (value, at)) in args.positional.into_iter().enumerate() {
+        bounds::parameter(elaborator, family, nth, &value, at)?;
         let value = match (&value, family) {
             (Value::Maybe(_) | Value::Token(_), _) => return wanted(at, "a number", &value),
             (Value::Unknown, _) | (_, Family::Permutation) => value,

@@ -1,7 +1,7 @@
 //! The table of builtins: name, parameters, action, one line of documentation. Adding one is
 //! adding a row.
 
-use super::{distributions, functions, lifted, linalg, loops, params, shape};
+use super::{bounds, distributions, functions, lifted, linalg, loops, params, shape};
 use crate::call::Args;
 use crate::grad::Kind;
 use crate::value::{Family, Value};
@@ -729,6 +729,12 @@ pub(super) static TABLE: &[Row] = &[
         &["words", "longest"],
         Action::Other(functions::refuse_strings),
         "the number of words, where all strings of so many can be listed",
+    ),
+    core(
+        "within",
+        &["x", "least", "most", "name"],
+        Action::Other(bounds::within),
+        "x, which can only be from least to most",
     ),
     core(
         "refuse_min_norm",
