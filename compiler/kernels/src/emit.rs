@@ -5,12 +5,12 @@
 //! is loaded. Emission may fail: a variable has to be split for a reshape, or a value of the
 //! kernel's own is wanted at another place than the one being computed.
 
-use crate::contract::Prepared;
 use crate::coords::{self, Coord, Unsplit};
 use crate::elementwise::{binary, compare, unary};
 use crate::lir::{AccOp, Access, BufferId, Comparison, LirBinary, Stmt, Val, ValKind, Var};
 use crate::math;
 use crate::nest::Nest;
+use crate::prepare::Prepared;
 use crate::{small, views};
 use aec_ir::{Contract, Function, Inst, Label, Literal, MatrixOp, Op, Reduction, Value};
 use aec_runtime::Elem;

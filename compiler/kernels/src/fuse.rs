@@ -13,8 +13,8 @@ mod merge;
 mod nodes;
 mod parts;
 
-use crate::contract::Prepared;
 use crate::kernel::Built;
+use crate::prepare::Prepared;
 use crate::product::Product;
 use crate::roots::{choose_roots, inline_operands};
 use crate::term_sums::rides;

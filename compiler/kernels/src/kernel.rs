@@ -2,10 +2,10 @@
 //! loops where a reshape needs it), choice among loop orders by estimated cost, the form that
 //! runs on tiles of a product, and the form that runs on ranges for threads.
 
-use crate::contract::Prepared;
 use crate::coords::{self, Coord};
 use crate::emit::{Bind, Emitter, Fail, LoopKey, Splits};
 use crate::lir::{Access, Affine, Bound, Buffer, BufferId, Kernel, Stmt, ValKind, Var};
+use crate::prepare::Prepared;
 use crate::product::Product;
 use crate::{blocks, small, strip, tidy};
 use aec_ir::{Inst, Literal, Op, Value};

@@ -4,7 +4,6 @@
 //! decision has a recorded reason; results do not depend on how many threads will run the plan.
 
 mod blocks;
-pub mod contract;
 pub mod coords;
 mod elementwise;
 pub mod emit;
@@ -18,6 +17,7 @@ pub mod nest;
 mod passes;
 mod place;
 pub mod plan;
+pub mod prepare;
 mod product;
 pub mod report;
 mod roots;
@@ -26,7 +26,6 @@ mod scan;
 mod schedule;
 mod small;
 mod strip;
-mod sums;
 mod term_sums;
 pub mod tidy;
 pub mod verify;
@@ -84,7 +83,7 @@ fn plan_part(
         Some((f, products)) => (f, products.as_slice()),
         None => (f, &[][..]),
     };
-    let mut prepared = contract::prepare(f, first_check, panelled.clone(), windows);
+    let mut prepared = prepare::prepare(f, first_check, panelled.clone(), windows);
     looped::plan_bodies(&mut prepared, options, first_check)?;
     if options.fuse {
         product::join_sums(&mut prepared, panelled);

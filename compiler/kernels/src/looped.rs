@@ -1,9 +1,9 @@
 //! Loops in plans: a body is planned like a function whose results overwrite the state that it
 //! took, and its steps become the rounds of one step of the plan around it.
 
-use crate::contract::Prepared;
 use crate::fuse::Node;
 use crate::plan::{Before, BufferRef, LoopStep, Matrix, Pack, Place, PlanBuffer, Step, StepKind};
+use crate::prepare::Prepared;
 use crate::schedule::Builder;
 use crate::{Options, internal, plan_part};
 use aec_ir::{Function, Inst, Loop, Op, Type};

@@ -1,6 +1,6 @@
 //! Matrix products of a plan to be: where their operands lie, and which of them are added up as one.
 
-use crate::contract::Prepared;
+use crate::prepare::Prepared;
 use aec_ir::{Binary, Function, Inst, Op, Value};
 use aec_runtime::gemm::Walk;
 use cranelift_entity::EntitySet;

@@ -2,8 +2,8 @@
 //! what is too expensive to be computed again by each of its users.
 
 use crate::Options;
-use crate::contract::Prepared;
 use crate::emit::summed_labels;
+use crate::prepare::Prepared;
 use crate::{small, views};
 use aec_ir::{Binary, Function, Inst, Op, Unary, Value};
 use cranelift_entity::{EntitySet, SecondaryMap};

@@ -5,7 +5,6 @@
 //! input's memory only after all guards and all other readers of that input. Where that is
 //! impossible the result is computed elsewhere and copied at the end.
 
-use crate::contract::Prepared;
 use crate::emit::Bind;
 use crate::fuse::{Groups, Node, Work};
 use crate::internal;
@@ -17,6 +16,7 @@ use crate::plan::{
     Before, BufferRef, Gemm, Kept, KernelRef, LevelsCall, Matrix, MatrixCall, Place, Plan,
     PlanBuffer, Step, StepKind,
 };
+use crate::prepare::Prepared;
 use crate::small;
 use aec_ir::{Def, Function, Inst, Op, Type, Value};
 use aec_runtime::Elem;

@@ -3,7 +3,7 @@
 //! The gradient of a layer's weight multiplies what flows back by what came in, and the gradient of
 //! its bias sums what flows back: over the same examples. The product reads it anyway.
 
-use crate::contract::Prepared;
+use crate::prepare::Prepared;
 use crate::product::Operand;
 use crate::views::trace;
 use aec_ir::{Contract, Factor, Function, Inst, Op, Value};

@@ -2,8 +2,8 @@
 //! needs what. It begins with a cluster for each root.
 
 use super::parts::specs_of_parts;
-use crate::contract::Prepared;
 use crate::kernel::{Action, Built, Spec, build};
+use crate::prepare::Prepared;
 use crate::roots::{Roots, calls_runtime, writes_own_buffer};
 use crate::small;
 use crate::term_sums::Ride;

@@ -1,7 +1,7 @@
 //! Sums that are not matrix products: factors outside the sum, several factors in pairs, long
 //! sums as partial sums of fixed shape (so that no result depends on the number of threads).
 
-use crate::contract::Preparer;
+use super::{Preparer, count, plain, sum_of, unused};
 use crate::coords;
 use aec_ir::{Contract, Factor, Label, Labels, Op, Reduction, Value};
 use aec_runtime::Elem;
@@ -17,7 +17,7 @@ const BLOCK_BYTES: usize = 1 << 13;
 
 impl Preparer {
     /// Sums without the factors that do not vary along the sum, then multiplies by them.
-    pub(crate) fn outer_factors(
+    pub(super) fn outer_factors(
         &mut self,
         c: Contract,
         operands: &[Value],
@@ -36,27 +36,15 @@ impl Preparer {
             .copied()
             .filter(|l| inner_factors.iter().any(|x| x.labels.contains(l)))
             .collect();
-        let inner = Contract {
-            factors: inner_factors,
-            deltas: Vec::new(),
-            out: kept.clone(),
-            coefficient: 1.0,
-            sizes: c.sizes.clone(),
-        };
+        let inner = sum_of(&c, inner_factors, kept.clone());
         let sum = self.contract(only_used(inner), inner_operands, elem);
-        factors.insert(
-            0,
-            Factor {
-                labels: kept,
-                power: 1,
-            },
-        );
+        factors.insert(0, plain(kept));
         all.insert(0, sum);
         self.push_contract(Contract { factors, ..c }, &all, elem)
     }
 
     /// Whether the loops of a contraction run much longer than its largest factor.
-    pub(crate) fn is_wide(&self, c: &Contract, operands: &[Value]) -> bool {
+    pub(super) fn is_wide(&self, c: &Contract, operands: &[Value]) -> bool {
         let used = |l: &usize| c.factors.iter().any(|x| x.labels.contains(&(*l as Label)));
         let total: usize = (0..c.sizes.len())
             .filter(used)
@@ -67,38 +55,32 @@ impl Preparer {
     }
 
     /// Contracts the pair of factors with the smallest result first.
-    pub(crate) fn pairwise(
+    pub(super) fn pairwise(
         &mut self,
         c: Contract,
         mut operands: SmallVec<[Value; 4]>,
         elem: Elem,
     ) -> Value {
-        let count = c.factors.len();
+        let number = c.factors.len();
         let kept_of = |p: usize, q: usize| -> Labels {
             let mut kept = Labels::new();
             for &l in c.factors[p].labels.iter().chain(&c.factors[q].labels) {
                 let later = c.out.contains(&l)
-                    || (0..count).any(|x| x != p && x != q && c.factors[x].labels.contains(&l));
+                    || (0..number).any(|x| x != p && x != q && c.factors[x].labels.contains(&l));
                 if later && !kept.contains(&l) {
                     kept.push(l);
                 }
             }
             kept
         };
-        let size = |ls: &Labels| -> usize { ls.iter().map(|&l| c.sizes[usize::from(l)]).product() };
-        let pairs = (0..count).flat_map(|p| (p + 1..count).map(move |q| (p, q)));
-        let best = pairs.min_by_key(|&(p, q)| size(&kept_of(p, q)));
+        let pairs = (0..number).flat_map(|p| (p + 1..number).map(move |q| (p, q)));
+        let best = pairs.min_by_key(|&(p, q)| count(&c, &kept_of(p, q)));
         let Some((p, q)) = best else {
             return self.push_contract(c, &operands, elem);
         };
         let kept = kept_of(p, q);
-        let first = Contract {
-            factors: vec![c.factors[p].clone(), c.factors[q].clone()],
-            deltas: Vec::new(),
-            out: kept.clone(),
-            coefficient: 1.0,
-            sizes: c.sizes.clone(),
-        };
+        let pair = vec![c.factors[p].clone(), c.factors[q].clone()];
+        let first = sum_of(&c, pair, kept.clone());
         let made = self.contract(
             only_used(first),
             SmallVec::from_slice(&[operands[p], operands[q]]),
@@ -107,16 +89,13 @@ impl Preparer {
         let mut rest = c;
         rest.factors.remove(q);
         operands.remove(q);
-        rest.factors[p] = Factor {
-            labels: kept,
-            power: 1,
-        };
+        rest.factors[p] = plain(kept);
         operands[p] = made;
         self.contract(only_used(rest), operands, elem)
     }
 
     /// A sum of loops; a long one in two stages.
-    pub(crate) fn long_sum(&mut self, c: Contract, operands: &[Value], elem: Elem) -> Value {
+    pub(super) fn long_sum(&mut self, c: Contract, operands: &[Value], elem: Elem) -> Value {
         let f = &self.out.f;
         // Summed labels with their widest step in the first factor that has them.
         let mut summed: Vec<(i64, Label)> = Vec::new();
@@ -167,9 +146,6 @@ impl Preparer {
         summed: &[Label],
     ) -> Option<Value> {
         let f = &self.out.f;
-        let count = |labels: &[Label]| -> usize {
-            labels.iter().map(|&l| c.sizes[usize::from(l)]).product()
-        };
         let widest = |label: Label| {
             let steps = c.factors.iter().zip(operands).filter_map(|(factor, &x)| {
                 let at = factor.labels.iter().position(|&l| l == label)?;
@@ -178,7 +154,7 @@ impl Preparer {
             steps.max().unwrap_or(0)
         };
         let (&inner, outer) = summed.split_last()?;
-        let (columns, rows) = (count(&c.out), count(summed));
+        let (columns, rows) = (count(c, &c.out), count(c, summed));
         let across = columns >= LEAST_COLUMNS && widest(inner) >= columns as i64;
         let large = rows * columns * elem.bytes() >= COLUMN_SUMS_FROM;
         if self.takes_along || !elem.is_float() || !c.deltas.is_empty() || !across || !large {
@@ -261,19 +237,13 @@ impl Preparer {
             .notes
             .insert(partial, "partial sums of fixed shape".to_string());
         let second = Contract {
-            factors: vec![Factor {
-                labels: out,
-                power: 1,
-            }],
-            deltas: Vec::new(),
-            out: c.out.clone(),
             coefficient: c.coefficient,
-            sizes: c.sizes.clone(),
+            ..sum_of(&c, vec![plain(out)], c.out.clone())
         };
         self.long_sum(second, &[partial], elem)
     }
 
-    pub(crate) fn reduce(&mut self, op: Reduction, axes: &[usize], x: Value) -> Value {
+    pub(super) fn reduce(&mut self, op: Reduction, axes: &[usize], x: Value) -> Value {
         let ty = self.out.f.ty(x).clone();
         let total: usize = axes.iter().map(|&a| ty.dims[a]).product();
         let keep = |drop: &[usize]| -> SmallVec<[usize; 4]> {
@@ -314,14 +284,8 @@ impl Preparer {
 
 /// Labels that nothing has left get size 1: what was summed over them is summed elsewhere.
 fn only_used(mut c: Contract) -> Contract {
-    for label in 0..c.sizes.len() {
-        let l = label as Label;
-        let used = c.out.contains(&l)
-            || c.factors.iter().any(|x| x.labels.contains(&l))
-            || c.deltas.iter().any(|&(a, b)| a == l || b == l);
-        if !used {
-            c.sizes[label] = 1;
-        }
+    for label in unused(&c) {
+        c.sizes[usize::from(label)] = 1;
     }
     c
 }
@@ -331,4 +295,23 @@ fn row_length(n: usize) -> Option<usize> {
     (64..=LONG_SUM.min(n / 2))
         .filter(|row| n.is_multiple_of(*row))
         .min_by_key(|row| (row.leading_zeros() as i32 - 1024usize.leading_zeros() as i32).abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::prepare::prepare;
+    use aec_ir::{Function, Type};
+    use aec_runtime::Elem;
+    use aec_syntax::Span;
+
+    #[test]
+    fn a_long_sum_has_partial_sums() {
+        let mut f = Function::new("f");
+        let x = f.param(Type::new(Elem::F32, &[128, 784]), "x");
+        let s = f.sum(x, &[0, 1], Span::NONE);
+        f.results = vec![s];
+        let p = prepare(&f, 0, 0..0, &[]);
+        assert_eq!(p.f.order.len(), 2);
+        assert_eq!(p.f.dims(p.f.insts[p.f.order[0]].results[0]), &[128]);
+    }
 }
