@@ -162,11 +162,7 @@ impl Session {
         if ended == Ended::Well {
             for item in &script.items {
                 if let ItemKind::Test { name, body } = &item.kind {
-                    let failure = self
-                        .elaborator
-                        .run_test(name, body)
-                        .err()
-                        .map(|failure| *failure);
+                    let failure = self.elaborator.run_test(body).err().map(|failure| *failure);
                     results.push((name.to_string(), failure));
                     if self.world.stopped().is_some() {
                         break;
@@ -216,7 +212,7 @@ impl Session {
         let result = result.and_then(|()| {
             for item in &script.items {
                 if let ItemKind::Test { name, body } = &item.kind {
-                    self.elaborator.run_test(name, body)?;
+                    self.elaborator.run_test(body)?;
                     self.world.write(&format!("test {name:?} passed\n"), item.span)?;
                     continue;
                 }

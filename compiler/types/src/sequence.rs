@@ -3,6 +3,7 @@
 
 use crate::error::{fail, size_mismatch, wanted};
 use crate::host::EffectArgs;
+use crate::loops::with_axis;
 use crate::scope::Scope;
 use crate::value::{Dim, Repr, Tensor, TensorType, Value};
 use crate::{Elaborator, Result};
@@ -473,12 +474,7 @@ impl Elaborator {
                 let value = round(self, &item)?;
                 return Ok(match value {
                     Value::Tensor(tensor) if condition.is_none() => Value::Tensor(Tensor {
-                        ty: TensorType {
-                            elem: tensor.ty.elem,
-                            shape: std::iter::once(dim)
-                                .chain(tensor.ty.shape.iter().cloned())
-                                .collect(),
-                        },
+                        ty: with_axis(&tensor.ty, &dim),
                         repr: Repr::Unknown,
                     }),
                     _ => Value::Unknown,

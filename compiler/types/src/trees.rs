@@ -13,7 +13,7 @@
 use crate::call::Args;
 use crate::error::{fail, wanted};
 use crate::leaves::{leaves, map_tensors, with_leaves};
-use crate::loops::{Rounds, with_axis};
+use crate::loops::{Rounds, with_axis, without_axis};
 use crate::ops::as_tensor;
 use crate::size::Size;
 use crate::train::holds_unknown;
@@ -171,13 +171,7 @@ impl Elaborator {
     /// start.
     fn part(&mut self, value: &Value, dim: &Dim, from_end: bool, span: Span) -> Result<Value> {
         self.each_leaf(value, |elaborator, tensor| {
-            let shape = std::iter::once(dim.clone())
-                .chain(tensor.ty.shape[1..].iter().cloned())
-                .collect();
-            let ty = TensorType {
-                elem: tensor.ty.elem,
-                shape,
-            };
+            let ty = with_axis(&without_axis(&tensor.ty), dim);
             elaborator.build(&[tensor], ty, span, |f, v, ty, span| {
                 let all = f.dims(v[0]).to_vec();
                 let mut start = vec![0; all.len()];
@@ -253,13 +247,7 @@ impl Elaborator {
     fn with_room(&mut self, states: &Value, parts: &Parts, span: Span) -> Result<Value> {
         let places = parts.places.clone();
         self.each_leaf(states, |elaborator, tensor| {
-            let shape = std::iter::once(places.clone())
-                .chain(tensor.ty.shape[1..].iter().cloned())
-                .collect();
-            let ty = TensorType {
-                elem: tensor.ty.elem,
-                shape,
-            };
+            let ty = with_axis(&without_axis(&tensor.ty), &places);
             elaborator.build(&[tensor], ty, span, |f, v, ty, span| {
                 let mut dims = ty.dims.to_vec();
                 dims[0] -= f.dims(v[0])[0];
