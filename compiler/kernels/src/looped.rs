@@ -63,14 +63,8 @@ pub fn embed(
     let (Op::Loop(looped), Some(body)) = (&data.op, prepared.loops.get(&inst)) else {
         return Err(internal(data.span, "a loop without a plan".to_string()));
     };
-    let temporary = |b: &mut Builder, ty: Type| {
-        b.plan.buffers.push(PlanBuffer {
-            ty,
-            place: Place::Arena(0),
-        })
-    };
-    let index = temporary(b, Type::scalar(Elem::I64));
-    let scratch = temporary(b, Type::new(Elem::Bool, &[body.arena_bytes]));
+    let index = b.temporary(Type::scalar(Elem::I64));
+    let scratch = b.temporary(Type::new(Elem::Bool, &[body.arena_bytes]));
     let mut touches = vec![index];
     if body.arena_bytes > 0 {
         touches.push(scratch);
@@ -121,7 +115,7 @@ pub fn embed(
             // A result that did not become an input's memory is a yield.
             Place::Output(at) => slot(b, results[*at as usize]),
             Place::Arena(offset) => {
-                let id = temporary(b, buffer.ty.clone());
+                let id = b.temporary(buffer.ty.clone());
                 b.within.push((id, scratch, *offset));
                 id
             }
@@ -206,10 +200,7 @@ fn pack_constants(
             None => {
                 let elem = b.plan.buffers[from.buffer].ty.elem;
                 let dims = [n.div_ceil(PANEL_COLS), k, PANEL_COLS];
-                let to = b.plan.buffers.push(PlanBuffer {
-                    ty: Type::new(elem, &dims),
-                    place: Place::Arena(0),
-                });
+                let to = b.temporary(Type::new(elem, &dims));
                 packed.push(Pack {
                     from,
                     k,

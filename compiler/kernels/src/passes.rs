@@ -4,7 +4,6 @@
 
 use crate::coords::{self, Coord};
 use crate::emit::{Bind, Emitter, Fail, LoopKey, summed_labels};
-use crate::kernel::is_scalar_constant;
 use crate::lir::{Val, Var};
 use aec_ir::{Category, Op, Value};
 use cranelift_entity::EntitySet;
@@ -148,13 +147,14 @@ impl Emitter<'_> {
                 continue;
             };
             let data = &f.insts[inst];
+            let constant = matches!(data.op, Op::Constant(_));
             let by_entry = match &data.op {
                 Op::Contract(contract) => {
                     contract.deltas.is_empty() && summed_labels(f, inst, contract).is_empty()
                 }
-                op => op.category() == Category::Elementwise || is_scalar_constant(op),
+                op => op.category() == Category::Elementwise || constant,
             };
-            if !by_entry || (f.dims(x) != f.dims(v) && !is_scalar_constant(&data.op)) {
+            if !by_entry || (f.dims(x) != f.dims(v) && !constant) {
                 return false;
             }
             work.extend(&data.operands);

@@ -334,6 +334,34 @@ impl StepKind {
             StepKind::Guard { .. } => "guard",
         }
     }
+
+    /// All buffers that it touches.
+    pub fn buffers(&self) -> Vec<BufferRef> {
+        match self {
+            StepKind::Kernel { buffers, .. } => buffers.clone(),
+            StepKind::Gemm(gemm) => {
+                let mut out = vec![gemm.a.buffer, gemm.b.buffer];
+                match &gemm.epilogue {
+                    Some((_, buffers)) => out.extend(buffers.iter().copied()),
+                    None => out.push(gemm.c.buffer),
+                }
+                out.extend(gemm.limit.map(|(limit, _)| limit));
+                out.extend(gemm.more_buffers());
+                out
+            }
+            StepKind::Pack(pack) => vec![pack.from.buffer, pack.to],
+            StepKind::Copy { from, to } | StepKind::ArgSort { from, to, .. } => vec![*from, *to],
+            StepKind::Levels(call) => call.trees.into_iter().chain([call.to]).collect(),
+            StepKind::Matrix(call) => {
+                let kept = call.factors.map(Kept::buffer);
+                let operands = call.b.into_iter().chain([call.a, call.to]);
+                operands.chain(kept).collect()
+            }
+            StepKind::Settle => Vec::new(),
+            StepKind::Guard { buffer } => vec![*buffer],
+            StepKind::Loop(looped) => looped.touches.clone(),
+        }
+    }
 }
 
 /// A step, the script text behind it, and why it is a step of its own.

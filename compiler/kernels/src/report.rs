@@ -2,7 +2,6 @@
 
 use crate::lir::{Affine, Bound, Kernel, LirBinary, LirUnary, Loop, Stmt, ValKind};
 use crate::plan::{BufferRef, Place, Plan, Step, StepKind};
-use crate::schedule::buffers_of;
 use crate::tidy;
 use aec_syntax::{SourceMap, Span};
 use std::collections::HashMap;
@@ -428,7 +427,9 @@ fn describe_steps(
     let mut out = String::new();
     let pad = "  ".repeat(depth);
     for (at, step) in steps.iter().enumerate() {
-        let touched: usize = buffers_of(&step.kind)
+        let touched: usize = step
+            .kind
+            .buffers()
             .into_iter()
             .map(|buffer| {
                 let ty = &plan.buffers[buffer].ty;
@@ -468,7 +469,7 @@ pub fn describe(plan: &Plan, sources: Option<&SourceMap>) -> String {
     let mut out = String::new();
     let mut lives: HashMap<BufferRef, (usize, usize)> = HashMap::new();
     for (at, step) in plan.steps.iter().enumerate() {
-        for buffer in buffers_of(&step.kind) {
+        for buffer in step.kind.buffers() {
             let life = lives.entry(buffer).or_insert((at, at));
             life.1 = at;
         }
