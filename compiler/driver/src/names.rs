@@ -94,12 +94,8 @@ fn stmt_assigns(stmt: &Stmt, wanted: &HashSet<Name>) -> bool {
 }
 
 fn binds(pattern: &Pattern, wanted: &HashSet<Name>) -> bool {
-    match pattern {
-        Pattern::Name(ident) => wanted.contains(&ident.name),
-        Pattern::Wildcard(_) => false,
-        Pattern::Tuple(parts, _) => parts.iter().any(|part| binds(part, wanted)),
-        Pattern::Record(fields, _) => fields.iter().any(|(_, part)| binds(part, wanted)),
-    }
+    let mut names = pattern.names().into_iter();
+    names.any(|ident| wanted.contains(&ident.name))
 }
 
 /// What an item mentions of other items.

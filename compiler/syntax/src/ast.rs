@@ -232,6 +232,18 @@ impl Pattern {
             Pattern::Wildcard(span) | Pattern::Tuple(_, span) | Pattern::Record(_, span) => *span,
         }
     }
+
+    /// The names that it binds, from left to right.
+    pub fn names(&self) -> Vec<&Ident> {
+        match self {
+            Pattern::Name(ident) => vec![ident],
+            Pattern::Wildcard(_) => Vec::new(),
+            Pattern::Tuple(parts, _) => parts.iter().flat_map(Pattern::names).collect(),
+            Pattern::Record(fields, _) => {
+                fields.iter().flat_map(|(_, part)| part.names()).collect()
+            }
+        }
+    }
 }
 
 // The parser moves an expression once for each level of precedence, and every later stage walks a

@@ -97,11 +97,8 @@ impl Walk {
     }
 
     fn pattern(&mut self, pattern: &Pattern) {
-        match pattern {
-            Pattern::Name(ident) => self.bind(&ident.name),
-            Pattern::Wildcard(_) => {}
-            Pattern::Tuple(parts, _) => parts.iter().for_each(|part| self.pattern(part)),
-            Pattern::Record(parts, _) => parts.iter().for_each(|(_, part)| self.pattern(part)),
+        for ident in pattern.names() {
+            self.bind(&ident.name);
         }
     }
 

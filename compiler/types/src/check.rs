@@ -8,8 +8,7 @@ use crate::value::{Average, Code, Model, ModelTemplate, Repr, Tensor, TensorType
 use crate::{Activation, Elaborator, Phase, Result};
 use aec_runtime::Elem;
 use aec_syntax::ast::{
-    FnDef, Item, ItemKind, ModelItem, Name, Pattern, Script, Stmt, StmtKind, TypeArg, TypeExpr,
-    TypeKind,
+    FnDef, Item, ItemKind, ModelItem, Pattern, Script, Stmt, StmtKind, TypeArg, TypeExpr, TypeKind,
 };
 use aec_syntax::{Diagnostic, Span};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -55,7 +54,9 @@ impl Elaborator {
                 ..
             }) = &item.kind
             {
-                names_below(pattern, &mut self.below);
+                for name in pattern.names() {
+                    self.below.insert(name.name.clone(), name.span);
+                }
             }
         }
         // Statements first: definitions may use what a script's `let`s bind.
@@ -175,7 +176,9 @@ impl Elaborator {
     /// After an error the names that a statement would have bound are unknown, not missing.
     pub(crate) fn poison(&mut self, stmt: &Stmt, scope: &Scope) {
         if let StmtKind::Let { pattern, .. } = &stmt.kind {
-            unknown_names(pattern, scope);
+            for name in pattern.names() {
+                scope.define(name.name.clone(), Value::Unknown);
+            }
         }
     }
 
@@ -328,28 +331,4 @@ fn unknown_bool() -> Value {
         ty: TensorType::scalar(Elem::Bool),
         repr: Repr::Unknown,
     })
-}
-
-fn names_below(pattern: &Pattern, below: &mut FxHashMap<Name, Span>) {
-    match pattern {
-        Pattern::Name(name) => {
-            below.insert(name.name.clone(), name.span);
-        }
-        Pattern::Wildcard(_) => {}
-        Pattern::Tuple(parts, _) => parts.iter().for_each(|part| names_below(part, below)),
-        Pattern::Record(parts, _) => {
-            parts.iter().for_each(|(_, part)| names_below(part, below));
-        }
-    }
-}
-
-fn unknown_names(pattern: &Pattern, scope: &Scope) {
-    match pattern {
-        Pattern::Name(name) => scope.define(name.name.clone(), Value::Unknown),
-        Pattern::Wildcard(_) => {}
-        Pattern::Tuple(parts, _) => parts.iter().for_each(|part| unknown_names(part, scope)),
-        Pattern::Record(parts, _) => parts
-            .iter()
-            .for_each(|(_, part)| unknown_names(part, scope)),
-    }
 }

@@ -619,18 +619,10 @@ fn declared_params(def: &ModelDef) -> usize {
 
 /// Names that the `let`s of a model's definition bind.
 pub(crate) fn let_names(model: &Model) -> Vec<Name> {
-    fn bound(pattern: &Pattern, names: &mut Vec<Name>) {
-        match pattern {
-            Pattern::Name(name) => names.push(name.name.clone()),
-            Pattern::Wildcard(_) => {}
-            Pattern::Tuple(parts, _) => parts.iter().for_each(|part| bound(part, names)),
-            Pattern::Record(parts, _) => parts.iter().for_each(|(_, part)| bound(part, names)),
-        }
-    }
     let mut names = Vec::new();
     for item in &model.template.def.items {
         if let ModelItem::Let { pattern, .. } = item {
-            bound(pattern, &mut names);
+            names.extend(pattern.names().into_iter().map(|ident| ident.name.clone()));
         }
     }
     names

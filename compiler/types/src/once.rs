@@ -60,13 +60,8 @@ impl Names {
     }
 
     fn pattern(&mut self, pattern: &Pattern, found: &mut Vec<Diagnostic>) {
-        match pattern {
-            Pattern::Name(name) => self.add(name, found),
-            Pattern::Wildcard(_) => {}
-            Pattern::Tuple(parts, _) => parts.iter().for_each(|part| self.pattern(part, found)),
-            Pattern::Record(parts, _) => {
-                parts.iter().for_each(|(_, part)| self.pattern(part, found));
-            }
+        for name in pattern.names() {
+            self.add(name, found);
         }
     }
 

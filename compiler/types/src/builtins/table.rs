@@ -86,6 +86,7 @@ pub(super) enum Checked {
     Int,
 }
 
+/// What the compiler and `:doc` know of a builtin.
 pub(super) struct Row {
     pub(super) name: &'static str,
     /// In `core`, the library's own module, not in scope of scripts.
@@ -117,11 +118,8 @@ const fn core(
     doc: &'static str,
 ) -> Row {
     Row {
-        name,
         core: true,
-        params,
-        action,
-        doc,
+        ..row(name, params, action, doc)
     }
 }
 

@@ -126,19 +126,12 @@ impl Elaborator {
         if self.interactive || !self.checking() || !scope.same(&self.script) {
             return Ok(());
         }
-        match pattern {
-            Pattern::Name(name) => match scope.here(&name.name) {
-                Some(old) => Err(Box::new(self.defined_twice(name, &old))),
-                None => Ok(()),
-            },
-            Pattern::Wildcard(_) => Ok(()),
-            Pattern::Tuple(parts, _) => parts
-                .iter()
-                .try_for_each(|part| self.defined_once(part, scope)),
-            Pattern::Record(parts, _) => parts
-                .iter()
-                .try_for_each(|(_, part)| self.defined_once(part, scope)),
+        for name in pattern.names() {
+            if let Some(old) = scope.here(&name.name) {
+                return Err(Box::new(self.defined_twice(name, &old)));
+            }
         }
+        Ok(())
     }
 
     /// A name that a script defines once more.
@@ -183,12 +176,8 @@ fn defined_as(value: &Value, name: &str) -> Option<&'static str> {
 
 /// Whether a pattern binds a name that its own block has bound.
 pub(super) fn binds_again(pattern: &Pattern, scope: &Scope) -> bool {
-    match pattern {
-        Pattern::Name(name) => scope.here(&name.name).is_some(),
-        Pattern::Wildcard(_) => false,
-        Pattern::Tuple(parts, _) => parts.iter().any(|part| binds_again(part, scope)),
-        Pattern::Record(parts, _) => parts.iter().any(|(_, part)| binds_again(part, scope)),
-    }
+    let mut names = pattern.names().into_iter();
+    names.any(|name| scope.here(&name.name).is_some())
 }
 
 /// A value that is taken apart as a tuple, but is none.

@@ -96,19 +96,11 @@ impl Elaborator {
 
 /// Names that statements assign to.
 fn assigned_names(stmts: &[Stmt], names: &mut Vec<Rc<str>>) {
-    fn of_pattern(pattern: &Pattern, names: &mut Vec<Rc<str>>) {
-        match pattern {
-            Pattern::Name(name) => names.push(name.name.clone()),
-            Pattern::Wildcard(_) => {}
-            Pattern::Tuple(parts, _) => parts.iter().for_each(|part| of_pattern(part, names)),
-            Pattern::Record(parts, _) => {
-                parts.iter().for_each(|(_, part)| of_pattern(part, names));
-            }
-        }
-    }
     for stmt in stmts {
         match &stmt.kind {
-            StmtKind::Assign { target, .. } => of_pattern(target, names),
+            StmtKind::Assign { target, .. } => {
+                names.extend(target.names().into_iter().map(|name| name.name.clone()));
+            }
             StmtKind::For { body, .. } => assigned_names(body, names),
             StmtKind::If {
                 then, otherwise, ..
