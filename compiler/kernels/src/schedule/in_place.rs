@@ -125,8 +125,7 @@ impl Scheduler<'_> {
             Work::Product {
                 product, epilogue, ..
             } => {
-                product.a.value != p
-                    && product.b.value != p
+                product.operands().all(|operand| operand != p)
                     && epilogue.as_ref().is_some_and(|built| in_place(built, p, v))
             }
             Work::Call(_) | Work::Loop(_) => false,
