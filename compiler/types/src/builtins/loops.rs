@@ -281,8 +281,20 @@ fn frozen(
 /// loop, as a net has fewer layers.
 const MANY: usize = 64;
 
-/// `reduce(f, s0, xs)`: over a list round by round, where the state may change its type; over a
-/// tensor's first axis as a loop. Over numbers of the program round by round if there are few or a
+/// Whether a value is sequences side by side, as `scan` takes them: tensors that have a first axis.
+fn is_side_by_side(value: &Value) -> bool {
+    match value {
+        Value::Tuple(parts) => parts.iter().all(is_side_by_side),
+        Value::Record(parts) => parts.iter().all(|(_, part)| is_side_by_side(part)),
+        Value::Maybe(_) | Value::Token(_) | Value::Tensor(_) => crate::missing::plain(value)
+            .tensor()
+            .is_some_and(|tensor| !tensor.is_scalar()),
+        _ => false,
+    }
+}
+
+/// `reduce(f, s0, xs)`: over a list round by round, where the state may change its type, and so over
+/// a tuple of what are no sequences, such as layers; over first axes of tensors as a loop. Over numbers of the program round by round if there are few or a
 /// round needs to know its number (to pick an entry of a list), else as a loop.
 pub(super) fn reduce(elaborator: &mut Elaborator, args: &Args, span: Span) -> Result<Value> {
     let [(f, _), (start, start_span), (sequence, at)] = args.positional.as_slice() else {
@@ -321,6 +333,7 @@ pub(super) fn reduce(elaborator: &mut Elaborator, args: &Args, span: Span) -> Re
         Ok(ran.state)
     };
     let items: Vec<Value> = match sequence {
+        Value::Tuple(_) if is_side_by_side(sequence) => return looped(elaborator),
         Value::List(items) | Value::Tuple(items) => items.to_vec(),
         Value::Unknown => return Ok(Value::Unknown),
         Value::Tensor(Tensor {
