@@ -10,8 +10,8 @@ use crate::rebuild::{Results, rebuild, replace_body, tidy};
 use crate::simplify_contract::simplify_contract;
 use crate::simplify_elementwise::simplify_elementwise;
 use crate::simplify_movement::simplify_movement;
-use aec_ir::rewrite::count_uses;
-use aec_ir::{Function, InstData, Literal, Loop, Op, Type, Value};
+use aec_ir::rewrite::{count_uses, hash_structure};
+use aec_ir::{Function, Inst, InstData, Literal, Loop, Op, Type, Value};
 use aec_syntax::{Diagnostic, Span};
 use cranelift_entity::SecondaryMap;
 use smallvec::SmallVec;
@@ -76,6 +76,7 @@ fn round(f: &Function, products: Products) -> Function {
     let old_uses = count_uses(f);
     let mut uses: SecondaryMap<Value, u32> = SecondaryMap::with_default(0);
     let mut known = Known::default();
+    let mut loops = Vec::new();
     let result = rebuild(f, |out, data, operands| {
         if matches!(data.op, Op::Map { .. } | Op::Derivative { .. }) {
             return Ok(None);
@@ -87,7 +88,9 @@ fn round(f: &Function, products: Products) -> Function {
             };
             let used: Vec<bool> = data.results.iter().map(|&v| old_uses[v] > 0).collect();
             let types: Vec<Type> = data.results.iter().map(|&v| f.ty(v).clone()).collect();
-            let values = prune_loop(out, &looped, operands, &used, &types, data.span);
+            let first_new = out.order.len();
+            let mut values = prune_loop(out, &looped, operands, &used, &types, data.span);
+            merge_loops(out, &mut loops, first_new, &mut values);
             for (&old, &new) in data.results.iter().zip(&values) {
                 uses[new] += old_uses[old];
             }
@@ -203,6 +206,53 @@ impl Known {
             .find(|(old, _)| *old == value)
             .map_or(value, |&(_, with)| with)
     }
+}
+
+/// A loop seen so far, and its rounds but for names and places.
+struct SeenLoop {
+    inst: Inst,
+    rounds: u128,
+}
+
+/// Lets values of loops appended from `first_new` on be those of equal earlier loops: a derivative
+/// that is given by hand often runs the loop of the value once more. What is computed again on
+/// purpose stays apart.
+fn merge_loops(out: &Function, seen: &mut Vec<SeenLoop>, first_new: usize, values: &mut [Value]) {
+    for &inst in &out.order[first_new..] {
+        let data = &out.insts[inst];
+        let Op::Loop(looped) = &data.op else {
+            continue;
+        };
+        if looped.recomputed {
+            continue;
+        }
+        let rounds = hash_structure(&looped.body);
+        let same = seen.iter().find(|other| {
+            let earlier = &out.insts[other.inst];
+            other.rounds == rounds
+                && earlier.operands == data.operands
+                && matches!(&earlier.op, Op::Loop(earlier) if runs_alike(earlier, looped))
+        });
+        let Some(same) = same else {
+            seen.push(SeenLoop { inst, rounds });
+            continue;
+        };
+        let earlier = &out.insts[same.inst].results;
+        for value in values.iter_mut() {
+            if let Some(at) = data.results.iter().position(|result| result == value) {
+                *value = earlier[at];
+            }
+        }
+    }
+}
+
+/// Whether two loops are the same but for their rounds.
+fn runs_alike(a: &Loop, b: &Loop) -> bool {
+    let frame = |looped: &Loop| Loop {
+        body: Box::default(),
+        ..looped.clone()
+    };
+    frame(a) == frame(b)
 }
 
 fn key(f: &Function, data: &InstData) -> u64 {
