@@ -394,7 +394,9 @@ impl Elaborator {
         }
         let result = self.eval(callee.body, &scope)?;
         match callee.result {
-            Some(ty) => self.match_result(ty, result, body_span(callee.body), &scope),
+            Some(ty) => self
+                .match_result(ty, result, body_span(callee.body), &scope)
+                .map_err(|error| Box::new(self.repair_unknown_size(*error, ty))),
             None => Ok(result),
         }
     }

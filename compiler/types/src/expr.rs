@@ -154,7 +154,9 @@ impl Elaborator {
                     }
                     return self.eval(right, scope);
                 }
-                let b = self.eval(right, scope)?;
+                let b = self.eval(right, scope).map_err(|error| {
+                    Box::new(self.repair_order(*error, *op, (&a, left.span), right))
+                })?;
                 self.binary(*op, (&a, left.span), (&b, right.span), span)
             }
             ExprKind::Range { start, end } => {

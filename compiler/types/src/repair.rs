@@ -8,8 +8,8 @@ use crate::scope::Scope;
 use crate::slips::{AlongAxis, Over, along, names_axis};
 use crate::value::{Dim, Tensor, TensorType, Value};
 use aec_runtime::Elem;
-use aec_syntax::ast::{Expr, ExprKind, Ident, Param, Pattern, TypeExpr};
-use aec_syntax::{Diagnostic, Span};
+use aec_syntax::ast::{BinaryOp, Expr, ExprKind, Ident, Param, Pattern, TypeExpr};
+use aec_syntax::{Diagnostic, Help, Label, Span};
 
 impl Elaborator {
     /// Whether `a * b`, which does not fit entry by entry, is the product of a matrix with a vector
@@ -97,6 +97,59 @@ impl Elaborator {
         let shown = shown.split(" = ").next().unwrap_or_default().to_string();
         let help = format!("this body gives `-> {shown}`");
         diagnostic.help_edit(help, declared.span, shown)
+    }
+
+    /// A result's type that names a size which no parameter brings: what the body gives may have it.
+    pub(crate) fn repair_unknown_size(
+        &self,
+        diagnostic: Diagnostic,
+        declared: &TypeExpr,
+    ) -> Diagnostic {
+        let inside = diagnostic.labels.first().is_some_and(|label| {
+            declared.span.start <= label.span.start && label.span.end <= declared.span.end
+        });
+        if diagnostic.code != "E0205" || !inside || !diagnostic.help.is_empty() {
+            return diagnostic;
+        }
+        diagnostic.help(
+            "a result has the sizes that its body gives: its type may be left out; one that the call chooses is declared in brackets, `fn f[k](x: [n]) -> [k]`",
+        )
+    }
+
+    /// `a / s @ x` with a scalar s, read from left to right: `@` comes first.
+    pub(crate) fn repair_order(
+        &self,
+        mut diagnostic: Diagnostic,
+        op: BinaryOp,
+        (first, at): (&Value, Span),
+        second: &Expr,
+    ) -> Diagnostic {
+        let ExprKind::Binary {
+            op: BinaryOp::MatMul,
+            left,
+            right,
+            ..
+        } = &second.kind
+        else {
+            return diagnostic;
+        };
+        let scalar = |label: &Label| label.span == left.span && label.text == "a scalar";
+        if diagnostic.code != "E0302"
+            || !matches!(op, BinaryOp::Mul | BinaryOp::Div)
+            || first.tensor().is_some_and(Tensor::is_scalar)
+            || !diagnostic.labels.iter().any(scalar)
+        {
+            return diagnostic;
+        }
+        let both = at.to(left.span);
+        let meant = format!("({})", self.text(both));
+        let rest = self.text(left.span.to(right.span));
+        let rest = &rest[self.text(left.span).len()..];
+        diagnostic.help = vec![Help {
+            text: format!("`@` comes before `{}`: `{meant}{rest}`", op.symbol()),
+            edit: Some((both, meant)),
+        }];
+        diagnostic
     }
 
     /// An index one past the end: the last entry is at one less.
