@@ -397,6 +397,25 @@ struct Found {
     products: Vec<u16>,
 }
 
+/// What is known of a subset of the factors.
+#[derive(Clone, Default)]
+struct Subset {
+    /// Labels of its factors.
+    carried: Mask,
+    /// Labels that the rest or the result needs of its product; of one factor, all.
+    labels: Mask,
+    /// Elements of a tensor with these.
+    elements: f64,
+    /// Factors that share a label with one of it.
+    near: usize,
+    /// The mirror image, or itself where there is none.
+    image: usize,
+    /// Whether a gradient flows to any of it.
+    active: bool,
+    /// Whether labels join its factors.
+    joined: bool,
+}
+
 /// Subsets of the factors of a term, as bit sets.
 struct Sets {
     n: usize,
@@ -480,7 +499,8 @@ impl Sets {
         }
     }
 
-    fn cost(&self, a: Mask, b: Mask, result: Mask, active: f64) -> f64 {
+    /// `elements` are those of both factors and of the result together.
+    fn cost(&self, [a, b, result]: [Mask; 3], elements: f64, active: f64) -> f64 {
         let matrix = a & b & !result != 0 && a & !b & result != 0 && b & !a & result != 0;
         let sides = match matrix {
             true => [a & !b, b & !a, a & b & !result, a & b & result].map(|m| self.elements(m)),
@@ -489,7 +509,7 @@ impl Sets {
         pair_cost(&Pair {
             points: self.elements(a | b),
             sides,
-            elements: self.elements(a) + self.elements(b) + self.elements(result),
+            elements,
             is_matrix_product: matrix,
             active,
         })
@@ -500,77 +520,163 @@ impl Sets {
         let rest = self.carried(full & !(1 << a) & !(1 << b)) | self.out;
         let joined = self.own[a] & self.own[b] != 0;
         let active = f64::from(u8::from(self.active[a])) + f64::from(u8::from(self.active[b]));
-        let cost = self.cost(
-            self.own[a],
-            self.own[b],
-            (self.own[a] | self.own[b]) & rest,
-            active,
-        );
+        let masks = [self.own[a], self.own[b], (self.own[a] | self.own[b]) & rest];
+        let elements = masks.map(|mask| self.elements(mask)).iter().sum();
+        let cost = self.cost(masks, elements, active);
         // What shares no label is left for the end.
         if joined { cost } else { cost * 1e6 }
     }
 
-    fn search(&self, bound: f64, tried: &mut usize) -> Vec<Found> {
+    /// What is known of each subset before any product: all from what is known of smaller ones.
+    fn table(&self) -> Vec<Subset> {
         let full = (1usize << self.n) - 1;
-        let mut found: Vec<Found> = vec![Found::default(); full + 1];
-        let mut labels: Vec<Mask> = vec![0; full + 1];
-        let mut joined = vec![false; full + 1];
-        let mut canon = vec![0; full + 1];
-        let mut active = vec![false; full + 1];
+        let mut table = vec![Subset::default(); full + 1];
         for set in 1..=full {
-            canon[set] = self.canon(set);
-            joined[set] = self.component(set) == set;
-            active[set] = (0..self.n).any(|at| set >> at & 1 == 1 && self.active[at]);
-            labels[set] = match set.count_ones() {
-                1 => self.carried(set),
-                _ => self.carried(set) & (self.carried(full & !set) | self.out),
+            let (first, rest) = (set.trailing_zeros() as usize, set & (set - 1));
+            let smaller = &table[rest];
+            table[set] = Subset {
+                carried: smaller.carried | self.own[first],
+                near: smaller.near | self.neighbours[first],
+                image: match &self.sigma {
+                    Some(sigma) => smaller.image | 1 << sigma[first],
+                    None => set,
+                },
+                active: smaller.active || self.active[first],
+                ..Subset::default()
             };
-            if set.count_ones() < 2 || !joined[set] || canon[set] != set {
-                continue;
+        }
+        for set in 1..=full {
+            let outside = table[full & !set].carried | self.out;
+            let mut reached = set & set.wrapping_neg();
+            loop {
+                let next = (reached | table[reached].near) & set;
+                if next == reached {
+                    break;
+                }
+                reached = next;
             }
-            let mut best = Found {
-                total: f64::INFINITY,
-                ..Found::default()
+            let subset = &mut table[set];
+            subset.labels = match rest_of(set) {
+                0 => subset.carried,
+                _ => subset.carried & outside,
             };
+            subset.elements = self.elements(subset.labels);
+            subset.joined = reached == set;
+        }
+        table
+    }
+
+    fn search(&self, bound: f64, tried: &mut usize) -> Vec<Found> {
+        let table = self.table();
+        let full = table.len() - 1;
+        let canon = |set: usize| set.min(table[set].image);
+        let mut found: Vec<Found> = vec![Found::default(); full + 1];
+        // What a set costs (of mirror images the original has it), infinite where it is of no use.
+        let mut total = vec![f64::INFINITY; full + 1];
+        // The sets that are of use, by their lowest factor, ascending.
+        let mut halves: Vec<Vec<usize>> = vec![Vec::new(); self.n];
+        for set in 1..=full {
             let lowest = set & set.wrapping_neg();
-            let mut part = (set - 1) & set;
-            while part != 0 {
-                let rest = set & !part;
-                let (a, b) = (canon[part], canon[rest]);
-                let useful = |at: usize| joined[at] && found[at].total < bound;
-                if part & lowest != 0 && useful(a) && useful(b) {
-                    *tried += 1;
-                    let is_same = a == b
-                        || (part.count_ones() == 1
-                            && rest.count_ones() == 1
-                            && self.value[part.trailing_zeros() as usize]
-                                == self.value[rest.trailing_zeros() as usize]);
-                    let count = match is_same {
-                        true => u8::from(active[part]),
-                        false => u8::from(active[part]) + u8::from(active[rest]),
-                    };
-                    let last = self.cost(labels[part], labels[rest], labels[set], f64::from(count));
-                    if last + found[a].total.max(found[b].total) < best.total.min(bound) {
-                        let products = union(&found[a].products, &found[b].products);
-                        let shared: f64 = products.iter().map(|&s| found[s as usize].last).sum();
-                        if last + shared < best.total.min(bound) {
-                            best = Found {
-                                total: last + shared,
-                                last,
-                                split: part,
-                                products,
-                            };
-                        }
+            let first = set.trailing_zeros() as usize;
+            let others = set & !lowest;
+            if others == 0 {
+                total[set] = 0.0;
+            } else if canon(set) == set && table[set].joined {
+                let mut best = Found {
+                    total: f64::INFINITY,
+                    ..Found::default()
+                };
+                let mut consider = |part: usize| {
+                    let rest = set & !part;
+                    let halves = [total[canon(part)], total[canon(rest)]];
+                    if halves.iter().all(|&half| half < bound) {
+                        *tried += 1;
+                        let sets = [part, rest, set];
+                        self.consider(&table, &found, sets, halves, bound, &mut best);
+                    }
+                };
+                // Each split once: the half that has the lowest factor, from large to small. Few
+                // sets are joined where factors stand in a row, and nearly all where each has
+                // something with each.
+                if halves[first].len() < 1 << others.count_ones() {
+                    let fitting = halves[first].iter().rev();
+                    for &part in fitting.filter(|&part| part & !set == 0) {
+                        consider(part);
+                    }
+                } else {
+                    let mut chosen = others;
+                    while chosen != 0 {
+                        chosen = (chosen - 1) & others;
+                        consider(chosen | lowest);
                     }
                 }
-                part = (part - 1) & set;
+                best.products.push(set as u16);
+                best.products.sort_unstable();
+                total[set] = best.total;
+                found[set] = best;
             }
-            best.products.push(set as u16);
-            best.products.sort_unstable();
-            found[set] = best;
+            if total[canon(set)] < bound {
+                halves[first].push(set);
+            }
         }
         found
     }
+
+    /// Splits a set into two halves of the given costs, if that is cheaper than the best so far.
+    fn consider(
+        &self,
+        table: &[Subset],
+        found: &[Found],
+        [part, rest, set]: [usize; 3],
+        [total_part, total_rest]: [f64; 2],
+        bound: f64,
+        best: &mut Found,
+    ) {
+        // Halves without a mirror image share no product, but their costs may be added up in
+        // another order than below.
+        let least = match self.sigma {
+            Some(_) => total_part.max(total_rest),
+            None => (total_part + total_rest) * (1.0 - 1e-9),
+        };
+        let limit = best.total.min(bound);
+        if least >= limit {
+            return;
+        }
+        let (left, right) = (&table[part], &table[rest]);
+        let (a, b) = (part.min(left.image), rest.min(right.image));
+        let single = |set: usize| match rest_of(set) {
+            0 => Some(self.value[set.trailing_zeros() as usize]),
+            _ => None,
+        };
+        let is_same = a == b || (single(part).is_some() && single(part) == single(rest));
+        let count = match is_same {
+            true => u8::from(left.active),
+            false => u8::from(left.active) + u8::from(right.active),
+        };
+        let last = self.cost(
+            [left.labels, right.labels, table[set].labels],
+            left.elements + right.elements + table[set].elements,
+            f64::from(count),
+        );
+        if last + least >= limit {
+            return;
+        }
+        let products = union(&found[a].products, &found[b].products);
+        let shared: f64 = products.iter().map(|&s| found[s as usize].last).sum();
+        if last + shared < limit {
+            *best = Found {
+                total: last + shared,
+                last,
+                split: part,
+                products,
+            };
+        }
+    }
+}
+
+/// A set without its lowest factor.
+fn rest_of(set: usize) -> usize {
+    set & (set - 1)
 }
 
 fn union(a: &[u16], b: &[u16]) -> Vec<u16> {
