@@ -1,6 +1,8 @@
 //! The one place where Cranelift's target and flags are chosen.
 
+use crate::emit;
 use crate::jit::CodegenError;
+use aec_kernels::lir::Kernel;
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{self, Configurable};
 
@@ -11,11 +13,36 @@ pub(crate) struct Features {
     pub unaligned_operands: bool,
 }
 
-/// The machine this process runs on, with all its instruction sets.
-pub(crate) fn native(verify: bool) -> Result<OwnedTargetIsa, CodegenError> {
+/// The machine this process runs on, with all its instruction sets, for two kinds of kernels.
+pub(crate) struct Targets {
+    /// Code is simplified and moved. What is pure stands before its first use, one chain of operations
+    /// after the other, in whatever order it was written.
+    pub moved: OwnedTargetIsa,
+    /// Code stands as it was written: see [`emit::keeps_order`].
+    in_order: OwnedTargetIsa,
+}
+
+impl Targets {
+    pub(crate) fn native(verify: bool) -> Result<Targets, CodegenError> {
+        Ok(Targets {
+            moved: native(verify, "speed")?,
+            in_order: native(verify, "none")?,
+        })
+    }
+
+    /// How to compile a kernel whose registers stand for so many lanes.
+    pub(crate) fn of(&self, kernel: &Kernel, reg_lanes: u32) -> &OwnedTargetIsa {
+        match emit::keeps_order(kernel, reg_lanes) {
+            true => &self.in_order,
+            false => &self.moved,
+        }
+    }
+}
+
+fn native(verify: bool, opt_level: &str) -> Result<OwnedTargetIsa, CodegenError> {
     let mut flags = settings::builder();
     for (name, value) in [
-        ("opt_level", "speed"),
+        ("opt_level", opt_level),
         ("is_pic", "false"),
         ("enable_verifier", if verify { "true" } else { "false" }),
         // Kernels never unwind: what they call is `extern "C"` and does not panic.

@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use crate::emit::{self, Extern, Frame, NARROW_LANES, Target};
-use crate::isa;
+use crate::isa::{self, Targets};
 use crate::widen::{ALIGNMENT, Widened, Wider, disassemble, widen};
 use aec_kernels::lir::{Kernel, ValKind};
 use aec_runtime::gemm::Isa;
@@ -97,8 +97,10 @@ impl Code {
         options: CodegenOptions,
         pool: &Pool,
     ) -> Result<Code, CodegenError> {
-        let isa = isa::native(options.verify)?;
-        let mut builder = JITBuilder::with_isa(isa.clone(), default_libcall_names());
+        let targets = Targets::native(options.verify)?;
+        let moved = targets.moved.clone();
+        let call_conv = moved.default_call_conv();
+        let mut builder = JITBuilder::with_isa(moved, default_libcall_names());
         for which in Extern::ALL {
             builder.symbol(symbol(which), address(which));
         }
@@ -108,7 +110,7 @@ impl Code {
             functions: Vec::new(),
         };
         // From here on `code` frees the module, whatever happens.
-        let externs = code.declare_externs(isa.default_call_conv())?;
+        let externs = code.declare_externs(call_conv)?;
         // For each kernel, the first that has the same code.
         let firsts: Vec<usize> = (0..kernels.len())
             .map(|at| {
@@ -120,7 +122,7 @@ impl Code {
         // The longest first, lest one of them be left to a single thread in the end.
         jobs.sort_by_key(|&at| Reverse(kernels[at].values.len()));
         let compiler = Compiler {
-            isa: &isa,
+            targets: &targets,
             options,
             externs,
             scratch: Mutex::new(Vec::new()),
@@ -210,7 +212,7 @@ struct MachineCode {
 
 /// Compiles kernels one by one, on any thread.
 struct Compiler<'a> {
-    isa: &'a OwnedTargetIsa,
+    targets: &'a Targets,
     options: CodegenOptions,
     /// The numbers of runtime functions in the module.
     externs: [u32; Extern::ALL.len()],
@@ -239,8 +241,9 @@ impl Compiler<'_> {
         kernel: &Kernel,
     ) -> Result<MachineCode, CodegenError> {
         for wider in widths(self.options.isa, kernel) {
-            let frame = scratch.emit(at, kernel, self.isa, wider.lanes(), self.externs);
-            scratch.compile(kernel, self.isa)?;
+            let isa = self.targets.of(kernel, wider.lanes());
+            let frame = scratch.emit(at, kernel, isa, wider.lanes(), self.externs);
+            scratch.compile(kernel, isa)?;
             let code = scratch.context.compiled_code().ok_or_else(no_code)?;
             if let Ok(Widened { bytes, relocs }) = widen_code(code, frame, wider) {
                 let moved = scratch.relocs().into_iter().zip(relocs);
@@ -253,8 +256,9 @@ impl Compiler<'_> {
                 });
             }
         }
-        scratch.emit(at, kernel, self.isa, NARROW_LANES, self.externs);
-        scratch.compile(kernel, self.isa)?;
+        let isa = self.targets.of(kernel, NARROW_LANES);
+        scratch.emit(at, kernel, isa, NARROW_LANES, self.externs);
+        scratch.compile(kernel, isa)?;
         let code = scratch.context.compiled_code().ok_or_else(no_code)?;
         Ok(MachineCode {
             bytes: code.code_buffer().to_vec(),
@@ -355,14 +359,14 @@ fn empty(at: usize, call_conv: CallConv) -> Function {
 
 /// The code of one kernel as text: Cranelift's input and the machine code.
 pub fn kernel_text(kernel: &Kernel, options: CodegenOptions) -> Result<KernelText, CodegenError> {
-    let isa = isa::native(options.verify)?;
+    let targets = Targets::native(options.verify)?;
     let mut text = KernelText {
         name: kernel.name.clone(),
         clif: String::new(),
         machine: String::new(),
     };
     for wider in widths(options.isa, kernel) {
-        let (context, clif, frame) = compile_alone(kernel, &isa, wider.lanes())?;
+        let (context, clif, frame) = compile_alone(kernel, &targets, wider.lanes())?;
         let code = context.compiled_code().ok_or_else(no_code)?;
         match widen_code(code, frame, wider) {
             Ok(Widened { bytes, .. }) => {
@@ -378,7 +382,7 @@ pub fn kernel_text(kernel: &Kernel, options: CodegenOptions) -> Result<KernelTex
             }
         }
     }
-    let (context, clif, _) = compile_alone(kernel, &isa, NARROW_LANES)?;
+    let (context, clif, _) = compile_alone(kernel, &targets, NARROW_LANES)?;
     text.clif = clif;
     if let Some(vcode) = context.compiled_code().and_then(|code| code.vcode.as_ref()) {
         text.machine.push_str(vcode);
@@ -395,9 +399,9 @@ pub fn why_narrow(kernel: &Kernel, isa: Isa) -> Result<(), String> {
     if emit::widest(kernel) < isa {
         return Err("values of 64 bits, draws, checks or scattered places".to_owned());
     }
-    let native = isa::native(true).map_err(|error| error.0)?;
+    let targets = Targets::native(true).map_err(|error| error.0)?;
     let (context, _, frame) =
-        compile_alone(kernel, &native, wider.lanes()).map_err(|error| error.0)?;
+        compile_alone(kernel, &targets, wider.lanes()).map_err(|error| error.0)?;
     let code = context.compiled_code().ok_or("no code")?;
     widen_code(code, frame, wider).map(|_| ())
 }
@@ -415,9 +419,10 @@ fn widths(isa: Isa, kernel: &Kernel) -> impl Iterator<Item = Wider> {
 /// Compiles one kernel outside of any module. Returns Cranelift's input as text, too.
 fn compile_alone(
     kernel: &Kernel,
-    isa: &OwnedTargetIsa,
+    targets: &Targets,
     reg_lanes: u32,
 ) -> Result<(Context, String, Frame), CodegenError> {
+    let isa = targets.of(kernel, reg_lanes);
     let mut scratch = Scratch::new();
     let externs = std::array::from_fn(|at| at as u32);
     let frame = scratch.emit(0, kernel, isa, reg_lanes, externs);

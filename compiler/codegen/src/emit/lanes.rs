@@ -22,6 +22,9 @@ impl Emitter<'_, '_, '_> {
         let outer: Vec<AccState> = fed.iter().map(|&acc| self.accs[acc].clone()).collect();
         let start = self.bound(inner.start);
         let end = self.bound(inner.end);
+        if keeps_order(self.kernel, self.reg_lanes) {
+            self.fix_addresses(inner);
+        }
         self.ask_for_rows(inner);
         self.begin_runs(inner, (start, end), trip);
 
@@ -90,6 +93,7 @@ impl Emitter<'_, '_, '_> {
                 *group = self.unspill(group.elem, slot, LANES);
             }
         }
+        self.fixed.clear();
         self.runs = None;
         for ((&acc, before), group) in fed.iter().zip(outer).zip(groups) {
             let op = self.kernel.accs[acc].op;
@@ -375,8 +379,45 @@ fn fed_from_outside(body: &[Stmt]) -> Vec<Acc> {
     fed
 }
 
-/// From so many values on, a body is long: more lanes in one iteration only spill.
+/// From so many values on, a body is long: where Cranelift moves code, more lanes in one iteration
+/// only spill.
 const LONG_BODY: usize = 24;
+
+/// Whether a kernel's values are computed in the order they are written, the registers of each value
+/// side by side. The processor looks ahead as far as it has registers for results, on AMD's Zen 3 some 160
+/// operations: of a long body hardly more than one chain of them, which waits for itself. Two chains
+/// side by side wait half as often. Of wider registers one is a value's sixteen lanes, of narrower ones
+/// four are.
+pub(crate) fn keeps_order(kernel: &Kernel, reg_lanes: u32) -> bool {
+    if reg_lanes != PAIRED_LANES {
+        return false;
+    }
+    let mut long = false;
+    walk(&kernel.body, &mut |stmt| {
+        if let Stmt::Loop(inner) = stmt {
+            long |= inner.lanes && own_values(kernel, inner) > LONG_BODY;
+        }
+    });
+    long
+}
+
+/// Lanes of the registers that go in pairs.
+const PAIRED_LANES: u32 = 8;
+
+/// Values that a loop computes in each iteration, not counting constants.
+fn own_values(kernel: &Kernel, inner: &Loop) -> usize {
+    let mut values = 0;
+    walk(&inner.body, &mut |stmt| {
+        if let Stmt::Let(val) = stmt {
+            let constant = matches!(
+                kernel.values[*val].kind,
+                ValKind::Float(_) | ValKind::Int(_) | ValKind::Bool(_)
+            );
+            values += usize::from(!constant);
+        }
+    });
+    values
+}
 
 /// Registers of accumulators that rows feed side by side.
 const COLUMN_REGS: u32 = 8;
@@ -428,18 +469,15 @@ fn columns_of(kernel: &Kernel, inner: &Loop, fed: &[Acc], reg_lanes: u32) -> Opt
 /// that are not made ahead need all 16; a long body is better off with one register, of `reg_lanes`, for each value.
 fn lanes_of(kernel: &Kernel, inner: &Loop, fed: &[Acc], reg_lanes: u32) -> u32 {
     let ahead = drawn_ahead(kernel, inner);
-    let (mut values, mut draws) = (0, false);
+    let mut draws = false;
     walk(&inner.body, &mut |stmt| {
         if let Stmt::Let(val) = stmt {
             let kind = &kernel.values[*val].kind;
             draws |= matches!(kind, ValKind::Draw { .. }) && !ahead.contains(*val);
-            values += usize::from(!matches!(
-                kind,
-                ValKind::Float(_) | ValKind::Int(_) | ValKind::Bool(_)
-            ));
         }
     });
-    if fed.is_empty() && !draws && values > LONG_BODY {
+    let long = own_values(kernel, inner) > LONG_BODY && !keeps_order(kernel, reg_lanes);
+    if fed.is_empty() && !draws && long {
         reg_lanes
     } else {
         LANES

@@ -4,7 +4,7 @@
 //! out of the inner loops.
 
 use super::{Emitter, Extern, Group, Repr};
-use aec_kernels::lir::{Affine, BufferId, Val};
+use aec_kernels::lir::{Affine, BufferId, Loop, Stmt, Val, ValKind, Var};
 use aec_runtime::Elem;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
@@ -16,6 +16,23 @@ use cranelift_codegen::ir::{
 pub(super) struct Place {
     pub(super) base: Value,
     pub(super) offset: i32,
+}
+
+/// An address without the terms of a lane loop's variable and without constants.
+pub(super) struct FixedAddress {
+    buffer: BufferId,
+    index: Affine,
+    address: Value,
+}
+
+/// An index without its constant and the terms of a variable.
+fn without(index: &Affine, var: Var) -> Affine {
+    let others = index.vars.iter().copied().filter(|&(of, _)| of != var);
+    Affine {
+        base: 0,
+        vars: others.collect(),
+        args: index.args.clone(),
+    }
 }
 
 /// The type of one scalar.
@@ -122,8 +139,63 @@ impl Emitter<'_, '_, '_> {
             let term = self.scaled(at, stride * unit);
             base = self.b.ins().iadd(base, term);
         }
-        let base = self.add_terms(base, index, unit);
+        let base = match self.fixed_part(buffer, index).filter(|_| at.is_none()) {
+            Some((fixed, rest)) => self.add_terms(fixed, &rest, unit),
+            None => self.add_terms(base, index, unit),
+        };
         self.offset_place(Place { base, offset: 0 }, index.base * unit)
+    }
+
+    /// Computes the parts of addresses that stay the same in a lane loop, before it begins: in code that
+    /// keeps its order nothing else moves them out.
+    pub(super) fn fix_addresses(&mut self, inner: &Loop) {
+        for stmt in &inner.body {
+            let (buffer, index) = match stmt {
+                Stmt::Let(val) => match &self.kernel.values[*val].kind {
+                    ValKind::Load { buffer, index } => (*buffer, index),
+                    _ => continue,
+                },
+                Stmt::Store { buffer, index, .. } => (*buffer, index),
+                _ => continue,
+            };
+            let fixed = without(index, inner.var);
+            let open = |&(var, _): &(Var, i64)| self.vars[var].is_some();
+            let known = self
+                .fixed
+                .iter()
+                .any(|at| (at.buffer, &at.index) == (buffer, &fixed));
+            if known || !fixed.vars.iter().all(open) {
+                continue;
+            }
+            let unit = self.kernel.buffers[buffer].elem.bytes() as i64;
+            let address = self.add_terms(self.buffers[buffer], &fixed, unit);
+            self.fixed.push(FixedAddress {
+                buffer,
+                index: fixed,
+                address,
+            });
+        }
+    }
+
+    /// What [`Emitter::fix_addresses`] has computed of an address, and the terms that it lacks.
+    fn fixed_part(&self, buffer: BufferId, index: &Affine) -> Option<(Value, Affine)> {
+        let var = self.lanes?.var;
+        let fixed = without(index, var);
+        let known = self
+            .fixed
+            .iter()
+            .find(|at| (at.buffer, &at.index) == (buffer, &fixed))?;
+        let rest = Affine {
+            base: 0,
+            vars: index
+                .vars
+                .iter()
+                .copied()
+                .filter(|&(of, _)| of == var)
+                .collect(),
+            args: Vec::new(),
+        };
+        Some((known.address, rest))
     }
 
     pub(super) fn offset_place(&mut self, place: Place, bytes: i64) -> Place {

@@ -20,10 +20,11 @@ mod vector;
 mod wide;
 
 pub(crate) use ahead::read_beside;
+pub(crate) use lanes::keeps_order;
 pub(crate) use wide::widest;
 
 use self::draws::Runs;
-use self::memory::reg_type;
+use self::memory::{FixedAddress, reg_type};
 use crate::isa::Features;
 use aec_kernels::lir::{Acc, Affine, Bound, BufferId, Kernel, Stmt, Val, Var};
 use aec_runtime::Elem;
@@ -165,6 +166,7 @@ pub(crate) fn emit_kernel(
         masked: Vec::new(),
         tails: 0,
         row_var: None,
+        fixed: Vec::new(),
     };
     if emitter.wide() {
         emitter.mask_slot = Some(emitter.lane_slot(Elem::I32));
@@ -254,6 +256,8 @@ pub(crate) struct Emitter<'f, 'k, 'i> {
     tails: u32,
     /// In an epilogue: the variable that counts the tile's rows.
     row_var: Option<Var>,
+    /// In a lane loop of code that keeps its order: see [`Emitter::fix_addresses`].
+    fixed: Vec<FixedAddress>,
 }
 
 /// Number of args of a product's epilogue; see `aec_kernels::plan::Gemm::epilogue`.
