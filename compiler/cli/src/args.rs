@@ -91,7 +91,7 @@ pub enum Command {
         #[command(flatten)]
         options: RunOptions,
     },
-    /// Time the steps of a script's first training, or else the runs of its last statement; one
+    /// Time the steps of a script's first training, or else all that its last statement runs; one
     /// line of JSON
     #[command(hide = true)]
     Bench {

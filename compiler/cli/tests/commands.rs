@@ -230,6 +230,32 @@ fn fmt_writes_checks_and_shows() {
     assert_eq!(kept, "let c = (\n");
 }
 
+/// A statement that runs several programs is timed as a whole, and nothing before it.
+#[test]
+fn a_bench_times_all_that_the_last_statement_runs() {
+    let folder = Folder::new("bench");
+    folder.write(
+        "s.ae",
+        "let x: [300] ~ normal(0, 1)\nprint \"{sum(sin(x))} {max(x)}\"\nfn unused(x) = x\n",
+    );
+    let args = [
+        "bench",
+        "--by-step",
+        "--steps",
+        "3",
+        "--budget",
+        "0",
+        "s.ae",
+    ];
+    let run = folder.aec(&args).well();
+    let has = |what: &str| run.out.contains(what);
+    assert!(
+        has("\"steps\": 3,") && has("contract (b0, b1)") && has("reduce (b0, b1)") && !has("draw"),
+        "{}",
+        run.out
+    );
+}
+
 /// The repository's scripts have the layout of `aec fmt`; tests of wrong programs keep theirs.
 #[test]
 fn the_repository_is_formatted() {

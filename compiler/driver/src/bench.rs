@@ -22,8 +22,22 @@ const WARM_UP_STEPS: usize = 5;
 /// The machine's rate is taken after every so many steps.
 const RATE_EVERY: usize = 4;
 
-/// A program that a statement ran, what on, and when it had ended.
-type Ran = (Rc<Program>, Vec<Arc<Tensor>>, Span, Instant);
+/// A program that a statement ran, what on, and where it is from.
+struct Ran {
+    program: Rc<Program>,
+    inputs: Vec<Arc<Tensor>>,
+    span: Span,
+}
+
+/// What the statement at hand has run, or the last one that ran anything.
+#[derive(Default)]
+struct Statement {
+    ran: Vec<Ran>,
+    /// When it had ended.
+    ended: Option<Instant>,
+    /// Whether another statement has begun since.
+    over: bool,
+}
 
 /// Records every step of the first training of a script.
 pub struct BenchClock {
@@ -31,7 +45,7 @@ pub struct BenchClock {
     steps: Option<usize>,
     by_step: bool,
     record: RefCell<Record>,
-    last: RefCell<Option<Ran>>,
+    last: RefCell<Statement>,
 }
 
 impl fmt::Debug for BenchClock {
@@ -48,8 +62,8 @@ struct Record {
     first: Option<Instant>,
     times: Vec<Duration>,
     losses: Vec<f64>,
-    /// Nanoseconds of each step of the plan, run by run.
-    by_step: Vec<Vec<f64>>,
+    /// For each program of a step, nanoseconds of each step of its plan, run by run.
+    by_step: Vec<Vec<Vec<f64>>>,
     work: Work,
     /// Multiply-add rates between the steps.
     rates: Vec<f64>,
@@ -106,43 +120,70 @@ impl BenchClock {
 
     /// Runs a step.
     pub(crate) fn run(&self, instance: &mut Instance) -> Result<(), Failure> {
+        self.run_program(0, instance)
+    }
+
+    /// Runs a step's n-th program.
+    fn run_program(&self, nth: usize, instance: &mut Instance) -> Result<(), Failure> {
         let mut record = self.record.borrow_mut();
         if record.times.is_empty() {
-            record.work = instance.work();
+            record.work.add(instance.work());
         }
         if self.by_step {
-            instance.run_timed(&mut record.by_step)
+            let programs = record.by_step.len().max(nth + 1);
+            record.by_step.resize(programs, Vec::new());
+            instance.run_timed(&mut record.by_step[nth])
         } else {
             instance.run()
         }
     }
 
-    /// Notes a program that a statement has run.
-    pub(crate) fn ran(&self, program: &Rc<Program>, inputs: Vec<Arc<Tensor>>, span: Span) {
-        *self.last.borrow_mut() = Some((program.clone(), inputs, span, Instant::now()));
+    /// Another statement of the script begins.
+    pub(crate) fn begin_statement(&self) {
+        self.last.borrow_mut().over = true;
     }
 
-    /// Runs the program of the last statement as often as is wanted, if the script has trained
-    /// nothing. The first number of its result stands for the loss.
+    /// Notes a program that a statement has run.
+    pub(crate) fn ran(&self, program: &Rc<Program>, inputs: Vec<Arc<Tensor>>, span: Span) {
+        let mut last = self.last.borrow_mut();
+        if last.over {
+            *last = Statement::default();
+        }
+        last.ran.push(Ran {
+            program: program.clone(),
+            inputs,
+            span,
+        });
+        last.ended = Some(Instant::now());
+    }
+
+    /// Runs the programs of the last statement that had any as often as is wanted, on what it gave
+    /// them, if the script has trained nothing. The first number of the last one's result stands for
+    /// the loss.
     pub fn time_last_statement(&self) -> Outcome<()> {
-        let last = self.last.borrow_mut().take();
-        let Some((program, inputs, span, ended)) = last else {
-            return Ok(());
-        };
-        if self.record.borrow().first.is_some() {
+        let last = self.last.take();
+        if last.ran.is_empty() || self.record.borrow().first.is_some() {
             return Ok(());
         }
-        self.record.borrow_mut().first = Some(ended);
-        let mut instance = program.instance(None);
-        for (at, input) in inputs.iter().enumerate() {
-            instance.set_input(at, input);
+        self.record.borrow_mut().first = last.ended;
+        let mut programs: Vec<(Instance, Span)> = Vec::with_capacity(last.ran.len());
+        for ran in &last.ran {
+            let mut instance = ran.program.instance(None);
+            for (at, input) in ran.inputs.iter().enumerate() {
+                instance.set_input(at, input);
+            }
+            programs.push((instance, ran.span));
         }
         loop {
-            let start = Instant::now();
-            let ran = self.run(&mut instance);
-            let time = start.elapsed();
-            ran.map_err(|failure| failure.diagnostic(span))?;
-            if self.step(time, instance.output_scalar(0)) {
+            let (mut time, mut loss) = (Duration::ZERO, 0.0);
+            for (nth, (instance, span)) in programs.iter_mut().enumerate() {
+                let start = Instant::now();
+                let ran = self.run_program(nth, instance);
+                time += start.elapsed();
+                ran.map_err(|failure| failure.diagnostic(*span))?;
+                loss = instance.output_scalar(0);
+            }
+            if self.step(time, loss) {
                 return Ok(());
             }
         }
@@ -181,6 +222,7 @@ impl BenchClock {
         let by_step_us = record
             .by_step
             .iter()
+            .flatten()
             .map(|times| quantile(times, 0.1) * 1e-3);
         Some(BenchFigures {
             first_step,

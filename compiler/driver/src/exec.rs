@@ -329,6 +329,14 @@ pub struct Work {
 }
 
 impl Work {
+    /// Takes in what comes after it in the same step.
+    pub(crate) fn add(&mut self, next: Work) {
+        self.steps.extend(next.steps);
+        self.product_flop += next.product_flop;
+        self.update_bytes += next.update_bytes;
+        self.memory_bytes += next.memory_bytes;
+    }
+
     fn of(plan: &Plan, memory_bytes: usize) -> Work {
         let updated = plan.aliases.iter().map(|&(_, input)| &plan.inputs[input]);
         Work {

@@ -94,6 +94,9 @@ impl Session {
         let result = self.elaborator.declare(&script);
         let result = result.and_then(|()| {
             for item in &script.items {
+                if let Some(clock) = &self.world.options.bench {
+                    clock.begin_statement();
+                }
                 self.elaborator.run_item(item)?;
             }
             Ok(())
