@@ -5,6 +5,7 @@
 
 mod blocks;
 pub mod coords;
+mod cost;
 mod elementwise;
 pub mod emit;
 pub mod eval;

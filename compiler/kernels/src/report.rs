@@ -1,8 +1,8 @@
 //! Plans and kernels as text, for `aec show` and for messages about broken kernels.
 
+use crate::cost;
 use crate::lir::{Affine, Bound, Kernel, LirBinary, LirUnary, Loop, Stmt, ValKind};
 use crate::plan::{BufferRef, Place, Plan, Step, StepKind};
-use crate::tidy;
 use aec_syntax::{SourceMap, Span};
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -522,7 +522,7 @@ pub fn print_kernels(plan: &Plan) -> String {
     for (id, kernel) in &plan.kernels {
         // A range or a tile costs what it is long.
         if kernel.arg_count == 0 {
-            let _ = writeln!(out, "{id}: estimated {:.0} cycles", tidy::cost(kernel));
+            let _ = writeln!(out, "{id}: estimated {:.0} cycles", cost::cost(kernel));
         } else {
             let _ = writeln!(out, "{id}:");
         }

@@ -1,9 +1,8 @@
-//! What is done to a kernel once it is emitted: dead values go, adjacent loops that walk
-//! memory as one become one, and its cost is estimated so that variants can be compared.
+//! What is done to a kernel once it is emitted: dead values go, and adjacent loops that walk memory as
+//! one become one.
 
-use crate::lir::{Acc, AccOp, Affine, Bound, BufferId, Kernel, Loop, Stmt, Val, ValKind, Var};
+use crate::lir::{Acc, Affine, Bound, BufferId, Kernel, Loop, Stmt, Val, ValKind, Var};
 use crate::nest::operands;
-use aec_runtime::Elem;
 use cranelift_entity::{EntitySet, SecondaryMap};
 
 /// Calls `visit` on each statement, outer ones first.
@@ -312,103 +311,6 @@ fn merge(kernel: &mut Kernel, outer: &mut Loop, may: &dyn Fn(Var, Var) -> bool) 
         | Stmt::Check { .. } => {}
     });
     Some(inner)
-}
-
-/// Estimated cost of one run in cycles on 16 lanes, for comparing variants of a kernel.
-pub fn cost(kernel: &Kernel) -> f64 {
-    cost_body(kernel, &kernel.body, None, 1.0)
-}
-
-/// Weight of a wide type in a lane loop.
-fn width(elem: Elem) -> f64 {
-    match elem {
-        Elem::F32 | Elem::I32 | Elem::Bool => 1.0,
-        Elem::F64 | Elem::I64 => 2.0,
-    }
-}
-
-/// `lanes`: the lane loop's variable and how many iterations one vector serves.
-fn cost_body(kernel: &Kernel, body: &[Stmt], lanes: Option<(Var, f64)>, trips: f64) -> f64 {
-    let mut total = 0.0;
-    let per = lanes.map_or(1.0, |(_, per)| per);
-    let memory = |index: &Affine, elem: Elem| match lanes {
-        None => 1.0,
-        Some((var, per)) => match coefficient(index, var) {
-            0 => 1.0,
-            1 => width(elem),
-            _ => 2.0 * per,
-        },
-    };
-    for stmt in body {
-        total += match stmt {
-            Stmt::Loop(inner) => {
-                let (Bound::Const(start), Bound::Const(end)) = (inner.start, inner.end) else {
-                    continue;
-                };
-                let count = (end - start).max(0) as f64;
-                if inner.lanes {
-                    // The tail runs one by one.
-                    let whole = (count / 16.0).floor();
-                    let rest = count - 16.0 * whole;
-                    let steps = whole + rest;
-                    let per = if steps > 0.0 { count / steps } else { 1.0 };
-                    let inner_cost = cost_body(kernel, &inner.body, Some((inner.var, per)), steps);
-                    4.0 + steps * 2.0 + inner_cost + 12.0 * fed_from_outside(inner).len() as f64
-                } else {
-                    let inner_cost = cost_body(kernel, &inner.body, lanes, count);
-                    2.0 + count + inner_cost
-                }
-            }
-            Stmt::Let(val) => {
-                let data = &kernel.values[*val];
-                match &data.kind {
-                    ValKind::Float(_) | ValKind::Int(_) | ValKind::Bool(_) => 0.0,
-                    ValKind::Index(_) => 1.0,
-                    ValKind::Load { index, .. } => memory(index, data.elem),
-                    ValKind::LoadAt { .. } => 2.0 * per,
-                    ValKind::Draw { .. } => 30.0,
-                    ValKind::DrawKey(..) => 10.0,
-                    ValKind::Binary(op, ..) => match op {
-                        crate::lir::LirBinary::Div => 8.0 * width(data.elem),
-                        crate::lir::LirBinary::FloorDiv | crate::lir::LirBinary::FloorMod => {
-                            20.0 * per
-                        }
-                        crate::lir::LirBinary::Add
-                        | crate::lir::LirBinary::Sub
-                        | crate::lir::LirBinary::Mul
-                        | crate::lir::LirBinary::Min
-                        | crate::lir::LirBinary::Max
-                        | crate::lir::LirBinary::And
-                        | crate::lir::LirBinary::Or
-                        | crate::lir::LirBinary::Xor
-                        | crate::lir::LirBinary::Shl
-                        | crate::lir::LirBinary::ShrLogical
-                        | crate::lir::LirBinary::ShrArithmetic => width(data.elem),
-                    },
-                    ValKind::Unary(crate::lir::LirUnary::Sqrt, _) => 8.0 * width(data.elem),
-                    ValKind::Unary(..)
-                    | ValKind::Fma(..)
-                    | ValKind::Compare(..)
-                    | ValKind::Select(..)
-                    | ValKind::Convert(_)
-                    | ValKind::Bitcast(_)
-                    | ValKind::AccRead(_) => width(data.elem),
-                }
-            }
-            Stmt::Store { index, buffer, .. } => memory(index, kernel.buffers[*buffer].elem),
-            Stmt::StoreAt { .. } => 2.0 * per,
-            Stmt::Init(_) => 1.0,
-            Stmt::Accumulate(acc, _) => {
-                // Max and min keep NaN, at a price.
-                match kernel.accs[*acc].op {
-                    AccOp::Sum => 4.0,
-                    AccOp::Max | AccOp::Min | AccOp::All | AccOp::Any => 5.0,
-                }
-            }
-            Stmt::Check { .. } => 3.0 * per,
-        };
-    }
-    total * trips
 }
 
 /// Accumulators that a loop feeds but does not set.

@@ -6,7 +6,7 @@ use crate::coords::{self, Coord};
 use crate::emit::{Bind, Emitter, Fail, LoopKey, Splits};
 use crate::lir::{Access, BufferId, Val, Var};
 use crate::prepare::Prepared;
-use crate::{blocks, tidy};
+use crate::{blocks, cost, tidy};
 use aec_ir::{Op, Value};
 use aec_syntax::Span;
 use cranelift_entity::{EntityRef, EntitySet};
@@ -187,7 +187,7 @@ fn finish(prepared: &Prepared, spec: &Spec, mut e: Emitter<'_>) -> Result<Built,
     tidy::drop_unread(&mut kernel, &private);
     tidy::eliminate_dead_keeping_vars(&mut kernel);
     tidy::collapse(&mut kernel, &may_merge);
-    let cost = tidy::cost(&kernel);
+    let cost = cost::cost(&kernel);
     let mut parallel = None;
     let mut whole_rows = false;
     if let Some(tile) = spec.tile {
