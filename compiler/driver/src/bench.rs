@@ -166,21 +166,31 @@ impl BenchClock {
             return Ok(());
         }
         self.record.borrow_mut().first = last.ended;
-        let mut programs: Vec<(Instance, Span)> = Vec::with_capacity(last.ran.len());
+        // One instance for each program, however often a loop of the statement runs it: what is given
+        // to it is not part of the time.
+        let mut instances: Vec<(&Rc<Program>, Instance)> = Vec::new();
+        let mut runs: Vec<(usize, &Ran)> = Vec::with_capacity(last.ran.len());
         for ran in &last.ran {
-            let mut instance = ran.program.instance(None);
-            for (at, input) in ran.inputs.iter().enumerate() {
-                instance.set_input(at, input);
-            }
-            programs.push((instance, ran.span));
+            let known = instances
+                .iter()
+                .position(|(program, _)| program.has_code_of(&ran.program));
+            let at = known.unwrap_or_else(|| {
+                instances.push((&ran.program, ran.program.instance(None)));
+                instances.len() - 1
+            });
+            runs.push((at, ran));
         }
         loop {
             let (mut time, mut loss) = (Duration::ZERO, 0.0);
-            for (nth, (instance, span)) in programs.iter_mut().enumerate() {
+            for (nth, &(at, ran)) in runs.iter().enumerate() {
+                let instance = &mut instances[at].1;
+                for (at, input) in ran.inputs.iter().enumerate() {
+                    instance.set_input(at, input);
+                }
                 let start = Instant::now();
-                let ran = self.run_program(nth, instance);
+                let done = self.run_program(nth, instance);
                 time += start.elapsed();
-                ran.map_err(|failure| failure.diagnostic(*span))?;
+                done.map_err(|failure| failure.diagnostic(ran.span))?;
                 loss = instance.output_scalar(0);
             }
             if self.step(time, loss) {

@@ -153,6 +153,11 @@ const KEEP: usize = 1 << 20;
 const KEEP_PANELS: usize = 1 << 26;
 
 impl Program {
+    /// Whether both are the same code, perhaps from different places of a script.
+    pub(crate) fn has_code_of(&self, other: &Program) -> bool {
+        Rc::ptr_eq(&self.code, &other.code)
+    }
+
     /// A program that the interpreter runs.
     pub(crate) fn interpreted(traced: Function, function: Function, pool: Arc<Pool>) -> Program {
         Program {
