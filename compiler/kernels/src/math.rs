@@ -421,31 +421,45 @@ pub fn logistic(n: &mut Nest, x: Val) -> Val {
     n.div(one, d)
 }
 
-/// Sine (`quarter` 0) or cosine (`quarter` 1). The reduction by π/2 is done in f64 and is good
-/// for |x| up to about 2^30; further out only the bound |y| <= 1 is kept.
-fn sin_shifted(n: &mut Nest, x: Val, quarter: i64) -> Val {
+/// `x = k π/2 + r`: (k in the low bits of an int, r). |r| is hardly more than π/4, as 2/π is rounded, for |x|
+/// up to 2^30 in f64 and 10^6 in f32; further out k is not exact, and |r| <= 1 is all that is kept.
+fn reduce_half_pi(n: &mut Nest, x: Val) -> (Val, Val) {
     let elem = n.elem(x);
-    let wide = n.convert(x, Elem::F64);
-    let b = bits(Elem::F64);
-    let magic = n.float(b.magic, Elem::F64);
-    let scale = n.float(std::f64::consts::FRAC_2_PI, Elem::F64);
-    let t = n.fma(wide, scale, magic);
+    let b = bits(elem);
+    // π/2 in three parts, each what the ones before lack of it. `x - k part` of the first is exact, being
+    // a multiple of the part's last digit that is no larger than the part.
+    let parts = match elem {
+        Elem::F64 => [
+            std::f64::consts::FRAC_PI_2,
+            6.123_233_995_736_766e-17,
+            -1.497_384_904_859_16e-33,
+        ],
+        Elem::F32 | Elem::I32 | Elem::I64 | Elem::Bool => [
+            1.570_796_370_506_286_6,
+            -4.371_138_828_673_793e-8,
+            -1.715_124_510_005_881_9e-15,
+        ],
+    };
+    let magic = n.float(b.magic, elem);
+    let scale = n.float(std::f64::consts::FRAC_2_PI, elem);
+    let t = n.fma(x, scale, magic);
     let k = n.sub(t, magic);
-    let k_bits = n.bitcast(t, Elem::I64);
-    // π/2 in three parts.
-    let mut r = wide;
-    for part in [
-        -std::f64::consts::FRAC_PI_2,
-        -6.123_233_995_736_766e-17,
-        1.497_384_904_859_16e-33,
-    ] {
-        let part = n.float(part, Elem::F64);
+    let k_bits = n.bitcast(t, b.int);
+    let mut r = x;
+    for part in parts {
+        let part = n.float(-part, elem);
         r = n.fma(k, part, r);
     }
-    // Far out the reduction fails: keep r within bounds (NaN stays).
-    let r = at_most(n, r, std::f64::consts::FRAC_PI_4);
-    let r = at_least(n, r, -std::f64::consts::FRAC_PI_4);
-    let r = n.convert(r, elem);
+    // NaN stays.
+    let r = at_most(n, r, 1.0);
+    let r = at_least(n, r, -1.0);
+    (k_bits, r)
+}
+
+/// Sine (`quarter` 0) or cosine (`quarter` 1).
+fn sin_shifted(n: &mut Nest, x: Val, quarter: i64) -> Val {
+    let elem = n.elem(x);
+    let (k_bits, r) = reduce_half_pi(n, x);
     let z = n.mul(r, r);
     let (s, c) = match elem {
         Elem::F64 => (
@@ -498,11 +512,12 @@ fn sin_shifted(n: &mut Nest, x: Val, quarter: i64) -> Val {
     let c1 = n.fma(z, minus_half, one);
     let zz = n.mul(z, z);
     let cosine = n.fma(zz, c, c1);
-    let quarter = n.int(quarter, Elem::I64);
+    let int = n.elem(k_bits);
+    let quarter = n.int(quarter, int);
     let turn = n.add(k_bits, quarter);
-    let one_int = n.int(1, Elem::I64);
-    let two_int = n.int(2, Elem::I64);
-    let zero_int = n.int(0, Elem::I64);
+    let one_int = n.int(1, int);
+    let two_int = n.int(2, int);
+    let zero_int = n.int(0, int);
     let odd = n.binary(LirBinary::And, turn, one_int);
     let odd = n.compare(Comparison::Ne, odd, zero_int);
     let y = n.select(odd, cosine, sine);
