@@ -1,6 +1,6 @@
 //! The one place where Cranelift's target and flags are chosen.
 
-use crate::emit;
+use crate::emit::{self, Registers};
 use crate::jit::CodegenError;
 use aec_kernels::lir::Kernel;
 use cranelift_codegen::isa::OwnedTargetIsa;
@@ -30,9 +30,9 @@ impl Targets {
         })
     }
 
-    /// How to compile a kernel whose registers stand for so many lanes.
-    pub(crate) fn of(&self, kernel: &Kernel, reg_lanes: u32) -> &OwnedTargetIsa {
-        match emit::keeps_order(kernel, reg_lanes) {
+    /// How to compile a kernel for such registers.
+    pub(crate) fn of(&self, kernel: &Kernel, registers: Registers) -> &OwnedTargetIsa {
+        match emit::keeps_order(kernel, registers) {
             true => &self.in_order,
             false => &self.moved,
         }

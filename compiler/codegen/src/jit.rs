@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use crate::emit::{self, Extern, Frame, NARROW_LANES, Target};
+use crate::emit::{self, Extern, Frame, Registers, Target, Widest};
 use crate::isa::{self, Targets};
 use crate::widen::{ALIGNMENT, Widened, Wider, disassemble, widen};
 use aec_kernels::lir::{Kernel, ValKind};
@@ -240,9 +240,9 @@ impl Compiler<'_> {
         at: usize,
         kernel: &Kernel,
     ) -> Result<MachineCode, CodegenError> {
-        for wider in widths(self.options.isa, kernel) {
-            let isa = self.targets.of(kernel, wider.lanes());
-            let frame = scratch.emit(at, kernel, isa, wider.lanes(), self.externs);
+        for (wider, registers) in widths(self.options.isa, kernel) {
+            let isa = self.targets.of(kernel, registers);
+            let frame = scratch.emit(at, kernel, isa, registers, self.externs);
             scratch.compile(kernel, isa)?;
             let code = scratch.context.compiled_code().ok_or_else(no_code)?;
             if let Ok(Widened { bytes, relocs }) = widen_code(code, frame, wider) {
@@ -256,8 +256,8 @@ impl Compiler<'_> {
                 });
             }
         }
-        let isa = self.targets.of(kernel, NARROW_LANES);
-        scratch.emit(at, kernel, isa, NARROW_LANES, self.externs);
+        let isa = self.targets.of(kernel, Registers::NARROW);
+        scratch.emit(at, kernel, isa, Registers::NARROW, self.externs);
         scratch.compile(kernel, isa)?;
         let code = scratch.context.compiled_code().ok_or_else(no_code)?;
         Ok(MachineCode {
@@ -282,7 +282,7 @@ impl Scratch {
         at: usize,
         kernel: &Kernel,
         isa: &OwnedTargetIsa,
-        reg_lanes: u32,
+        registers: Registers,
         externs: [u32; Extern::ALL.len()],
     ) -> Frame {
         let call_conv = isa.default_call_conv();
@@ -295,7 +295,7 @@ impl Scratch {
             Target {
                 features: isa::features(isa),
                 frontend: isa.frontend_config(),
-                reg_lanes,
+                registers,
                 import: &mut |func, which| {
                     let name = func.declare_imported_user_function(UserExternalName {
                         namespace: 0,
@@ -365,24 +365,26 @@ pub fn kernel_text(kernel: &Kernel, options: CodegenOptions) -> Result<KernelTex
         clif: String::new(),
         machine: String::new(),
     };
-    for wider in widths(options.isa, kernel) {
-        let (context, clif, frame) = compile_alone(kernel, &targets, wider.lanes())?;
+    for (wider, registers) in widths(options.isa, kernel) {
+        let (context, clif, frame) = compile_alone(kernel, &targets, registers)?;
         let code = context.compiled_code().ok_or_else(no_code)?;
         match widen_code(code, frame, wider) {
             Ok(Widened { bytes, .. }) => {
-                let lanes = wider.lanes();
-                text.clif = format!("; every vector stands for {lanes} lanes\n{clif}");
+                let Registers { lanes, lane_bytes } = registers;
+                let bits = 8 * lane_bytes;
+                text.clif =
+                    format!("; every vector stands for {lanes} lanes of {bits} bits\n{clif}");
                 text.machine.push_str(&disassemble(&bytes));
                 return Ok(text);
             }
             Err(reason) => {
-                let bits = 32 * wider.lanes();
+                let bits = 8 * registers.bytes();
                 text.machine
                     .push_str(&format!("; not in {bits} bits: {reason}\n"));
             }
         }
     }
-    let (context, clif, _) = compile_alone(kernel, &targets, NARROW_LANES)?;
+    let (context, clif, _) = compile_alone(kernel, &targets, Registers::NARROW)?;
     text.clif = clif;
     if let Some(vcode) = context.compiled_code().and_then(|code| code.vcode.as_ref()) {
         text.machine.push_str(vcode);
@@ -396,36 +398,46 @@ pub fn why_narrow(kernel: &Kernel, isa: Isa) -> Result<(), String> {
     let Some(wider) = Wider::of(isa) else {
         return Err("as narrow as can be".to_owned());
     };
-    if emit::widest(kernel) < isa {
-        return Err("values of 64 bits, draws, checks or scattered places".to_owned());
+    let Widest {
+        isa: widest,
+        lane_bytes,
+    } = emit::widest(kernel);
+    if widest < isa {
+        return Err("values of several widths, draws, checks or scattered places".to_owned());
     }
     let targets = Targets::native(true).map_err(|error| error.0)?;
+    let registers = Registers::of_bytes(wider.bytes(), lane_bytes);
     let (context, _, frame) =
-        compile_alone(kernel, &targets, wider.lanes()).map_err(|error| error.0)?;
+        compile_alone(kernel, &targets, registers).map_err(|error| error.0)?;
     let code = context.compiled_code().ok_or("no code")?;
     widen_code(code, frame, wider).map(|_| ())
 }
 
 /// How the kernel may be widened, best first.
-fn widths(isa: Isa, kernel: &Kernel) -> impl Iterator<Item = Wider> {
-    let widest = isa.min(emit::widest(kernel));
+fn widths(isa: Isa, kernel: &Kernel) -> impl Iterator<Item = (Wider, Registers)> {
+    let Widest {
+        isa: widest,
+        lane_bytes,
+    } = emit::widest(kernel);
+    let widest = isa.min(widest);
     Isa::ALL
         .into_iter()
         .rev()
         .filter(move |&wider| wider <= widest && wider.available())
         .filter_map(Wider::of)
+        .map(move |wider| (wider, Registers::of_bytes(wider.bytes(), lane_bytes)))
 }
 
 /// Compiles one kernel outside of any module. Returns Cranelift's input as text, too.
 fn compile_alone(
     kernel: &Kernel,
     targets: &Targets,
-    reg_lanes: u32,
+    registers: Registers,
 ) -> Result<(Context, String, Frame), CodegenError> {
-    let isa = targets.of(kernel, reg_lanes);
+    let isa = targets.of(kernel, registers);
     let mut scratch = Scratch::new();
     let externs = std::array::from_fn(|at| at as u32);
-    let frame = scratch.emit(0, kernel, isa, reg_lanes, externs);
+    let frame = scratch.emit(0, kernel, isa, registers, externs);
     let clif = scratch.context.func.display().to_string();
     scratch.context.set_disasm(true);
     scratch.compile(kernel, isa)?;

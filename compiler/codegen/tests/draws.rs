@@ -115,7 +115,7 @@ fn runs_of_all_lengths() {
     }
 }
 
-/// Draws in lanes of 32 bits do not keep a kernel from being wide.
+/// Draws do not keep a kernel from being wide.
 #[test]
 fn drawing_kernels_are_wide() {
     if !Isa::Avx2.available() {
@@ -123,6 +123,7 @@ fn drawing_kernels_are_wide() {
         return;
     }
     let bounds = (Bound::Const(0), Bound::Const(784));
-    assert_eq!(why_narrow(&kernel(Elem::F32, bounds), Isa::Avx2), Ok(()));
-    assert!(why_narrow(&kernel(Elem::F64, bounds), Isa::Avx2).is_err());
+    for elem in [Elem::F32, Elem::F64] {
+        assert_eq!(why_narrow(&kernel(elem, bounds), Isa::Avx2), Ok(()));
+    }
 }

@@ -18,6 +18,14 @@ const SIZE: usize = 2048;
 /// Where loads are centred.
 const MIDDLE: i64 = 1000;
 
+/// The numbers of so many bytes.
+fn of_width(bytes: usize) -> [Elem; 2] {
+    match bytes {
+        8 => [Elem::F64, Elem::I64],
+        _ => [Elem::F32, Elem::I32],
+    }
+}
+
 /// SplitMix64.
 struct Rng(u64);
 
@@ -89,8 +97,8 @@ struct Builder {
     /// What draws in lane loops may take from outside, in kernels that draw: a seed, its key and a
     /// loop index.
     draws: Option<[Val; 3]>,
-    /// Only what wide code may have: lanes of 32 bits, side by side in memory.
-    wide: bool,
+    /// Only what wide code may have: lanes of so many bytes, side by side in memory.
+    wide: Option<usize>,
 }
 
 fn input(elem: Elem) -> BufferId {
@@ -139,25 +147,25 @@ impl Builder {
             used: [0; 5],
             in_lanes: false,
             draws: None,
-            wide: false,
+            wide: None,
         }
     }
 
     fn elem(&mut self) -> Elem {
-        if self.wide {
-            self.rng
-                .pick(&[Elem::F32, Elem::F32, Elem::F32, Elem::I32, Elem::Bool])
-        } else {
-            self.rng.pick(&ELEMS)
+        match self.wide {
+            Some(bytes) => {
+                let [float, int] = of_width(bytes);
+                self.rng.pick(&[float, float, float, int, Elem::Bool])
+            }
+            None => self.rng.pick(&ELEMS),
         }
     }
 
     /// Not `Bool`.
     fn number(&mut self) -> Elem {
-        if self.wide {
-            self.rng.pick(&[Elem::F32, Elem::I32])
-        } else {
-            self.rng.pick(&ELEMS[..4])
+        match self.wide {
+            Some(bytes) => self.rng.pick(&of_width(bytes)),
+            None => self.rng.pick(&ELEMS[..4]),
         }
     }
 
@@ -234,7 +242,7 @@ impl Builder {
         for (var, lanes) in self.vars.clone() {
             let coefficient = if lanes && !may_differ {
                 0
-            } else if lanes && self.wide {
+            } else if lanes && self.wide.is_some() {
                 self.rng.pick(&[1, 1, 1, 0])
             } else if lanes {
                 self.rng.pick(&[1, 1, 1, 1, 0, 2, -1, 3])
@@ -261,13 +269,13 @@ impl Builder {
         };
         let mut vars = self.vars.clone();
         vars.reverse();
-        if self.wide {
+        if self.wide.is_some() {
             // The lane variable has coefficient 1.
             vars.sort_by_key(|&(_, lanes)| !lanes);
         }
         for (var, lanes) in vars {
             if lanes {
-                let coefficient = if self.wide {
+                let coefficient = if self.wide.is_some() {
                     1
                 } else {
                     self.rng.pick(&[1, 1, 1, 2, -1])
@@ -320,11 +328,12 @@ impl Builder {
             (0, Elem::I32) => ValKind::Int(i64::from(self.rng.int() as i32)),
             (0, Elem::I64) => ValKind::Int(self.rng.int()),
             (0, Elem::Bool) => ValKind::Bool(self.rng.below(2) == 0),
-            (_, Elem::Bool) if self.wide => ValKind::Load {
+            (_, Elem::Bool) if self.wide.is_some() => ValKind::Load {
                 buffer: input(elem),
                 index: self.index_with(false),
             },
-            (1, Elem::I64) => ValKind::Index(self.index()),
+            // In wide kernels an index that counts lanes can only be compared with another.
+            (1, Elem::I64) => ValKind::Index(self.index_with(self.wide.is_none())),
             (2, _) => {
                 let at = self.small_index();
                 ValKind::LoadAt {
@@ -345,7 +354,7 @@ impl Builder {
 
     /// An I64 in 0..8.
     fn small_index(&mut self) -> Val {
-        let index = self.index_with(!self.wide);
+        let index = self.index_with(self.wide.is_none());
         self.let_(
             ValKind::Load {
                 buffer: small(),
@@ -363,7 +372,9 @@ impl Builder {
 
     /// A number from a place that is known outside of all loops, or else made here.
     fn draw(&mut self, elem: Elem) -> Val {
-        let outside = self.draws.filter(|_| self.wide || self.rng.below(2) == 0);
+        let outside = self
+            .draws
+            .filter(|_| self.wide.is_some() || self.rng.below(2) == 0);
         let [seed, key, inner] = match outside {
             Some(place) => place,
             None => self.place_of_draws(),
@@ -461,8 +472,13 @@ impl Builder {
                 self.operand(elem),
                 self.operand(elem),
             ),
+            // Wide lanes of 64 bits convert to and from masks only.
             6 | 7 => {
-                let from = self.elem();
+                let from = match (self.wide, elem) {
+                    (Some(8), Elem::F64 | Elem::I64) => Elem::Bool,
+                    (Some(8), _) => Elem::F64,
+                    _ => self.elem(),
+                };
                 ValKind::Convert(self.operand(from))
             }
             8 => self.bitcast(elem),
@@ -488,7 +504,8 @@ impl Builder {
             LirBinary::FloorMod,
         ]);
         let op = match op {
-            LirBinary::FloorDiv | LirBinary::FloorMod if self.wide => LirBinary::Xor,
+            LirBinary::FloorDiv | LirBinary::FloorMod if self.wide.is_some() => LirBinary::Xor,
+            LirBinary::Mul if self.wide == Some(8) => LirBinary::Sub,
             op => op,
         };
         let x = self.operand(elem);
@@ -512,6 +529,7 @@ impl Builder {
             Elem::F64 => Elem::I64,
             Elem::I32 => Elem::F32,
             Elem::I64 => Elem::F64,
+            Elem::Bool if self.wide == Some(8) => return ValKind::Convert(self.operand(Elem::F64)),
             Elem::Bool => return ValKind::Convert(self.operand(Elem::F32)),
         };
         let x = self.operand(from);
@@ -550,7 +568,7 @@ impl Builder {
 
     fn store_some(&mut self, count: usize) {
         for _ in 0..count {
-            let elem = if self.wide {
+            let elem = if self.wide.is_some() {
                 self.number()
             } else {
                 self.elem()
@@ -593,14 +611,14 @@ impl Builder {
                 b.feed(acc);
             }
             for acc in own {
-                if b.wide && b.kernel.accs[acc].elem == Elem::Bool {
+                if b.wide.is_some() && b.kernel.accs[acc].elem == Elem::Bool {
                     continue;
                 }
                 b.read(acc);
             }
             b.store_some(3);
             if b.rng.below(3) == 0 {
-                let (ok, detail) = if b.wide {
+                let (ok, detail) = if b.wide.is_some() {
                     // The same for all lanes.
                     let detail = b.small_index();
                     let four = b.let_(ValKind::Int(4), Elem::I64);
@@ -620,12 +638,13 @@ impl Builder {
     }
 }
 
-/// A kernel with a lane loop over `start .. start + length`, and its buffers.
-fn random_kernel(seed: u64, start: i64, length: i64, wide: bool) -> (Kernel, Vec<Data>) {
+/// A kernel with a lane loop over `start .. start + length`, which `wide` registers of lanes of so many
+/// bytes can hold, and its buffers.
+fn random_kernel(seed: u64, start: i64, length: i64, wide: Option<usize>) -> (Kernel, Vec<Data>) {
     let mut b = Builder::new(seed);
     b.wide = wide;
     // 512-bit code has no draws.
-    if seed.is_multiple_of(if wide { 12 } else { 3 }) {
+    if seed.is_multiple_of(if wide.is_some() { 12 } else { 3 }) {
         b.draws = Some(b.place_of_draws());
     }
     b.operations(3);
@@ -737,13 +756,18 @@ fn wider() -> impl Iterator<Item = Isa> {
         .filter(|isa| isa.available())
 }
 
+/// Those of them whose registers hold lanes of 64 bits.
+fn wider_of_64() -> impl Iterator<Item = Isa> {
+    wider().filter(|&isa| isa == Isa::Avx2)
+}
+
 #[test]
 fn random_kernels_of_all_lengths() {
     for length in 0..71 {
         for turn in 0..6 {
             let seed = (length * 100 + turn) as u64;
             let start = [0, 3][turn as usize % 2];
-            let (kernel, buffers) = random_kernel(seed, start, length, false);
+            let (kernel, buffers) = random_kernel(seed, start, length, None);
             let args = [start, start + length];
             compare(&kernel, &buffers, &args, options(), &format!("seed {seed}"));
         }
@@ -753,7 +777,7 @@ fn random_kernels_of_all_lengths() {
 #[test]
 fn backward_ranges_do_nothing() {
     for seed in 0..20 {
-        let (kernel, buffers) = random_kernel(seed, 40, -30, false);
+        let (kernel, buffers) = random_kernel(seed, 40, -30, None);
         compare(
             &kernel,
             &buffers,
@@ -765,17 +789,15 @@ fn backward_ranges_do_nothing() {
 }
 
 /// 256-bit and 512-bit code where the machine has it; the narrow code of the same kernels beside it.
-#[test]
-fn wide_kernels_have_the_same_bits() {
+fn have_the_same_bits(lane_bytes: usize, sets: &[Isa]) {
     let (mut wide, mut narrow) = (0, Vec::new());
-    let sets = wider().count();
     for length in 0..71 {
         for turn in 0..6 {
             let seed = 1_000_000 + (length * 100 + turn) as u64;
             let start = [0, 3][turn as usize % 2];
-            let (kernel, buffers) = random_kernel(seed, start, length, true);
+            let (kernel, buffers) = random_kernel(seed, start, length, Some(lane_bytes));
             let args = [start, start + length];
-            for isa in wider() {
+            for &isa in sets {
                 match why_narrow(&kernel, isa) {
                     Ok(()) => wide += 1,
                     Err(reason) => narrow.push(reason),
@@ -793,15 +815,24 @@ fn wide_kernels_have_the_same_bits() {
     narrow.dedup();
     println!("{wide} wide; narrow: {narrow:#?}");
     assert!(
-        sets == 0 || wide > 300 * sets,
+        wide >= 300 * sets.len(),
         "only {wide} are wide: {narrow:#?}"
     );
 }
 
+#[test]
+fn wide_kernels_have_the_same_bits() {
+    have_the_same_bits(4, &wider().collect::<Vec<Isa>>());
+}
+
+#[test]
+fn wide_kernels_of_64_bits_have_the_same_bits() {
+    have_the_same_bits(8, &wider_of_64().collect::<Vec<Isa>>());
+}
+
 /// Indices that count the lanes are compared in wide code, with each other and with numbers of
 /// 64 bits near and far, in whole vectors and in tails.
-#[test]
-fn wide_kernels_compare_indices() {
+fn compare_indices(elem: Elem, sets: &[Isa]) {
     use aec_kernels::lir::Comparison as C;
     let numbers = [i64::MIN, -70, -3, 0, 7, 16, 40, 91, 1 << 40, i64::MAX];
     for op in [C::Eq, C::Ne, C::Lt, C::Le, C::Gt, C::Ge] {
@@ -815,7 +846,7 @@ fn wide_kernels_compare_indices() {
                 })
             };
             let from = buffer(Elem::I64, Access::Read, "numbers");
-            let to = buffer(Elem::F32, Access::Write, "holds");
+            let to = buffer(elem, Access::Write, "holds");
             let row = kernel.vars.push(VarData);
             let lane = kernel.vars.push(VarData);
             let at = |base: i64, vars: &[(Var, i64)]| Affine {
@@ -831,15 +862,15 @@ fn wide_kernels_compare_indices() {
                 },
                 Elem::I64,
             );
-            let one = value(ValKind::Float(1.0), Elem::F32);
-            let two = value(ValKind::Float(2.0), Elem::F32);
+            let one = value(ValKind::Float(1.0), elem);
+            let two = value(ValKind::Float(2.0), elem);
             let index = value(ValKind::Index(at(3, &[(lane, step)])), Elem::I64);
             let beside = value(ValKind::Index(at(9, &[(lane, other)])), Elem::I64);
             let near = value(ValKind::Compare(op, index, beside), Elem::Bool);
             let far = value(ValKind::Compare(op, number, index), Elem::Bool);
-            let first = value(ValKind::Select(far, two, one), Elem::F32);
-            let second = value(ValKind::Select(near, first, one), Elem::F32);
-            let sum = value(ValKind::Binary(LirBinary::Add, first, second), Elem::F32);
+            let first = value(ValKind::Select(far, two, one), elem);
+            let second = value(ValKind::Select(near, first, one), elem);
+            let sum = value(ValKind::Binary(LirBinary::Add, first, second), elem);
             let inside = [index, beside, near, far, first, second, sum];
             let mut body: Vec<Stmt> = inside.map(Stmt::Let).to_vec();
             body.push(Stmt::Store {
@@ -865,10 +896,13 @@ fn wide_kernels_compare_indices() {
             kernel.body = [constants.to_vec(), vec![rows]].concat();
             let buffers = [
                 Data::I64(numbers.to_vec()),
-                Data::F32(vec![0.0; 37 * numbers.len()]),
+                match elem {
+                    Elem::F64 => Data::F64(vec![0.0; 37 * numbers.len()]),
+                    _ => Data::F32(vec![0.0; 37 * numbers.len()]),
+                },
             ];
             let what = format!("{op:?} {step} {other}");
-            for isa in wider() {
+            for &isa in sets {
                 let reason = why_narrow(&kernel, isa);
                 assert!(reason.is_ok(), "{what} {isa:?}: {reason:?}");
                 compare(&kernel, &buffers, &[], options_for(isa), &what);
@@ -876,4 +910,10 @@ fn wide_kernels_compare_indices() {
             compare(&kernel, &buffers, &[], options(), &what);
         }
     }
+}
+
+#[test]
+fn wide_kernels_compare_indices() {
+    compare_indices(Elem::F32, &wider().collect::<Vec<Isa>>());
+    compare_indices(Elem::F64, &wider_of_64().collect::<Vec<Isa>>());
 }

@@ -16,8 +16,8 @@ pub fn cost(kernel: &Kernel) -> f64 {
 
 /// What an operation on 16 lanes takes in narrow registers where it takes one cycle in wide ones.
 const NARROW: f64 = 2.0;
-/// Most bytes of an element that wide registers hold.
-const NARROW_ELEM: usize = 4;
+/// Bytes of an element that wide registers can be made of.
+const WIDTHS: [usize; 2] = [4, 8];
 /// To load or store a lane that does not lie beside the others: what is loaded is brought into a register
 /// with them.
 const STRIDED_LOAD: f64 = 1.5;
@@ -36,18 +36,23 @@ fn stores_of(body: &[Stmt]) -> f64 {
 }
 
 /// Whether a lane loop can be compiled for wide registers, as far as its types and its accesses to memory
-/// tell: what differs between lanes lies side by side and has at most 32 bits.
+/// tell: what differs between lanes lies side by side and is of one width.
 fn may_be_wide(kernel: &Kernel, inner: &Loop) -> bool {
-    let side_by_side = |index: &Affine, elem: Elem| {
-        coefficient(index, inner.var) == 1 && elem.bytes() <= NARROW_ELEM
-    };
+    WIDTHS.iter().any(|&bytes| lanes_have(kernel, inner, bytes))
+}
+
+/// See [`may_be_wide`].
+fn lanes_have(kernel: &Kernel, inner: &Loop, bytes: usize) -> bool {
+    let side_by_side =
+        |index: &Affine, elem: Elem| coefficient(index, inner.var) == 1 && elem.bytes() == bytes;
+    let fits_or_masks = |elem: Elem| elem.bytes() == bytes || elem == Elem::Bool;
     let value = |data: &ValData| match &data.kind {
         ValKind::Index(_) | ValKind::Int(_) => true,
         ValKind::Load { index, .. } if coefficient(index, inner.var) == 0 => true,
         ValKind::Load { index, .. } | ValKind::LoadAt { index, .. } => {
             side_by_side(index, data.elem)
         }
-        _ => data.elem.bytes() <= NARROW_ELEM,
+        _ => fits_or_masks(data.elem),
     };
     let mut wide = true;
     for_each_stmt(&inner.body, &mut |stmt| {
@@ -56,7 +61,7 @@ fn may_be_wide(kernel: &Kernel, inner: &Loop) -> bool {
             Stmt::Store { index, buffer, .. } | Stmt::StoreAt { index, buffer, .. } => {
                 side_by_side(index, kernel.buffers[*buffer].elem)
             }
-            Stmt::Accumulate(acc, _) => kernel.accs[*acc].elem.bytes() <= NARROW_ELEM,
+            Stmt::Accumulate(acc, _) => fits_or_masks(kernel.accs[*acc].elem),
             Stmt::Loop(_) | Stmt::Init(_) | Stmt::Check { .. } => true,
         };
     });
@@ -78,7 +83,7 @@ fn cost_body(kernel: &Kernel, body: &[Stmt], lanes: Option<Lanes>, trips: f64) -
     let mut total = 0.0;
     let per = lanes.map_or(1.0, |lanes| lanes.per);
     let width = |elem: Elem| {
-        let wide_type = if elem.bytes() > NARROW_ELEM { 2.0 } else { 1.0 };
+        let wide_type = if elem.bytes() > 4 { 2.0 } else { 1.0 };
         wide_type * lanes.map_or(1.0, |lanes| lanes.operation)
     };
     let memory = |index: &Affine, elem: Elem, strided: f64| match lanes {

@@ -1,8 +1,10 @@
 //! Lane loops and accumulators: the vector form, the tails, the fixed tree.
 
 use super::draws::drawn_ahead;
-use super::memory::reg_type;
-use super::{AccState, Emitter, FOLDS, Group, LANES, LaneLoop, Repr, mask_slot, slot_stride, walk};
+use super::{
+    AccState, Emitter, FOLDS, Fold, Group, LANES, LaneLoop, Registers, Repr, mask_slot,
+    slot_stride, walk,
+};
 use aec_kernels::lir::{Acc, AccOp, Kernel, Loop, Stmt, Val, ValData, ValKind};
 use aec_kernels::tidy;
 use aec_runtime::Elem;
@@ -15,14 +17,14 @@ use smallvec::SmallVec;
 impl Emitter<'_, '_, '_> {
     pub(super) fn lane_loop(&mut self, inner: &Loop) {
         let fed = fed_from_outside(&inner.body);
-        let lanes = lanes_of(self.kernel, inner, &fed, self.reg_lanes);
+        let lanes = lanes_of(self.kernel, inner, &fed, self.registers);
         let trip = inner.count();
         let has_vector = trip.is_none_or(|trip| trip >= i64::from(lanes));
         let has_tail = trip.is_none_or(|trip| trip % i64::from(lanes) != 0);
         let outer: Vec<AccState> = fed.iter().map(|&acc| self.accs[acc].clone()).collect();
         let start = self.bound(inner.start);
         let end = self.bound(inner.end);
-        if keeps_order(self.kernel, self.reg_lanes) {
+        if keeps_order(self.kernel, self.registers) {
             self.fix_addresses(inner);
         }
         self.ask_for_rows(inner);
@@ -42,7 +44,7 @@ impl Emitter<'_, '_, '_> {
                 let zero = self.b.ins().iconst(types::I64, 0);
                 length = self.b.ins().smax(length, zero);
             }
-            let several = columns_of(self.kernel, inner, &fed, self.reg_lanes);
+            let several = columns_of(self.kernel, inner, &fed, self.registers);
             let several = several
                 .filter(|&more| more > lanes && trip.is_none_or(|trip| trip >= i64::from(more)));
             for lanes in several.into_iter().chain([lanes]) {
@@ -66,7 +68,7 @@ impl Emitter<'_, '_, '_> {
         if has_tail && self.wide() {
             self.draw_ahead(done);
             let rest = trip.map(|trip| trip % i64::from(lanes));
-            let regs = lanes / self.reg_lanes;
+            let regs = lanes / self.registers.lanes;
             self.wide_tail(inner, (done, end), (rest, regs), &fed, &partial);
         }
         let mut groups: Vec<Group> = Vec::with_capacity(fed.len());
@@ -119,7 +121,7 @@ impl Emitter<'_, '_, '_> {
     ) {
         let after = self.b.create_block();
         for reg in 0..regs {
-            let left = rest.map(|rest| rest - i64::from(reg * self.reg_lanes));
+            let left = rest.map(|rest| rest - i64::from(reg * self.registers.lanes));
             if left.is_some_and(|left| left <= 0) {
                 break;
             }
@@ -127,12 +129,15 @@ impl Emitter<'_, '_, '_> {
                 let var = vars[reg as usize];
                 self.accs[acc] = AccState::Lanes(SmallVec::from_slice(&[var]));
             }
-            if left.is_some_and(|left| left >= i64::from(self.reg_lanes)) {
+            if left.is_some_and(|left| left >= i64::from(self.registers.lanes)) {
                 self.tail_body(inner, done);
             } else {
                 self.masked_tail(inner, (done, end), after, fed);
             }
-            done = self.b.ins().iadd_imm_s(done, i64::from(self.reg_lanes));
+            done = self
+                .b
+                .ins()
+                .iadd_imm_s(done, i64::from(self.registers.lanes));
         }
         let none: [BlockArg; 0] = [];
         self.b.ins().jump(after, &none);
@@ -144,7 +149,7 @@ impl Emitter<'_, '_, '_> {
     fn tail_body(&mut self, inner: &Loop, at: Value) {
         self.lanes = Some(LaneLoop {
             var: inner.var,
-            lanes: self.reg_lanes,
+            lanes: self.registers.lanes,
         });
         self.with_var(inner.var, at, |this| this.body(&inner.body));
         self.lanes = None;
@@ -181,14 +186,14 @@ impl Emitter<'_, '_, '_> {
         self.b.ins().store(flags, one, base, mask_slot::END);
     }
 
-    /// In a masked tail: the mask, as I32 lanes of 0 or -1.
+    /// In a masked tail: the mask, as lanes of 0 or -1.
     fn tail_mask(&mut self) -> Value {
         let slot = self.mask_slot.expect("a wide kernel has a mask slot");
         let base = self.b.ins().stack_addr(types::I64, slot, 0);
         let flags = MemFlagsData::trusted();
         self.b
             .ins()
-            .load(types::I32X4, flags, base, mask_slot::LANES)
+            .load(self.registers.mask(), flags, base, mask_slot::LANES)
     }
 
     /// A group's lanes in fresh variables.
@@ -312,10 +317,9 @@ impl Emitter<'_, '_, '_> {
     /// itself, its upper half on its lower, until the first lane has all.
     fn wide_tree(&mut self, op: AccOp, group: Group) -> Value {
         let mut group = self.in_one_register(op, group);
-        let steps = self.reg_lanes.ilog2() as usize;
-        for fold in &FOLDS[FOLDS.len() - steps..] {
+        for fold in self.folds() {
             let reg = self.shuffle(group.regs[0], group.regs[0], fold.bytes());
-            let reg = self.recast(reg_type(group.elem), reg);
+            let reg = self.recast(self.registers.of(group.elem), reg);
             let upper = Group {
                 elem: group.elem,
                 regs: SmallVec::from_slice(&[reg]),
@@ -323,6 +327,13 @@ impl Emitter<'_, '_, '_> {
             group = self.combine_groups(op, &group, &upper);
         }
         self.lane_of_reg(group.elem, group.regs[0], 0)
+    }
+
+    /// The steps of the tree within a register.
+    fn folds(&self) -> &'static [Fold] {
+        let Registers { lanes, lane_bytes } = self.registers;
+        let end = FOLDS.len() - (lane_bytes / 4).ilog2() as usize;
+        &FOLDS[end - lanes.ilog2() as usize..end]
     }
 
     /// The fixed tree over scalars.
@@ -388,8 +399,8 @@ const LONG_BODY: usize = 24;
 /// operations: of a long body hardly more than one chain of them, which waits for itself. Two chains
 /// side by side wait half as often. Of wider registers one is a value's sixteen lanes, of narrower ones
 /// four are.
-pub(crate) fn keeps_order(kernel: &Kernel, reg_lanes: u32) -> bool {
-    if reg_lanes != PAIRED_LANES {
+pub(crate) fn keeps_order(kernel: &Kernel, registers: Registers) -> bool {
+    if registers != PAIRED {
         return false;
     }
     let mut long = false;
@@ -401,8 +412,8 @@ pub(crate) fn keeps_order(kernel: &Kernel, reg_lanes: u32) -> bool {
     long
 }
 
-/// Lanes of the registers that go in pairs.
-const PAIRED_LANES: u32 = 8;
+/// The registers that go in pairs.
+const PAIRED: Registers = Registers::of_bytes(32, 4);
 
 /// Values that a loop computes in each iteration, not counting constants.
 fn own_values(kernel: &Kernel, inner: &Loop) -> usize {
@@ -429,7 +440,7 @@ const SHORT_BODY: usize = 6;
 /// Lanes that go down the rows of a buffer together: each row gives several lines, which memory
 /// fetches faster than one here and there, and the accumulators of one register need not wait for
 /// each other. Only where little else is done.
-fn columns_of(kernel: &Kernel, inner: &Loop, fed: &[Acc], reg_lanes: u32) -> Option<u32> {
+fn columns_of(kernel: &Kernel, inner: &Loop, fed: &[Acc], registers: Registers) -> Option<u32> {
     // What counts on 16 lanes: accumulators from outside, draws, indices as values.
     let simple = |val: &Val| {
         let ValData { kind, elem } = &kernel.values[*val];
@@ -437,7 +448,7 @@ fn columns_of(kernel: &Kernel, inner: &Loop, fed: &[Acc], reg_lanes: u32) -> Opt
             kind,
             ValKind::Draw { .. } | ValKind::Index(_) | ValKind::LoadAt { .. }
         );
-        elem.bytes() <= 4 && !counts
+        elem.bytes() <= registers.lane_bytes as usize && !counts
     };
     let (mut accs, mut values, mut rows) = (0, 0, false);
     for stmt in &inner.body {
@@ -462,12 +473,12 @@ fn columns_of(kernel: &Kernel, inner: &Loop, fed: &[Acc], reg_lanes: u32) -> Opt
         }
     }
     let fits = rows && fed.is_empty() && accs > 0 && values <= SHORT_BODY;
-    fits.then(|| (COLUMN_REGS / accs).max(1) * reg_lanes)
+    fits.then(|| (COLUMN_REGS / accs).max(1) * registers.lanes)
 }
 
 /// How many lanes an iteration of the vector form handles. Accumulators from outside and draws
-/// that are not made ahead need all 16; a long body is better off with one register, of `reg_lanes`, for each value.
-fn lanes_of(kernel: &Kernel, inner: &Loop, fed: &[Acc], reg_lanes: u32) -> u32 {
+/// that are not made ahead need all 16; a long body is better off with one register for each value.
+fn lanes_of(kernel: &Kernel, inner: &Loop, fed: &[Acc], registers: Registers) -> u32 {
     let ahead = drawn_ahead(kernel, inner);
     let mut draws = false;
     walk(&inner.body, &mut |stmt| {
@@ -476,9 +487,9 @@ fn lanes_of(kernel: &Kernel, inner: &Loop, fed: &[Acc], reg_lanes: u32) -> u32 {
             draws |= matches!(kind, ValKind::Draw { .. }) && !ahead.contains(*val);
         }
     });
-    let long = own_values(kernel, inner) > LONG_BODY && !keeps_order(kernel, reg_lanes);
+    let long = own_values(kernel, inner) > LONG_BODY && !keeps_order(kernel, registers);
     if fed.is_empty() && !draws && long {
-        reg_lanes
+        registers.lanes
     } else {
         LANES
     }

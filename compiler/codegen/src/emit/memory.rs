@@ -46,16 +46,6 @@ pub(crate) fn scalar_type(elem: Elem) -> Type {
     }
 }
 
-/// The type of one register of lanes.
-pub(crate) fn reg_type(elem: Elem) -> Type {
-    match elem {
-        Elem::F32 => types::F32X4,
-        Elem::F64 => types::F64X2,
-        Elem::I32 | Elem::Bool => types::I32X4,
-        Elem::I64 => types::I64X2,
-    }
-}
-
 impl Emitter<'_, '_, '_> {
     /// `value * factor`.
     pub(crate) fn scaled(&mut self, value: Value, factor: i64) -> Value {
@@ -282,9 +272,9 @@ impl Emitter<'_, '_, '_> {
                 .collect();
             return Repr::Lanes(self.group_of_lanes(elem, values));
         }
-        let ty = reg_type(elem);
+        let ty = self.registers.of(elem);
         let regs = match elem {
-            Elem::F32 | Elem::I32 | Elem::F64 | Elem::I64 => (0..self.reg_count(elem, count))
+            Elem::F32 | Elem::I32 | Elem::F64 | Elem::I64 => (0..self.registers.count(elem, count))
                 .map(|at| {
                     let offset = place.offset + self.reg_offset(at as usize);
                     self.b.ins().load(ty, self.flags, place.base, offset)
@@ -432,8 +422,8 @@ impl Emitter<'_, '_, '_> {
 
     /// Loads a group's lanes from a place on the stack.
     pub(super) fn load_group(&mut self, elem: Elem, base: Value, lanes: u32) -> Group {
-        let ty = reg_type(elem);
-        let regs = (0..self.reg_count(elem, lanes))
+        let ty = self.registers.of(elem);
+        let regs = (0..self.registers.count(elem, lanes))
             .map(|at| {
                 let (flags, offset) = (MemFlagsData::trusted(), self.reg_offset(at as usize));
                 self.b.ins().load(ty, flags, base, offset)

@@ -14,6 +14,7 @@ mod ahead;
 mod draws;
 mod lanes;
 mod memory;
+mod registers;
 mod scalar;
 mod steps;
 mod vector;
@@ -21,10 +22,11 @@ mod wide;
 
 pub(crate) use ahead::read_beside;
 pub(crate) use lanes::keeps_order;
-pub(crate) use wide::widest;
+pub(crate) use registers::Registers;
+pub(crate) use wide::{Widest, widest};
 
 use self::draws::Runs;
-use self::memory::{FixedAddress, reg_type};
+use self::memory::FixedAddress;
 use crate::isa::Features;
 use aec_kernels::lir::{Acc, Affine, Bound, BufferId, Kernel, Stmt, Val, Var};
 use aec_runtime::Elem;
@@ -40,8 +42,6 @@ use smallvec::SmallVec;
 
 /// Lanes of the language's reductions.
 pub(crate) const LANES: u32 = 16;
-/// Lanes of 32 bits in Cranelift's registers.
-pub(crate) const NARROW_LANES: u32 = 4;
 
 /// Runtime functions that kernels call.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -99,9 +99,8 @@ pub(crate) struct Target<'a> {
     pub features: Features,
     /// Of the ABI.
     pub frontend: TargetFrontendConfig,
-    /// How many lanes of 32 bits a register stands for: 4, or for `widen` 8 or 16, only where
-    /// [`widest`] allows it.
-    pub reg_lanes: u32,
+    /// Cranelift's own, or for `widen` what [`widest`] allows.
+    pub registers: Registers,
     /// Imports a runtime function.
     pub import: &'a mut dyn FnMut(&mut Function, Extern) -> FuncRef,
 }
@@ -159,7 +158,7 @@ pub(crate) fn emit_kernel(
         place_slot: None,
         loops: Vec::new(),
         slots: Vec::new(),
-        reg_lanes: target.reg_lanes,
+        registers: target.registers,
         slot_bytes: 0,
         mask_slot: None,
         iota_slot: None,
@@ -178,6 +177,7 @@ pub(crate) fn emit_kernel(
     Frame {
         slot_bytes: emitter.slot_bytes,
         tails: emitter.tails,
+        lane_bytes: target.registers.lane_bytes,
     }
 }
 
@@ -190,8 +190,8 @@ pub(crate) enum Repr {
     Lanes(Group),
 }
 
-/// The lanes of a value in registers: F32X4, I32X4 (ints, and masks of 0 and -1 for `Bool`),
-/// F64X2 or I64X2. In wide code F32X4 and I32X4 stand for more lanes.
+/// The lanes of a value in registers: F32X4, I32X4, F64X2 or I64X2; for `Bool` masks of 0 and -1, I32X4
+/// or in wide code of 64-bit lanes I64X2. In wide code they all stand for more lanes.
 #[derive(Clone, Debug)]
 pub(crate) struct Group {
     pub elem: Elem,
@@ -242,8 +242,8 @@ pub(crate) struct Emitter<'f, 'k, 'i> {
     loops: Vec<(Var, Bound)>,
     /// Stack slots that are free to be used for a moment, by size.
     slots: Vec<(u32, StackSlot)>,
-    /// See [`Target::reg_lanes`].
-    reg_lanes: u32,
+    /// See [`Target::registers`].
+    registers: Registers,
     /// Size of all stack slots so far.
     slot_bytes: u32,
     /// In wide code: see [`mask_slot`].
@@ -268,7 +268,8 @@ const EPILOGUE_ARGS: u32 = 6;
 pub(crate) const PREFETCH: i16 = 0x5aa5;
 
 /// How `widen` is asked for the upper half of the lanes that count, moved onto the lower: by the
-/// four steps of the fixed tree. Each is a shuffle of 32-bit lanes that wide code has no other use for.
+/// four steps of the fixed tree over lanes of 32 bits, the first three for lanes of 64 bits, of which there are
+/// half as many. Each is a shuffle of 32-bit lanes that wide code has no other use for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Fold {
     /// Lanes 8 to 15 onto 0 to 7.
@@ -309,6 +310,8 @@ pub(crate) struct Frame {
     pub slot_bytes: u32,
     /// Number of masked tails.
     pub tails: u32,
+    /// Of [`Registers`].
+    pub lane_bytes: u32,
 }
 
 /// The first stack slot of wide code, at the stack pointer. Nothing is kept in it: accesses to
@@ -453,21 +456,12 @@ impl Emitter<'_, '_, '_> {
 
     /// Whether the code is for `widen`.
     fn wide(&self) -> bool {
-        self.reg_lanes > NARROW_LANES
-    }
-
-    /// Registers of a group.
-    fn reg_count(&self, elem: Elem, lanes: u32) -> u32 {
-        if self.wide() {
-            lanes / self.reg_lanes
-        } else {
-            lanes / reg_type(elem).lane_count()
-        }
+        self.registers.wide()
     }
 
     /// Where a group's n-th register lies in memory, in bytes after the first.
     fn reg_offset(&self, at: usize) -> i32 {
-        4 * self.reg_lanes as i32 * at as i32
+        self.registers.bytes() as i32 * at as i32
     }
 
     /// The coefficient of the lane variable; 0 outside lane loops.

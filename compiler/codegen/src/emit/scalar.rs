@@ -1,6 +1,6 @@
 //! Values, and how each operation is done on scalars. `Bool` is an I8 of 0 or 1.
 
-use super::memory::{reg_type, scalar_type};
+use super::memory::scalar_type;
 use super::{Emitter, Group, Repr};
 use aec_kernels::lir::{AccOp, Comparison, LirBinary, LirUnary, Val, ValKind};
 use aec_runtime::Elem;
@@ -312,7 +312,7 @@ impl Emitter<'_, '_, '_> {
 
     /// A scalar `Bool` as an I32 of 0 or -1.
     pub(crate) fn mask(&mut self, value: Value) -> Value {
-        let word = self.b.ins().uextend(types::I32, value);
+        let word = self.b.ins().uextend(self.registers.mask_lane(), value);
         self.b.ins().ineg(word)
     }
 
@@ -323,7 +323,7 @@ impl Emitter<'_, '_, '_> {
             AccOp::Sum => self.b.ins().iadd(before, value),
             // A choice between two float registers would be a branch.
             AccOp::Max | AccOp::Min if elem.is_float() => {
-                let ty = reg_type(elem);
+                let ty = self.registers.of(elem);
                 let [before, value] = [before, value].map(|x| self.b.ins().splat(ty, x));
                 let best = self.extreme(op, elem, before, value);
                 self.b.ins().extractlane(best, 0)

@@ -1,8 +1,9 @@
-//! Comparisons of indices in wide code, which has no lanes of 64 bits.
+//! Comparisons of indices in wide code, by words of 32 bits whatever the lanes' width.
 //!
 //! An index in a lane loop is `first + step * lane`, where `first` is a scalar. So
 //! `first + step * lane < other` asks whether `step * lane < other - first`, and the right side,
-//! brought to what just lies beyond all 16 left sides if it is further away, has 32 bits.
+//! brought to what just lies beyond all 16 left sides if it is further away, has 32 bits. A lane of 64
+//! bits holds both sides twice, and so the answer.
 
 use super::{Emitter, Group, LANES, Repr};
 use aec_kernels::lir::{Comparison, Val, ValKind};
@@ -41,7 +42,7 @@ impl Emitter<'_, '_, '_> {
         let slot = self.iota_slot();
         let base = self.b.ins().stack_addr(types::I64, slot, 0);
         let mut regs = SmallVec::new();
-        for at in 0..self.reg_count(Elem::I32, lanes) as usize {
+        for at in 0..self.registers.count(Elem::Bool, lanes) as usize {
             let (flags, offset) = (MemFlagsData::trusted(), self.reg_offset(at));
             let mut steps = self.b.ins().load(types::I32X4, flags, base, offset);
             if step != 1 {
@@ -49,7 +50,8 @@ impl Emitter<'_, '_, '_> {
                 let step = self.b.ins().splat(types::I32X4, step);
                 steps = self.b.ins().imul(steps, step);
             }
-            regs.push(self.raw_compare(op, Elem::I32, steps, apart));
+            let holds = self.raw_compare(op, Elem::I32, steps, apart);
+            regs.push(self.recast(self.registers.mask(), holds));
         }
         Some(Repr::Lanes(Group {
             elem: Elem::Bool,
@@ -64,7 +66,7 @@ impl Emitter<'_, '_, '_> {
         self.b.ins().smin(value, high)
     }
 
-    /// The numbers of the lanes, in memory since the kernel began.
+    /// The numbers of the lanes, each in all its words, in memory since the kernel began.
     fn iota_slot(&self) -> StackSlot {
         self.iota_slot
             .expect("a wide kernel with indices has the numbers of its lanes")
@@ -76,12 +78,14 @@ impl Emitter<'_, '_, '_> {
         if !values.any(|data| matches!(data.kind, ValKind::Index(_))) {
             return;
         }
-        let slot = self.lane_slot(Elem::I32);
+        let words = self.registers.lane_bytes / 4;
+        let slot = self.stack_slot(4 * words * LANES);
         let base = self.b.ins().stack_addr(types::I64, slot, 0);
-        for lane in 0..LANES as i32 {
-            let number = self.b.ins().iconst(types::I32, i64::from(lane));
+        for word in 0..words * LANES {
+            let lane = i64::from(word / words);
+            let number = self.b.ins().iconst(types::I32, lane);
             let flags = MemFlagsData::trusted();
-            self.b.ins().store(flags, number, base, 4 * lane);
+            self.b.ins().store(flags, number, base, 4 * word as i32);
         }
         self.iota_slot = Some(slot);
     }

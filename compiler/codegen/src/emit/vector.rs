@@ -1,7 +1,7 @@
 //! How operations are done on groups of lanes. What has no vector form here (`None`) is done
 //! lane by lane with the scalar form, which gives the same bits.
 
-use super::memory::{reg_type, scalar_type};
+use super::memory::scalar_type;
 use super::scalar::{Operation, float_condition, int_condition};
 use super::{Emitter, Group, Repr};
 use aec_kernels::lir::{AccOp, Comparison, LirBinary, LirUnary};
@@ -13,13 +13,13 @@ use smallvec::SmallVec;
 impl Emitter<'_, '_, '_> {
     /// The same scalar in each of `lanes` lanes.
     pub(crate) fn splat(&mut self, elem: Elem, value: Value, lanes: u32) -> Group {
-        let ty = reg_type(elem);
+        let ty = self.registers.of(elem);
         let value = match elem {
             Elem::Bool => self.mask(value),
             Elem::F32 | Elem::F64 | Elem::I32 | Elem::I64 => value,
         };
         let reg = self.b.ins().splat(ty, value);
-        let count = self.reg_count(elem, lanes) as usize;
+        let count = self.registers.count(elem, lanes) as usize;
         let regs = std::iter::repeat_n(reg, count).collect();
         Group { elem, regs }
     }
@@ -40,7 +40,7 @@ impl Emitter<'_, '_, '_> {
 
     /// The scalars of one register.
     pub(crate) fn lanes_of_reg(&mut self, elem: Elem, reg: Value) -> Vec<Value> {
-        let count = reg_type(elem).lane_count() as u8;
+        let count = self.registers.of(elem).lane_count() as u8;
         (0..count)
             .map(|lane| self.lane_of_reg(elem, reg, lane))
             .collect()
@@ -66,7 +66,7 @@ impl Emitter<'_, '_, '_> {
 
     /// A group made of scalars.
     pub(crate) fn group_of_lanes(&mut self, elem: Elem, values: Vec<Value>) -> Group {
-        let ty = reg_type(elem);
+        let ty = self.registers.of(elem);
         let values: Vec<Value> = values
             .into_iter()
             .map(|value| match elem {
@@ -134,7 +134,7 @@ impl Emitter<'_, '_, '_> {
 
     /// `x` where the mask (of the same width) is set, else `y`.
     pub(crate) fn blend(&mut self, elem: Elem, mask: Value, x: Value, y: Value) -> Value {
-        let mask = self.recast(reg_type(elem), mask);
+        let mask = self.recast(self.registers.of(elem), mask);
         self.b.ins().bitselect(mask, x, y)
     }
 
@@ -194,7 +194,7 @@ impl Emitter<'_, '_, '_> {
             }
             Operation::Convert => self.vector_convert(elems[0], elem, x),
             Operation::Bitcast => {
-                let ty = reg_type(elem);
+                let ty = self.registers.of(elem);
                 self.each(elem, x, |this, x| this.recast(ty, x))
             }
         })
@@ -234,11 +234,24 @@ impl Emitter<'_, '_, '_> {
             (None, Repr::Scalar(amount)) => *amount,
             (None, Repr::Lanes(_)) => return None,
         };
-        Some(self.each(x.elem, x, |this, x| match op {
+        let elem = x.elem;
+        Some(self.each(elem, x, |this, x| match op {
             LirBinary::Shl => this.b.ins().ishl(x, amount),
             LirBinary::ShrLogical => this.b.ins().ushr(x, amount),
+            _ if this.wide() && elem == Elem::I64 => this.shift_with_sign(x, amount),
             _ => this.b.ins().sshr(x, amount),
         }))
+    }
+
+    /// An arithmetic shift of 64-bit lanes to the right, for which AVX2 has no instruction: with the sign's
+    /// bit flipped there is none to keep, and what flipping it has added is taken off again.
+    fn shift_with_sign(&mut self, x: Value, amount: Value) -> Value {
+        let sign = self.b.ins().iconst(types::I64, i64::MIN);
+        let sign = self.b.ins().splat(types::I64X2, sign);
+        let flipped = self.b.ins().bxor(x, sign);
+        let shifted = self.b.ins().ushr(flipped, amount);
+        let added = self.b.ins().ushr(sign, amount);
+        self.b.ins().isub(shifted, added)
     }
 
     fn vector_unary(&mut self, op: LirUnary, elem: Elem, x: Value) -> Value {
@@ -286,9 +299,9 @@ impl Emitter<'_, '_, '_> {
         }
     }
 
-    /// 64-bit masks to 32-bit ones; 32-bit ones as they are. `wide.elem` is the operands'.
+    /// Masks as wide as the operands, of which `wide.elem` is, made as wide as masks are.
     fn narrow_mask(&mut self, wide: Group) -> Group {
-        let regs = match slot_is_wide(wide.elem) {
+        let regs = match self.wider_than_masks(wide.elem) {
             false => wide.regs,
             true => self.narrow_pairs(&wide.regs),
         };
@@ -296,6 +309,11 @@ impl Emitter<'_, '_, '_> {
             elem: Elem::Bool,
             regs,
         }
+    }
+
+    /// Whether lanes of such elements have 64 bits where masks have 32.
+    fn wider_than_masks(&self, elem: Elem) -> bool {
+        scalar_type(elem).bytes() > self.registers.lane_bytes
     }
 
     /// The low halves of 64-bit lanes: two I64X2 make one I32X4.
@@ -314,7 +332,7 @@ impl Emitter<'_, '_, '_> {
 
     /// Masks as wide as lanes of `elem`.
     fn widen_mask(&mut self, mask: &Group, elem: Elem) -> SmallVec<[Value; 8]> {
-        if slot_is_wide(elem) {
+        if self.wider_than_masks(elem) {
             self.widen_ints(&mask.regs)
         } else {
             mask.regs.clone()
@@ -391,18 +409,18 @@ impl Emitter<'_, '_, '_> {
                 .collect(),
             (Elem::Bool, _) => {
                 let one = self.number(to, 1.0, 1);
-                let one = self.b.ins().splat(reg_type(to), one);
+                let one = self.b.ins().splat(self.registers.of(to), one);
                 self.widen_mask(x, to)
                     .into_iter()
                     .map(|mask| {
-                        let mask = self.recast(reg_type(to), mask);
+                        let mask = self.recast(self.registers.of(to), mask);
                         self.b.ins().band(mask, one)
                     })
                     .collect()
             }
             (_, Elem::Bool) => {
                 let zero = self.number(from, 0.0, 0);
-                let zero = self.b.ins().splat(reg_type(from), zero);
+                let zero = self.b.ins().splat(self.registers.of(from), zero);
                 let wide = self.each(from, x, |this, x| {
                     this.raw_compare(Comparison::Ne, from, x, zero)
                 });
@@ -412,11 +430,6 @@ impl Emitter<'_, '_, '_> {
         };
         Group { elem: to, regs }
     }
-}
-
-/// Whether lanes are 64 bits wide.
-fn slot_is_wide(elem: Elem) -> bool {
-    scalar_type(elem).bits() == 64
 }
 
 /// Whether [`Emitter::vector_operation`] has a form for operands of `elems`.

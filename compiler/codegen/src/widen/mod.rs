@@ -1,7 +1,7 @@
 //! 128-bit machine code of a wide kernel made into 256-bit or 512-bit code.
 //!
 //! Cranelift has no registers wider than 128 bits on x86-64. A wide kernel (see `emit::wide`) is
-//! written as if one of them held 8 or 16 lanes of 32 bits: only lane-wise instructions, broadcasts
+//! written as if one of them held 8 or 16 lanes of 32 bits, or 4 of 64 bits: only lane-wise instructions, broadcasts
 //! of scalars, whole loads and stores at addresses that step by that much, and shuffles that stand
 //! for the steps of a tree over the lanes. Here every packed instruction becomes its wider form, in
 //! [`to256`] for AVX2 and in [`to512`] for AVX-512. What is not known here is refused, and the
@@ -51,11 +51,10 @@ impl Wider {
         }
     }
 
-    /// Lanes of 32 bits in one of them.
-    pub(crate) fn lanes(self) -> u32 {
+    pub(crate) fn bytes(self) -> u32 {
         match self {
-            Wider::Bits256 => 8,
-            Wider::Bits512 => 16,
+            Wider::Bits256 => 32,
+            Wider::Bits512 => 64,
         }
     }
 }
@@ -77,6 +76,7 @@ pub(crate) fn widen(
 ) -> Result<Widened, String> {
     match wider {
         Wider::Bits256 => to256::widen(code, relocs, frame),
+        Wider::Bits512 if frame.lane_bytes != 4 => Err("lanes of 64 bits".to_owned()),
         Wider::Bits512 => to512::widen(code, frame),
     }
 }
@@ -98,10 +98,10 @@ enum Asks {
     Spill(u64),
     /// The upper half of the lanes that count on the lower.
     Fold(Fold),
-    /// This register's first lane in all lanes.
-    Broadcast(Register),
-    /// A number in memory in all lanes.
-    BroadcastLoad,
+    /// This register's first word, of so many bytes, in all of them.
+    Broadcast(Register, u32),
+    /// A word in memory, of so many bytes, in all of them.
+    BroadcastLoad(u32),
     /// A whole register from or to one, or memory.
     Move(Move),
     /// Something of each lane.
@@ -171,12 +171,15 @@ impl Reader {
         let of_register = old.op1_kind() == OpKind::Register;
         Ok(match old.mnemonic() {
             // What a tree over the lanes has left in the first one.
-            Mnemonic::Vpextrd if old.immediate8() == 0 && !self.masked => Asks::Scalar,
+            Mnemonic::Vpextrd | Mnemonic::Vpextrq if old.immediate8() == 0 && !self.masked => {
+                Asks::Scalar
+            }
             Mnemonic::Vpshufd if of_register => {
                 let folds = FOLDS.iter().find(|fold| fold.marker() == old.immediate8());
                 match (folds, old.immediate8()) {
                     (Some(fold), _) => Asks::Fold(*fold),
-                    (None, 0) => Asks::Broadcast(old.op1_register()),
+                    (None, 0) => Asks::Broadcast(old.op1_register(), 4),
+                    (None, 0b01_00_01_00) => Asks::Broadcast(old.op1_register(), 8),
                     _ => Asks::Lanes,
                 }
             }
@@ -185,13 +188,13 @@ impl Reader {
                     && old.op2_kind() == OpKind::Register
                     && old.op1_register() == old.op2_register() =>
             {
-                Asks::Broadcast(old.op1_register())
+                Asks::Broadcast(old.op1_register(), 4)
             }
-            Mnemonic::Vbroadcastss | Mnemonic::Vpbroadcastd if of_register => {
-                Asks::Broadcast(old.op1_register())
-            }
-            Mnemonic::Vbroadcastss | Mnemonic::Vpbroadcastd => Asks::BroadcastLoad,
-            _ => Move::of(old.code()).map_or(Asks::Lanes, Asks::Move),
+            mnemonic => match (broadcast(mnemonic), of_register) {
+                (Some(bytes), true) => Asks::Broadcast(old.op1_register(), bytes),
+                (Some(bytes), false) => Asks::BroadcastLoad(bytes),
+                (None, _) => Move::of(old.code()).map_or(Asks::Lanes, Asks::Move),
+            },
         })
     }
 
@@ -230,6 +233,15 @@ impl Reader {
             true => Ok(()),
             false => Err(misplaced_tails()),
         }
+    }
+}
+
+/// How many bytes the instruction puts all over a register, if it does.
+fn broadcast(mnemonic: Mnemonic) -> Option<u32> {
+    match mnemonic {
+        Mnemonic::Vbroadcastss | Mnemonic::Vpbroadcastd => Some(4),
+        Mnemonic::Vmovddup | Mnemonic::Vpbroadcastq => Some(8),
+        _ => None,
     }
 }
 

@@ -15,17 +15,21 @@ pub(super) struct Pool<'a> {
     start: usize,
     /// Where new constants may begin.
     align: usize,
+    /// Bytes of a lane.
+    lane: usize,
     new: Vec<u32>,
 }
 
 impl<'a> Pool<'a> {
-    /// That of code with its constants from `start` on; new ones begin at a multiple of `align`.
-    pub(super) fn new(code: &'a [u8], start: usize, align: usize) -> Pool<'a> {
+    /// That of code for lanes of so many bytes, with its constants from `start` on; new ones begin at a
+    /// multiple of `align`.
+    pub(super) fn new(code: &'a [u8], start: usize, align: usize, lane: u32) -> Pool<'a> {
         let new = Vec::new();
         Pool {
             code,
             start,
             align,
+            lane: lane as usize,
             new,
         }
     }
@@ -65,14 +69,16 @@ impl<'a> Pool<'a> {
         bytes
     }
 
-    /// A word of a 16-byte constant whose words are equal.
-    pub(super) fn splat(&self, address: u64) -> Result<u32, String> {
+    /// The words of a 16-byte constant whose lanes are equal.
+    pub(super) fn splat(&self, address: u64) -> Result<[u32; 4], String> {
         let at = address.wrapping_sub(OLD) as usize;
         let bytes = self.code.get(at..at.saturating_add(16));
         let words = bytes.filter(|_| at >= self.start).and_then(|bytes| {
-            let first: [u8; 4] = bytes[..4].try_into().ok()?;
-            let equal = bytes.chunks(4).all(|word| word == first);
-            equal.then(|| u32::from_le_bytes(first))
+            let (first, _) = bytes.split_at(self.lane);
+            let equal = bytes.chunks(self.lane).all(|lane| lane == first);
+            let (words, _) = bytes.as_chunks::<4>();
+            let words: [[u8; 4]; 4] = words.try_into().ok()?;
+            equal.then(|| words.map(u32::from_le_bytes))
         });
         words.ok_or_else(|| "a constant that differs between lanes".to_owned())
     }
@@ -192,7 +198,12 @@ pub(super) fn constant_of(instruction: &Instruction, pool: &Pool<'_>) -> Option<
     }
     let address = instruction.ip_rel_memory_address();
     match instruction.code() {
-        Code::VEX_Vbroadcastss_xmm_m32 | Code::VEX_Vpbroadcastd_xmm_xmmm32 => Some(address),
+        Code::VEX_Vbroadcastss_xmm_m32 | Code::VEX_Vpbroadcastd_xmm_xmmm32 if pool.lane == 4 => {
+            Some(address)
+        }
+        Code::VEX_Vmovddup_xmm_xmmm64 | Code::VEX_Vpbroadcastq_xmm_xmmm64 if pool.lane == 8 => {
+            Some(address)
+        }
         code if Move::of(code).is_some() => pool.splat(address).ok().map(|_| address),
         _ => None,
     }

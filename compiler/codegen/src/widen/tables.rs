@@ -133,6 +133,8 @@ pub(super) fn takes_count(code: Code) -> bool {
             | C::VEX_Vpslld_ymm_ymm_xmmm128
             | C::VEX_Vpsrld_ymm_ymm_xmmm128
             | C::VEX_Vpsrad_ymm_ymm_xmmm128
+            | C::VEX_Vpsllq_ymm_ymm_xmmm128
+            | C::VEX_Vpsrlq_ymm_ymm_xmmm128
     )
 }
 
@@ -384,3 +386,94 @@ static FORMS: [Form; 45] = [
         C::EVEX_Vfnmsub231ps_zmm_k1z_zmm_zmmm512b32_er,
     ),
 ];
+
+/// What is done with lanes of 64 bits alone, in Cranelift's registers and in those of AVX2.
+static FORMS_OF_64: [(Code, Code); 30] = [
+    (C::VEX_Vaddpd_xmm_xmm_xmmm128, C::VEX_Vaddpd_ymm_ymm_ymmm256),
+    (C::VEX_Vsubpd_xmm_xmm_xmmm128, C::VEX_Vsubpd_ymm_ymm_ymmm256),
+    (C::VEX_Vmulpd_xmm_xmm_xmmm128, C::VEX_Vmulpd_ymm_ymm_ymmm256),
+    (C::VEX_Vdivpd_xmm_xmm_xmmm128, C::VEX_Vdivpd_ymm_ymm_ymmm256),
+    (C::VEX_Vminpd_xmm_xmm_xmmm128, C::VEX_Vminpd_ymm_ymm_ymmm256),
+    (C::VEX_Vmaxpd_xmm_xmm_xmmm128, C::VEX_Vmaxpd_ymm_ymm_ymmm256),
+    (
+        C::VEX_Vroundpd_xmm_xmmm128_imm8,
+        C::VEX_Vroundpd_ymm_ymmm256_imm8,
+    ),
+    (C::VEX_Vsqrtpd_xmm_xmmm128, C::VEX_Vsqrtpd_ymm_ymmm256),
+    (C::VEX_Vpaddq_xmm_xmm_xmmm128, C::VEX_Vpaddq_ymm_ymm_ymmm256),
+    (C::VEX_Vpsubq_xmm_xmm_xmmm128, C::VEX_Vpsubq_ymm_ymm_ymmm256),
+    (
+        C::VEX_Vpcmpeqq_xmm_xmm_xmmm128,
+        C::VEX_Vpcmpeqq_ymm_ymm_ymmm256,
+    ),
+    (
+        C::VEX_Vpcmpgtq_xmm_xmm_xmmm128,
+        C::VEX_Vpcmpgtq_ymm_ymm_ymmm256,
+    ),
+    (C::VEX_Vpsllq_xmm_xmm_imm8, C::VEX_Vpsllq_ymm_ymm_imm8),
+    (C::VEX_Vpsllq_xmm_xmm_xmmm128, C::VEX_Vpsllq_ymm_ymm_xmmm128),
+    (C::VEX_Vpsrlq_xmm_xmm_imm8, C::VEX_Vpsrlq_ymm_ymm_imm8),
+    (C::VEX_Vpsrlq_xmm_xmm_xmmm128, C::VEX_Vpsrlq_ymm_ymm_xmmm128),
+    (
+        C::VEX_Vcmppd_xmm_xmm_xmmm128_imm8,
+        C::VEX_Vcmppd_ymm_ymm_ymmm256_imm8,
+    ),
+    (
+        C::VEX_Vblendvpd_xmm_xmm_xmmm128_xmm,
+        C::VEX_Vblendvpd_ymm_ymm_ymmm256_ymm,
+    ),
+    (
+        C::VEX_Vfmadd132pd_xmm_xmm_xmmm128,
+        C::VEX_Vfmadd132pd_ymm_ymm_ymmm256,
+    ),
+    (
+        C::VEX_Vfmadd213pd_xmm_xmm_xmmm128,
+        C::VEX_Vfmadd213pd_ymm_ymm_ymmm256,
+    ),
+    (
+        C::VEX_Vfmadd231pd_xmm_xmm_xmmm128,
+        C::VEX_Vfmadd231pd_ymm_ymm_ymmm256,
+    ),
+    (
+        C::VEX_Vfmsub132pd_xmm_xmm_xmmm128,
+        C::VEX_Vfmsub132pd_ymm_ymm_ymmm256,
+    ),
+    (
+        C::VEX_Vfmsub213pd_xmm_xmm_xmmm128,
+        C::VEX_Vfmsub213pd_ymm_ymm_ymmm256,
+    ),
+    (
+        C::VEX_Vfmsub231pd_xmm_xmm_xmmm128,
+        C::VEX_Vfmsub231pd_ymm_ymm_ymmm256,
+    ),
+    (
+        C::VEX_Vfnmadd132pd_xmm_xmm_xmmm128,
+        C::VEX_Vfnmadd132pd_ymm_ymm_ymmm256,
+    ),
+    (
+        C::VEX_Vfnmadd213pd_xmm_xmm_xmmm128,
+        C::VEX_Vfnmadd213pd_ymm_ymm_ymmm256,
+    ),
+    (
+        C::VEX_Vfnmadd231pd_xmm_xmm_xmmm128,
+        C::VEX_Vfnmadd231pd_ymm_ymm_ymmm256,
+    ),
+    (
+        C::VEX_Vfnmsub132pd_xmm_xmm_xmmm128,
+        C::VEX_Vfnmsub132pd_ymm_ymm_ymmm256,
+    ),
+    (
+        C::VEX_Vfnmsub213pd_xmm_xmm_xmmm128,
+        C::VEX_Vfnmsub213pd_ymm_ymm_ymmm256,
+    ),
+    (
+        C::VEX_Vfnmsub231pd_xmm_xmm_xmmm128,
+        C::VEX_Vfnmsub231pd_ymm_ymm_ymmm256,
+    ),
+];
+
+/// The form in the registers of AVX2 of an instruction on lanes of 64 bits.
+pub(super) fn form_of_64(code: Code) -> Option<Code> {
+    let found = FORMS_OF_64.iter().find(|(of_128, _)| *of_128 == code);
+    found.map(|&(_, of_256)| of_256)
+}

@@ -1,11 +1,11 @@
 //! To the registers of AVX2: `xmm n` becomes `ymm n` and nearly every instruction the one of the same
 //! name. There are no more registers than Cranelift has given out and no mask registers, so spill
 //! slots stay in memory, and in a masked tail what reads or writes memory does so through
-//! `vmaskmovps`, whose mask is fetched from the frame each time.
+//! `vmaskmovps` or `vmaskmovpd`, whose mask is fetched from the frame each time.
 
 use super::code::{assemble, decode, filled_in, tidy};
 use super::slots::{Pool, Slot, enlarge_frame, spill_slots};
-use super::tables::{Form, Move, takes_count};
+use super::tables::{Form, Move, form_of_64, takes_count};
 use super::{Asks, Reader, Widened, make2, make3, unknown, with_memory_of};
 use crate::emit::{Fold, Frame};
 use iced_x86::{Code, Instruction, Mnemonic, OpKind, Register};
@@ -18,7 +18,7 @@ const BYTES: u64 = 32;
 pub(super) fn widen(code: &[u8], relocs: &[u32], frame: Frame) -> Result<Widened, String> {
     let (instructions, constants) = decode(code)?;
     let filled_in = filled_in(&instructions, relocs)?;
-    let pool = Pool::new(code, constants, BYTES as usize);
+    let pool = Pool::new(code, constants, BYTES as usize, frame.lane_bytes);
     let slots = spill_slots(&instructions, frame.slot_bytes, &pool, (0, BYTES));
     let in_memory = |slot: &&Slot| matches!(slot, Slot::Memory(_));
     let mask = BYTES * slots.values().filter(in_memory).count() as u64;
@@ -26,6 +26,7 @@ pub(super) fn widen(code: &[u8], relocs: &[u32], frame: Frame) -> Result<Widened
     let extra = (mask + 2 * BYTES).next_multiple_of(64);
     let mut widener = Widener {
         reader: Reader::new(frame),
+        lane_bytes: frame.lane_bytes,
         slots,
         mask: mask.wrapping_sub(extra),
         saved: (mask + BYTES).wrapping_sub(extra),
@@ -55,6 +56,7 @@ fn ymm(register: Register) -> Register {
 
 struct Widener<'a> {
     reader: Reader,
+    lane_bytes: u32,
     slots: HashMap<u64, Slot>,
     /// Where the frame keeps a tail's mask as lanes of 0 and -1, from the old stack pointer:
     /// `enlarge_frame` adds `extra` to all places in the frame.
@@ -88,12 +90,14 @@ impl Widener<'_> {
             Asks::Scalar => self.out.push(*old),
             Asks::Spill(slot) => self.spill(old, slot)?,
             Asks::Fold(fold) => self.fold(fold, old)?,
-            Asks::Broadcast(from) => self.out.push(make2(
-                Code::VEX_Vbroadcastss_ymm_xmm,
-                ymm(old.op0_register()),
-                from,
-            )),
-            Asks::BroadcastLoad => self.broadcast_load(old),
+            Asks::Broadcast(from, bytes) => {
+                let code = match bytes {
+                    8 => Code::VEX_Vbroadcastsd_ymm_xmm,
+                    _ => Code::VEX_Vbroadcastss_ymm_xmm,
+                };
+                self.out.push(make2(code, ymm(old.op0_register()), from));
+            }
+            Asks::BroadcastLoad(bytes) => self.broadcast_load(old, bytes),
             Asks::Move(way) => self.copy(old, way)?,
             Asks::Lanes => {
                 let code = wide_form(old).ok_or_else(|| unknown(old))?;
@@ -106,7 +110,13 @@ impl Widener<'_> {
 
     /// Makes lanes of the mask's bits, which the old instruction stores in the frame.
     fn begin_tail(&mut self, old: &Instruction) {
-        let bits = self.pool.add_words(std::array::from_fn(|lane| 1 << lane));
+        // The mask's bit of a lane in the lane, which is one word or two.
+        let words = self.lane_bytes as usize / 4;
+        let bits = std::array::from_fn(|word| match word % words {
+            0 => 1 << (word / words),
+            _ => 0,
+        });
+        let bits = self.pool.add_words(bits);
         let lanes = Register::YMM0;
         let all = make2(Code::VEX_Vpbroadcastd_ymm_xmmm32, lanes, Register::None);
         let one = make3(
@@ -115,12 +125,11 @@ impl Widener<'_> {
             lanes,
             Register::None,
         );
-        let set = make3(
-            Code::VEX_Vpcmpeqd_ymm_ymm_ymmm256,
-            lanes,
-            lanes,
-            Register::None,
-        );
+        let equal = match self.lane_bytes {
+            8 => Code::VEX_Vpcmpeqq_ymm_ymm_ymmm256,
+            _ => Code::VEX_Vpcmpeqd_ymm_ymm_ymmm256,
+        };
+        let set = make3(equal, lanes, lanes, Register::None);
         self.out.extend([
             *old,
             store(self.saved, lanes),
@@ -146,7 +155,7 @@ impl Widener<'_> {
             Slot::Constant(_) if stores => Instruction::with(Code::Nopd),
             Slot::Constant(address) => {
                 let to = ymm(old.op0_register());
-                let load = make2(Code::VEX_Vbroadcastss_ymm_m32, to, Register::None);
+                let load = make2(broadcast_load(self.lane_bytes), to, Register::None);
                 with_constant(load, 1, address)
             }
             Slot::Register(_) => return Err("a spare register".to_owned()),
@@ -160,7 +169,8 @@ impl Widener<'_> {
         let halves = make3(Code::VEX_Vperm2f128_ymm_ymm_ymmm256_imm8, to, from, from);
         let within = make2(Code::VEX_Vpshufd_ymm_ymmm256_imm8, to, from);
         let (mut new, order, operand) = match fold {
-            Fold::Half => return Err("16 lanes in a register".to_owned()),
+            Fold::Half => return Err("64 bytes in a register".to_owned()),
+            Fold::One if self.lane_bytes == 8 => return Err(unknown(old)),
             Fold::Quarter => (halves, 0b00_01, 3),
             Fold::Pair => (within, 0b01_00_11_10, 2),
             Fold::One => (within, 0b10_11_00_01, 2),
@@ -171,9 +181,9 @@ impl Widener<'_> {
         Ok(())
     }
 
-    fn broadcast_load(&mut self, old: &Instruction) {
+    fn broadcast_load(&mut self, old: &Instruction, bytes: u32) {
         let mut new = *old;
-        new.set_code(Code::VEX_Vbroadcastss_ymm_m32);
+        new.set_code(broadcast_load(bytes));
         new.set_op0_register(ymm(old.op0_register()));
         self.out.push(new);
     }
@@ -182,7 +192,7 @@ impl Widener<'_> {
     fn copy(&mut self, old: &Instruction, way: Move) -> Result<(), String> {
         if old.is_ip_rel_memory_operand() {
             self.pool.splat(old.ip_rel_memory_address())?;
-            self.broadcast_load(old);
+            self.broadcast_load(old, self.lane_bytes);
             return Ok(());
         }
         match way {
@@ -211,8 +221,8 @@ impl Widener<'_> {
                 }
                 OpKind::Memory if count => return Err("a shift count in memory".to_owned()),
                 OpKind::Memory if old.is_ip_rel_memory_operand() => {
-                    let word = self.pool.splat(old.ip_rel_memory_address())?;
-                    let address = self.pool.add_words([word; 8]);
+                    let words = self.pool.splat(old.ip_rel_memory_address())?;
+                    let address = self.pool.add_words(std::array::from_fn(|at| words[at % 4]));
                     new.set_memory_displacement64(address);
                 }
                 OpKind::Memory if self.reader.loads_mask(old) => {
@@ -232,6 +242,20 @@ impl Widener<'_> {
         self.reader.masked && in_memory && !known
     }
 
+    /// Loads and stores the lanes that a mask says are there.
+    fn masked_codes(&self) -> (Code, Code) {
+        match self.lane_bytes {
+            8 => (
+                Code::VEX_Vmaskmovpd_ymm_ymm_m256,
+                Code::VEX_Vmaskmovpd_m256_ymm_ymm,
+            ),
+            _ => (
+                Code::VEX_Vmaskmovps_ymm_ymm_m256,
+                Code::VEX_Vmaskmovps_m256_ymm_ymm,
+            ),
+        }
+    }
+
     /// Appends an instruction that may read memory: in a tail, the lanes that are there.
     fn with_masked_load(&mut self, mut new: Instruction) {
         let operands = 0..new.op_count();
@@ -248,7 +272,8 @@ impl Widener<'_> {
                 new.op_kind(operand) == OpKind::Register && new.op_register(operand) == to
             });
         let taken = if reads_to { other_than(&new) } else { to };
-        let masked = make2(Code::VEX_Vmaskmovps_ymm_ymm_m256, taken, taken);
+        let (masked_load, _) = self.masked_codes();
+        let masked = make2(masked_load, taken, taken);
         let masked = with_memory_of(masked, 2, &new);
         let is_move = new.code() == Code::VEX_Vmovups_ymm_ymmm256;
         if reads_to {
@@ -276,12 +301,8 @@ impl Widener<'_> {
             return;
         }
         let taken = other_than(&new);
-        let mut masked = make3(
-            Code::VEX_Vmaskmovps_m256_ymm_ymm,
-            Register::None,
-            taken,
-            new.op1_register(),
-        );
+        let (_, masked_store) = self.masked_codes();
+        let mut masked = make3(masked_store, Register::None, taken, new.op1_register());
         masked = with_memory_of(masked, 0, &new);
         self.out.extend([
             store(self.saved, taken),
@@ -301,8 +322,19 @@ fn wide_form(old: &Instruction) -> Option<Code> {
         Code::VEX_Vblendvps_xmm_xmm_xmmm128_xmm => Code::VEX_Vblendvps_ymm_ymm_ymmm256_ymm,
         Code::VEX_Vpblendvb_xmm_xmm_xmmm128_xmm => Code::VEX_Vpblendvb_ymm_ymm_ymmm256_ymm,
         Code::VEX_Vsqrtps_xmm_xmmm128 => Code::VEX_Vsqrtps_ymm_ymmm256,
-        code => Form::of(code)?.of_256,
+        code => match Form::of(code) {
+            Some(form) => form.of_256,
+            None => form_of_64(code)?,
+        },
     })
+}
+
+/// Brings a word in memory, of so many bytes, to all of them.
+fn broadcast_load(bytes: u32) -> Code {
+    match bytes {
+        8 => Code::VEX_Vbroadcastsd_ymm_m64,
+        _ => Code::VEX_Vbroadcastss_ymm_m32,
+    }
 }
 
 /// Whether the first operand is read as well as written.
@@ -322,6 +354,18 @@ fn accumulates(mnemonic: Mnemonic) -> bool {
             | M::Vfnmsub132ps
             | M::Vfnmsub213ps
             | M::Vfnmsub231ps
+            | M::Vfmadd132pd
+            | M::Vfmadd213pd
+            | M::Vfmadd231pd
+            | M::Vfmsub132pd
+            | M::Vfmsub213pd
+            | M::Vfmsub231pd
+            | M::Vfnmadd132pd
+            | M::Vfnmadd213pd
+            | M::Vfnmadd231pd
+            | M::Vfnmsub132pd
+            | M::Vfnmsub213pd
+            | M::Vfnmsub231pd
     )
 }
 

@@ -27,7 +27,7 @@ const MASK: Register = Register::K2;
 /// survive them.
 pub(super) fn widen(code: &[u8], frame: Frame) -> Result<Widened, String> {
     let (instructions, constants) = decode(code)?;
-    let pool = Pool::new(code, constants, 4);
+    let pool = Pool::new(code, constants, 4, frame.lane_bytes);
     let roots = |old: &Instruction| old.mnemonic() == Mnemonic::Vsqrtps;
     let spare = SPARE[usize::from(instructions.iter().any(roots))];
     let slots = spill_slots(&instructions, frame.slot_bytes, &pool, (spare, 64));
@@ -109,8 +109,9 @@ impl Widener<'_> {
             Asks::Scalar => self.push(*old, old.ip()),
             Asks::Spill(slot) => self.spill(old, slot),
             Asks::Fold(fold) => self.fold(fold, old),
-            Asks::Broadcast(from) => self.broadcast(old, from),
-            Asks::BroadcastLoad => self.broadcast_load(old),
+            Asks::Broadcast(from, 4) => self.broadcast(old, from),
+            Asks::BroadcastLoad(4) => self.broadcast_load(old),
+            Asks::Broadcast(..) | Asks::BroadcastLoad(_) => return Err(unknown(old)),
             Asks::Move(way) => self.copy(old, way)?,
             Asks::Lanes => self.lanes(old)?,
         }
