@@ -6,11 +6,12 @@ use super::{
     slot_stride, walk,
 };
 use aec_kernels::lir::{Acc, AccOp, Kernel, Loop, Stmt, Val, ValData, ValKind};
+use aec_kernels::nest::operands;
 use aec_kernels::tidy;
 use aec_runtime::Elem;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, MemFlagsData, Value, types};
-use cranelift_entity::EntityRef;
+use cranelift_entity::{EntityRef, SecondaryMap};
 use cranelift_frontend::Variable;
 use smallvec::SmallVec;
 
@@ -44,7 +45,8 @@ impl Emitter<'_, '_, '_> {
                 let zero = self.b.ins().iconst(types::I64, 0);
                 length = self.b.ins().smax(length, zero);
             }
-            let several = columns_of(self.kernel, inner, &fed, self.registers);
+            let several = columns_of(self.kernel, inner, &fed, self.registers)
+                .or_else(|| side_by_side(self.kernel, inner, self.registers));
             let several = several
                 .filter(|&more| more > lanes && trip.is_none_or(|trip| trip >= i64::from(more)));
             for lanes in several.into_iter().chain([lanes]) {
@@ -255,7 +257,14 @@ impl Emitter<'_, '_, '_> {
                 let data = self.kernel.accs[acc];
                 let group = self.group(val);
                 let before = self.group_of_vars(data.elem, &vars);
-                let mut after = self.combine_groups(data.op, &before, &group);
+                let mut after = before.clone();
+                for regs in group.regs.chunks(before.regs.len()) {
+                    let more = Group {
+                        elem: group.elem,
+                        regs: SmallVec::from_slice(regs),
+                    };
+                    after = self.combine_groups(data.op, &after, &more);
+                }
                 if self.masked.contains(&acc) {
                     let mask = self.tail_mask();
                     for (reg, &before) in after.regs.iter_mut().zip(&before.regs) {
@@ -394,26 +403,67 @@ fn fed_from_outside(body: &[Stmt]) -> Vec<Acc> {
 /// only spill.
 const LONG_BODY: usize = 24;
 
+/// From so many operations on, each of which waits for the one before, a chain is long.
+const LONG_CHAIN: usize = 10;
+
 /// Whether a kernel's values are computed in the order they are written, the registers of each value
 /// side by side. The processor looks ahead as far as it has registers for results, on AMD's Zen 3 some 160
-/// operations: of a long body hardly more than one chain of them, which waits for itself. Two chains
-/// side by side wait half as often. Of wider registers one is a value's sixteen lanes, of narrower ones
-/// four are.
+/// operations: where values wait for each other, hardly more than one chain of them, which waits for
+/// itself. Four chains side by side wait a fourth as often.
 pub(crate) fn keeps_order(kernel: &Kernel, registers: Registers) -> bool {
-    if registers != PAIRED {
+    if registers.bytes() != SIDE_BY_SIDE_BYTES {
         return false;
     }
     let mut long = false;
     walk(&kernel.body, &mut |stmt| {
         if let Stmt::Loop(inner) = stmt {
-            long |= inner.lanes && own_values(kernel, inner) > LONG_BODY;
+            long |= inner.lanes && longest_chain(kernel, inner) >= LONG_CHAIN;
         }
     });
     long
 }
 
-/// The registers that go in pairs.
-const PAIRED: Registers = Registers::of_bytes(32, 4);
+/// The most operations of a loop's body of which each needs the one before.
+fn longest_chain(kernel: &Kernel, inner: &Loop) -> usize {
+    let mut chains: SecondaryMap<Val, usize> = SecondaryMap::new();
+    let mut longest = 0;
+    walk(&inner.body, &mut |stmt| {
+        if let Stmt::Let(val) = stmt {
+            let kind = &kernel.values[*val].kind;
+            let before = operands(kind).into_iter().map(|of| chains[of]).max();
+            let computes = matches!(
+                kind,
+                ValKind::Unary(..)
+                    | ValKind::Binary(..)
+                    | ValKind::Fma(..)
+                    | ValKind::Compare(..)
+                    | ValKind::Select(..)
+                    | ValKind::Convert(_)
+            );
+            chains[*val] = before.unwrap_or(0) + usize::from(computes);
+            longest = longest.max(chains[*val]);
+        }
+    });
+    longest
+}
+
+/// Bytes of the registers that go side by side: those of AVX2. Of wider ones one is as many lanes as a value
+/// has, of narrower ones there are not enough.
+const SIDE_BY_SIDE_BYTES: u32 = 32;
+
+/// Registers of a value that are computed side by side.
+const SIDE_BY_SIDE: u32 = 4;
+
+/// Lanes of code that keeps its order, where nothing counts on their being 16.
+fn side_by_side(kernel: &Kernel, inner: &Loop, registers: Registers) -> Option<u32> {
+    let mut counts = !keeps_order(kernel, registers);
+    walk(&inner.body, &mut |stmt| {
+        if let Stmt::Let(val) = stmt {
+            counts |= matches!(kernel.values[*val].kind, ValKind::Index(_));
+        }
+    });
+    (!counts).then_some(SIDE_BY_SIDE * registers.lanes)
+}
 
 /// Values that a loop computes in each iteration, not counting constants.
 fn own_values(kernel: &Kernel, inner: &Loop) -> usize {
