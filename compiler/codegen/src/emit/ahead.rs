@@ -2,7 +2,7 @@
 //! the request is written in the form that `widen` knows ([`PREFETCH`]).
 
 use super::memory::Place;
-use super::{Emitter, PREFETCH};
+use super::{Emitter, LaneLoop, PREFETCH};
 use aec_kernels::lir::{Affine, Bound, BufferId, Kernel, Loop, Stmt, Val, ValKind, Var};
 use aec_runtime::Elem;
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, types};
@@ -31,9 +31,13 @@ impl Emitter<'_, '_, '_> {
     /// cache lines wide, too short for the processor to guess; the next product's sums give the
     /// memory time.
     pub(super) fn ask_for_next_tile(&mut self, inner: &Loop) {
-        let Some(row) = self.row_var.filter(|_| self.wide()) else {
+        let (Some(row), Some(LaneLoop { lanes, .. })) = (self.row_var, self.lanes) else {
             return;
         };
+        let lanes = i64::from(lanes);
+        if !self.wide() {
+            return;
+        }
         let mut places: Vec<(BufferId, &Affine)> = Vec::new();
         for stmt in &inner.body {
             if let Stmt::Let(val) = stmt
@@ -57,7 +61,11 @@ impl Emitter<'_, '_, '_> {
                     }
                 }
                 let place = self.place(buffer, &next, None);
-                self.ask_for(place);
+                let bytes = lanes * self.kernel.buffers[buffer].elem.bytes() as i64;
+                for line in (0..bytes).step_by(64) {
+                    let place = self.offset_place(place, line);
+                    self.ask_for(place);
+                }
             }
         }
     }
