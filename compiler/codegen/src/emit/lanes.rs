@@ -38,6 +38,9 @@ impl Emitter<'_, '_, '_> {
             self.accs[acc] = AccState::Lanes(vars.clone());
             partial.push(vars);
         }
+        // One by one, registers that a whole group lacks: a store under a mask takes far longer.
+        let single = Some(self.registers.lanes)
+            .filter(|&one| self.wide() && fed.is_empty() && trip.is_none() && one < lanes);
         let mut done = start;
         if has_vector {
             let mut length = self.b.ins().isub(end, start);
@@ -49,7 +52,7 @@ impl Emitter<'_, '_, '_> {
                 .or_else(|| side_by_side(self.kernel, inner, self.registers));
             let several = several
                 .filter(|&more| more > lanes && trip.is_none_or(|trip| trip >= i64::from(more)));
-            for lanes in several.into_iter().chain([lanes]) {
+            for lanes in several.into_iter().chain([lanes]).chain(single) {
                 let whole = self.b.ins().band_imm_s(length, -i64::from(lanes));
                 let from = done;
                 done = self.b.ins().iadd(start, whole);
@@ -70,7 +73,7 @@ impl Emitter<'_, '_, '_> {
         if has_tail && self.wide() {
             self.draw_ahead(done);
             let rest = trip.map(|trip| trip % i64::from(lanes));
-            let regs = lanes / self.registers.lanes;
+            let regs = single.unwrap_or(lanes) / self.registers.lanes;
             self.wide_tail(inner, (done, end), (rest, regs), &fed, &partial);
         }
         let mut groups: Vec<Group> = Vec::with_capacity(fed.len());
