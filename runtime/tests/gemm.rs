@@ -436,6 +436,7 @@ fn sums_of_terms_are_chains_however_a_product_is_cut() {
                         buffer_count: 4,
                         whole_rows,
                         beside: 0b110,
+                        chained: n % 2 == 1,
                     }),
                     sums: TermSums {
                         a: to_a.as_mut_ptr(),
@@ -512,6 +513,7 @@ fn takes_every_element_once(n: usize, k: usize) {
                         buffer_count: 4,
                         whole_rows,
                         beside: 0b110,
+                        chained: n % 2 == 1,
                     });
                     // SAFETY: sizes as stated; the epilogue writes disjoint places.
                     unsafe { gemm_batched_f32(&call, &batch, isa, &pool) };
@@ -602,6 +604,7 @@ fn panels_of(rng: &mut Lcg, (m, n, k): (usize, usize, usize), by_columns: bool) 
                         buffer_count: 4,
                         whole_rows: false,
                         beside: 0b110,
+                        chained: false,
                     }),
                     sums: TermSums::NONE,
                     before: None,

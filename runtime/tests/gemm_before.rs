@@ -159,6 +159,7 @@ fn check((m, n): (usize, usize), depths: [usize; 2], by_columns: [bool; 4]) {
                         buffer_count: 3,
                         whole_rows: false,
                         beside: 0,
+                        chained: false,
                     }),
                     sums: pair(),
                     before: Some(Before {

@@ -1,7 +1,7 @@
 //! Steps of a plan made into actions: functions, shares of work and places in the table of
 //! pointers, worked out once when an instance is made.
 use crate::cost;
-use crate::emit::read_beside;
+use crate::emit::{has_long_chains, read_beside};
 use crate::execute::{Executable, bytes};
 use crate::jit::{KernelFn, kernel_index};
 use aec_kernels::plan::{
@@ -406,6 +406,7 @@ impl Resolver<'_> {
                 buffer_count: count,
                 whole_rows: gemm.whole_rows,
                 beside: read_beside(code, gemm.n),
+                chained: has_long_chains(code),
             }
         });
         let limit = at + 3 + epilogue.map_or(0, |epilogue| epilogue.buffer_count);

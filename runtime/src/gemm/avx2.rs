@@ -56,6 +56,7 @@ macro_rules! tiles {
             const KEEPS: bool = true;
             const SUMS_A: bool = false;
             const PACKS_A: bool = true;
+            const STRIP_COLS_CHAINED: usize = 40;
             const L2: usize = 1 << 19;
 
             unsafe fn tile(rows: usize, args: &TileArgs<$t>) {

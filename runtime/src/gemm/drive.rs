@@ -34,7 +34,7 @@ const B_STRIPS: usize = 1 << 19;
 const DEEP: usize = 512;
 /// An epilogue takes strips, row by row, if they have at least so many columns: what it loads and
 /// stores is then long enough for the processor to foresee.
-const STRIP_COLS: usize = 192;
+pub(super) const STRIP_COLS: usize = 192;
 /// The same if it reads beside C, which tiles call for in time along whole rows.
 const STRIP_COLS_BESIDE: usize = 128;
 /// Bytes of A that are kept in L2 while panels go by.
@@ -594,6 +594,7 @@ impl<K: Tiles> Plan<'_, K> {
         }
         let strip_panels = (strip_bytes / panel_bytes).min(cols.len());
         let strip_cols = match call.epilogue {
+            Some(epilogue) if epilogue.chained => K::STRIP_COLS_CHAINED,
             Some(epilogue) if epilogue.beside != 0 => STRIP_COLS_BESIDE,
             _ => STRIP_COLS,
         };

@@ -163,6 +163,8 @@ pub struct EpilogueCall {
     /// Buffers of C's element type that it reads where it writes C, element (i, j) at `i * n + j`;
     /// bit 1 is the second one. Tiles call them into L2, which is a matter of speed only.
     pub beside: u64,
+    /// Whether it computes a long chain of operations of an element, many of which at once are faster.
+    pub chained: bool,
 }
 
 /// A product whose terms come before those of a [`GemmCall`] of the same rows and columns: one chain

@@ -7,7 +7,7 @@ use super::TILE_ROWS;
 #[cfg(doc)]
 use super::TILE_STRIDE;
 use super::Walk;
-use super::drive::ROW_PANELS;
+use super::drive::{ROW_PANELS, STRIP_COLS};
 #[cfg(doc)]
 use super::pack::{pack_adjacent, pack_walk};
 use super::sums::Terms;
@@ -77,6 +77,9 @@ pub(super) trait Tiles {
     /// Whether A that is stored transposed is packed where its lines cannot all stay in L1 while
     /// panels go by: a tile of few rows uses a small part of each.
     const PACKS_A: bool;
+    /// Columns from which on an epilogue of long chains takes strips: where registers are narrow, several
+    /// chains go side by side (`keeps_order` in the emitter), for which a tile has too few columns.
+    const STRIP_COLS_CHAINED: usize = STRIP_COLS;
     /// Bytes of L2 to count with on processors that run these tiles.
     const L2: usize;
 

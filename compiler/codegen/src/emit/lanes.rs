@@ -414,9 +414,11 @@ const LONG_CHAIN: usize = 10;
 /// operations: where values wait for each other, hardly more than one chain of them, which waits for
 /// itself. Four chains side by side wait a fourth as often.
 pub(crate) fn keeps_order(kernel: &Kernel, registers: Registers) -> bool {
-    if registers.bytes() != SIDE_BY_SIDE_BYTES {
-        return false;
-    }
+    registers.bytes() == SIDE_BY_SIDE_BYTES && has_long_chains(kernel)
+}
+
+/// Whether in some lane loop of a kernel many operations wait for one another.
+pub(crate) fn has_long_chains(kernel: &Kernel) -> bool {
     let mut long = false;
     walk(&kernel.body, &mut |stmt| {
         if let Stmt::Loop(inner) = stmt {

@@ -21,7 +21,7 @@ mod vector;
 mod wide;
 
 pub(crate) use ahead::read_beside;
-pub(crate) use lanes::keeps_order;
+pub(crate) use lanes::{has_long_chains, keeps_order};
 pub(crate) use registers::Registers;
 pub(crate) use wide::{Widest, widest};
 
