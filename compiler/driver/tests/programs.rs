@@ -4,6 +4,7 @@
 //!
 //! A run takes a slice of the programs. All of them:
 //! `AEC_PROGRAMS=10000 cargo test --release -p aec-driver --test programs`
+//! Of fewer than a plain run takes, nothing is asked but that they are right.
 
 use aec_codegen::{CodegenOptions, Executable, run_once};
 use aec_ir::generate::{Options, input, program};
@@ -356,5 +357,9 @@ fn batches_mean_what_each_example_means() {
             }
         }
     }
-    assert!(missing.is_empty(), "no program has {}", missing.join(", "));
+    assert!(
+        missing.is_empty() || programs < SLICE,
+        "no program has {}",
+        missing.join(", ")
+    );
 }
