@@ -312,6 +312,15 @@ impl Elaborator {
                     );
                 };
                 let shape = vec![Dim::of(size)];
+                if let Some(ty) = &want
+                    && !crate::value::may_agree(&ty.shape, &shape)
+                {
+                    let message = format!(
+                        "sizes do not match: a draw of {ty} from a permutation of {}",
+                        shape[0].size
+                    );
+                    return fail("E0301", span, message);
+                }
                 let keys = self.noise(
                     Base::Uniform,
                     site,
