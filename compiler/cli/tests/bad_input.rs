@@ -232,6 +232,34 @@ fn a_word_in_a_table() {
 }
 
 #[test]
+fn a_file_of_another_kind() {
+    let folder = Folder::new("kind");
+    folder.write("t.csv", "1,2\n3,4\n");
+    let say = |script: &str, words: &str| {
+        folder
+            .run(&format!("use data\n{script}\n"))
+            .fails(1, &[words, "script.ae:2"]);
+    };
+    say(
+        "export([[1.0, 2.0]], \"x.npy\"); let x = data.csv(\"x.npy\")",
+        "`data.npy` reads",
+    );
+    say(
+        "let x = data.load(\"x.npy\")",
+        "a NumPy array, which `data.npy` reads",
+    );
+    say("let x = data.text(\"x.npy\")", "`data.npy` reads");
+    say(
+        "let x = data.npy(\"t.csv\")",
+        "a table, which `data.csv` reads",
+    );
+    say(
+        "let x = data.load([1.0, 2.0][0])",
+        "rows of a `data.stream`",
+    );
+}
+
+#[test]
 fn a_truncated_idx_file() {
     let folder = Folder::new("short-idx");
     folder.write("i.idx", [0, 0, 8, 2, 0, 0, 0, 4, 0, 0, 0, 4, 1, 2, 3]);

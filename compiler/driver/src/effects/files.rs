@@ -6,10 +6,10 @@ use crate::session::{Result, Stop, World};
 use aec_runtime::read::{self, Encoding, ReadError, Stored};
 use aec_runtime::write::load_weights;
 use aec_runtime::{Data, Elem, Tensor};
-use aec_syntax::Span;
+use aec_syntax::{Diagnostic, Span};
 use aec_types::tokens::Vocab;
 use aec_types::value::{Origin, Repr};
-use aec_types::{Value, leaves, with_leaves};
+use aec_types::{Leaf, Value, leaves, with_leaves};
 use std::fs;
 use std::io::Read as _;
 use std::rc::Rc;
@@ -34,6 +34,52 @@ fn read_with<T>(
             true => world.stop(Stop::Interrupted, span),
             false => cannot_read(name, &error, span),
         })
+}
+
+/// The kinds of files that are known by how they begin or end, and the functions of `data` that read
+/// each, the usual one first.
+const KINDS: [(&str, &[&str]); 6] = [
+    ("a NumPy array", &["npy", "stored"]),
+    ("an archive of NumPy arrays", &["npz"]),
+    ("a picture", &["image", "images", "classes"]),
+    ("an IDX file", &["idx", "labels", "stored"]),
+    ("a table", &["csv", "table", "stored", "text"]),
+    ("a file of tensors", &["tensors"]),
+];
+
+fn kind_of(world: &World, name: &str) -> Option<(&'static str, &'static [&'static str])> {
+    let path = world.find_file(name);
+    let mut head = [0u8; 8];
+    let read = fs::File::open(&path).ok()?.read(&mut head).ok()?;
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    let at = match (&head[..read], ending) {
+        ([0x93, b'N', b'U', b'M', b'P', b'Y', ..], _) => 0,
+        ([b'P', b'K', 3, 4, ..], _) => 1,
+        ([0x89, b'P', b'N', b'G', ..] | [0xff, 0xd8, 0xff, ..], _) => 2,
+        ([0, 0, 0x08..=0x0e, 1..=8, ..], _) => 3,
+        (_, Some("csv" | "tsv")) => 4,
+        (_, Some("safetensors")) => 5,
+        _ => return None,
+    };
+    Some(KINDS[at])
+}
+
+/// What to say of a file that one function of `data` cannot read and another one can.
+pub fn of_another_kind(
+    world: &World,
+    reader: &str,
+    name: &str,
+    error: Box<Diagnostic>,
+) -> Box<Diagnostic> {
+    match kind_of(world, name) {
+        Some((kind, readers)) if error.code == "E0811" && !readers.contains(&reader) => {
+            let help = format!("this is {kind}, which `data.{}` reads", readers[0]);
+            let mut error = *error;
+            error.help.clear();
+            Box::new(error.help(help))
+        }
+        _ => error,
+    }
 }
 
 /// A tensor whose sizes come from a file.
@@ -224,9 +270,33 @@ pub fn stored(world: &World, float: Elem, name: &str, span: Span) -> Result<Valu
 }
 
 /// Rows that stay in their file, brought into memory; what is in memory already stays as it is.
-pub fn load_rows(x: &Value, span: Span) -> Result<Value> {
+pub fn load_rows(world: &World, x: &Value, span: Span) -> Result<Value> {
+    let rows = leaves(x);
+    let axes = |leaf: &Leaf| leaf.tensor.tensor().map_or(0, |tensor| tensor.ty.rank());
+    if rows.is_empty() || rows.iter().any(|leaf| axes(leaf) == 0) {
+        let error = Diagnostic::error(
+            "E0310",
+            span,
+            format!(
+                "rows of a `data.stream` are wanted here, but this is {}",
+                x.describe()
+            ),
+        );
+        let Value::Str(name) = x else {
+            return Err(Box::new(error));
+        };
+        return Err(Box::new(match kind_of(world, name) {
+            Some((kind, readers)) => {
+                error.help(format!("`{name}` is {kind}, which `data.{}` reads", readers[0]))
+            }
+            None => error.help(
+                "`data.npy`, `data.csv`, `data.idx`, `data.image` and `data.text` read files; `load(M(64, 32), file)` \
+                 weights",
+            ),
+        }));
+    }
     let mut loaded = Vec::new();
-    for leaf in leaves(x) {
+    for leaf in rows {
         loaded.push(match leaf.tensor.tensor().map(|tensor| &tensor.repr) {
             Some(Repr::Stored(rows)) => {
                 let all: Vec<usize> = (0..rows.rows()).collect();

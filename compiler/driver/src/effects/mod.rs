@@ -26,7 +26,7 @@ pub fn perform(
         return Ok(Value::Unit);
     }
     let float = elaborator.float();
-    match name {
+    let done = match name {
         "core.read_csv" => files::csv(world, float, text(args, 0, "path", span)?, span),
         "core.read_table" => files::table(world, float, text(args, 0, "path", span)?, span),
         "core.read_idx" => files::idx(world, float, text(args, 0, "path", span)?, span),
@@ -38,7 +38,7 @@ pub fn perform(
         "core.read_images" => files::images(world, float, text(args, 0, "path", span)?, span),
         "core.read_classes" => files::classes(world, float, text(args, 0, "path", span)?, span),
         "core.read_stored" => files::stored(world, float, text(args, 0, "path", span)?, span),
-        "core.load_rows" => files::load_rows(value(args, 0, "x", span)?, span),
+        "core.load_rows" => files::load_rows(world, value(args, 0, "x", span)?, span),
         "core.read_text" => files::whole_text(
             world,
             text(args, 0, "path", span)?,
@@ -105,6 +105,15 @@ pub fn perform(
             format!("this is a bug in aec: no effect is called {other}"),
         )
         .into()),
+    };
+    match (done, name.strip_prefix("core.read_")) {
+        (Err(error), Some(reader)) => Err(files::of_another_kind(
+            world,
+            reader,
+            text(args, 0, "path", span)?,
+            error,
+        )),
+        (done, _) => done,
     }
 }
 
