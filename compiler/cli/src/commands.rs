@@ -8,6 +8,7 @@ use aec_driver::{Ended, Options, Outcome, Session, has_errors, show, summary};
 use aec_runtime::{Elem, interrupt};
 use aec_syntax::{Style, codes, render, render_json};
 use clap::Parser;
+use clap::error::{ContextKind, ContextValue};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -26,6 +27,11 @@ pub fn run() -> u8 {
         Err(error) if error.use_stderr() => {
             // Standard error is the last resort: nobody could be told that it is gone.
             let _ = error.print();
+            if let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand)
+                && word.ends_with(".ae")
+            {
+                terminal::say(&format!("a script is run with `aec run {word}`"));
+            }
             return FAULT;
         }
         Err(help) => return print(&help.render().to_string()),

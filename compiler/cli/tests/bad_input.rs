@@ -193,6 +193,7 @@ fn what_no_memory_holds_is_an_error() {
 fn unknown_commands_and_options_are_wrong_use() {
     let folder = Folder::new("use");
     folder.aec(&["fly"]).fails(2, &["fly"]);
+    folder.aec(&["fly.ae"]).fails(2, &["aec run fly.ae"]);
     folder.aec(&["run"]).fails(2, &["Usage"]);
     folder
         .aec(&["run", "--threads", "0", "a.ae"])
