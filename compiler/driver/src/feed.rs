@@ -201,6 +201,23 @@ impl DataSet {
         })
     }
 
+    /// The first of these examples that has a number which is not finite.
+    pub(crate) fn not_finite(&self, rows: &[usize]) -> Option<usize> {
+        let bad = |tensor: &Tensor, row: usize| {
+            let width = tensor.len() / tensor.dims()[0].max(1);
+            (row * width..(row + 1) * width).any(|at| !tensor.get_f64(at).is_finite())
+        };
+        let first = |leaf: &Leaf| match leaf {
+            Leaf::Memory(tensor) => rows.iter().copied().find(|&row| bad(tensor, row)),
+            Leaf::File(reader) => {
+                let read = reader.rows.read(rows).ok()?;
+                let at = (0..rows.len()).find(|&at| bad(&read, at))?;
+                Some(rows[at])
+            }
+        };
+        self.leaves.iter().filter_map(first).min()
+    }
+
     /// How many batches of so many examples are asked for before they are filled in; none if all
     /// is in memory.
     pub(crate) fn ahead(&self, batch: usize) -> usize {

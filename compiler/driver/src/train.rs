@@ -653,6 +653,14 @@ struct Failed<'a> {
 }
 
 impl Failed<'_> {
+    /// An example of the step whose own numbers are not finite.
+    fn example_not_finite(&self) -> Option<usize> {
+        let steps = self.sets.iter().zip(self.batches);
+        steps
+            .filter_map(|(set, batch)| set.data.not_finite(batch.rows()))
+            .next()
+    }
+
     /// Names the epoch and the step, or the example, of a failure; the span is the loss's own.
     fn blame(
         self,
@@ -672,7 +680,15 @@ impl Failed<'_> {
                 let mut diagnostic = Diagnostic::error("E0801", at, message)
                 .label(request.span, "in this training")
                 .note("the weights were not changed by this step")
-                .help("a smaller learning rate, or `clip`, or a loss that stays finite (`bce_logits` for `bce`) may help");
+                .help(match self.example_not_finite() {
+                    Some(example) => format!(
+                        "example {example} of the data already holds a number that is NaN or infinite, as a column \
+                         divided by its spread of 0 does; `data.standardize` leaves such a column at 0"
+                    ),
+                    None => "a smaller learning rate, or `clip`, or a loss that stays finite (`bce_logits` for `bce`) \
+                             may help"
+                        .into(),
+                });
                 let place = world.locate(at);
                 if !place.is_empty() {
                     diagnostic.labels[0].text = "computed here".into();
