@@ -313,6 +313,14 @@ impl Elaborator {
                     ..
                 }),
             ) if tensor.ty.rank() > 0 => self.match_elem(value, elem, item, span),
+            (Value::Tensor(tensor), ..) if tensor.is_scalar() => Err(Box::new(
+                Diagnostic::error(
+                    "E0310",
+                    span,
+                    format!("a list is wanted here, but this is {}", value.describe()),
+                )
+                .help("a list is written in brackets: `[64, 32]`"),
+            )),
             (Value::List(_) | Value::Tuple(_) | Value::Tensor(_), ..) => Ok(value.clone()),
             (Value::Token(_) | Value::Maybe(_), Some(_), _) => Ok(value.clone()),
             (other, ..) => wanted(span, "a list", other),
