@@ -15,11 +15,13 @@ pub(super) fn explain(site: &Site<'_, '_>) -> Option<Diagnostic> {
         .or_else(|| prefixed_string(site))
         .or_else(|| weight(site))
         .or_else(|| colon(site))
+        .or_else(|| leading_colon(site))
         .or_else(|| conditional(site))
         .or_else(|| body(site))
         .or_else(|| comma(site))
         .or_else(|| membership(site))
         .or_else(|| quoted_module(site))
+        .or_else(|| several_modules(site))
         .or_else(|| nameless_test(site))
         .or_else(|| decorator(site))
         .or_else(|| inner_quote(site))
@@ -228,6 +230,25 @@ fn weight(site: &Site<'_, '_>) -> Option<Diagnostic> {
         }
         _ => None,
     }
+}
+
+/// `x[:n]` and `x[:-1]`, whose colon alone is a whole axis.
+fn leading_colon(site: &Site<'_, '_>) -> Option<Diagnostic> {
+    let before = site.at.checked_sub(1)?;
+    let opener = site.token(before.checked_sub(1)?)?;
+    let open = site.open.and_then(|open| site.token(open));
+    let slice = site.token(before) == Some(&Token::Colon)
+        && matches!(opener, Token::LBracket | Token::Comma)
+        && open == Some(&Token::LBracket)
+        && !site.found.is_some_and(is_closer);
+    slice.then(|| {
+        site.error(site.token_span(before), "a slice is written with `..`")
+            .help_edit(
+                "write `..b`; the end is excluded",
+                site.token_span(before),
+                "..",
+            )
+    })
 }
 
 /// A `:` where other languages have one.
@@ -528,6 +549,19 @@ fn membership(site: &Site<'_, '_>) -> Option<Diagnostic> {
         error.help_edit(format!("write `{new}`"), span, new)
     } else {
         error.help("`any(xs == x)` asks whether x is among them")
+    })
+}
+
+/// `use data, nn`.
+fn several_modules(site: &Site<'_, '_>) -> Option<Diagnostic> {
+    let first = site.first_of_statement();
+    let listed = site.found == Some(&Token::Comma) && site.token(first) == Some(&Token::Use);
+    listed.then(|| {
+        site.error(site.span, "a `use` takes one module").help_edit(
+            "each stands on a line of its own",
+            site.span,
+            "\nuse",
+        )
     })
 }
 
