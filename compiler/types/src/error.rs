@@ -45,6 +45,13 @@ pub(crate) fn wanted<T>(span: Span, what: &str, got: &Value) -> Result<T> {
                 parts.join(", ")
             ))
         }
+        Value::List(items)
+            if what.starts_with("a number or")
+                && !items.is_empty()
+                && items.iter().all(is_data) =>
+        {
+            error.help("of tensors of one shape, `[x for x in xs]` makes one tensor")
+        }
         Value::List(_) if what.starts_with("a tensor for") => {
             error.help("item by item it is a comprehension: `[x == y for x in xs]`")
         }

@@ -98,6 +98,14 @@ impl Elaborator {
                     .into_iter()
                     .map(|leaf| leaf.tensor)
                     .collect();
+                if let (Value::Tuple(items), [Index::At(expr)]) = (value, indices)
+                    && parts
+                        .iter()
+                        .filter_map(Value::tensor)
+                        .any(Tensor::is_scalar)
+                {
+                    return Err(Box::new(self.part_by_index(base, items.len(), expr, span)));
+                }
                 let mut new = Vec::new();
                 for part in &parts {
                     new.push(self.index(part, base, indices, span, scope)?);
@@ -173,6 +181,21 @@ impl Elaborator {
             }
         }
         Ok(taken)
+    }
+
+    /// `t[1]` for `t.1`: an index goes into every part of a tuple, and one of them has no axis.
+    fn part_by_index(&self, base: Span, parts: usize, index: &Expr, span: Span) -> Diagnostic {
+        let message = "an index goes into each part of a tuple, but one is a number";
+        let error = Diagnostic::error("E0302", span, message);
+        let place = self.text(index.span);
+        match place.parse::<usize>() {
+            Ok(place) if place < parts => {
+                let new = format!("{}.{place}", self.text(base));
+                error.help_edit(format!("a part is taken by its place: `{new}`"), span, new)
+            }
+            _ => error
+                .help("a part is taken by its place, which is written: `.0`; lists take any index"),
+        }
     }
 
     fn refuse_index<T>(&self, index: &Tensor, observed: &Tensor, at: Span) -> Result<T> {

@@ -454,7 +454,11 @@ fn too_few_axes(example: &TensorType, takes: usize, span: Span, ty: Span) -> Dia
         .note("the first axis of the data counts the examples; the model sees one at a time");
     match example.rank() {
         0 => error.help("a data set of one example has it in brackets: `[x]`"),
-        _ => error.help("declare `loss` for one example, without the axis of examples"),
+        // One axis too many is that of the examples; more are those of a picture that lies flat.
+        rank if takes == rank + 1 => {
+            error.help("declare `loss` for one example, without the axis of examples")
+        }
+        _ => error.help("rows that hold pictures become pictures by `reshape(x, [n, 1, 28, 28])`"),
     }
 }
 
