@@ -4,7 +4,43 @@
 use aec_syntax::{Diagnostic, Span};
 
 /// A name of another language: what is written here, and what replaces it where that is all.
-const NAMES: [(&str, &str, Option<&str>); 73] = [
+const NAMES: [(&str, &str, Option<&str>); 85] = [
+    ("std", "the standard deviation is `sqrt(var(x))`", None),
+    (
+        "median",
+        "`use stats` brings `stats.quantile(x, 0.5)`",
+        None,
+    ),
+    (
+        "percentile",
+        "`use stats` brings `stats.quantile(x, 0.95)`",
+        None,
+    ),
+    (
+        "vstack",
+        "`concat(A, B)` has the rows of both; `[a, b]` has two vectors as rows",
+        None,
+    ),
+    (
+        "hstack",
+        "vectors are joined by `concat(a, b)`, matrices side by side by `concat(A', B')'`",
+        None,
+    ),
+    (
+        "list",
+        "what is made entry by entry is `[f(x) for x in xs]`",
+        None,
+    ),
+    ("float", "`real(x)` converts", Some("real")),
+    ("random", "draw with `let x: [n] ~ uniform(0, 1)`", None),
+    (
+        "randint",
+        "draw with `let x: int[n] ~ categorical(weights = ones[k])`",
+        None,
+    ),
+    ("help", "the REPL tells what a name is: `:doc name`", None),
+    ("SGD", "`use optim` brings `optim.sgd(lr = 0.01)`", None),
+    ("Adam", "`use optim` brings `optim.adam(lr = 1e-3)`", None),
     ("isnan", "what is missing is a `?`: `not observed(x)`", None),
     ("isna", "what is missing is a `?`: `not observed(x)`", None),
     ("fillna", "`x ?? 0` fills what is missing", None),
@@ -547,9 +583,12 @@ pub(crate) fn member(
             );
         }
         "append" | "push" | "extend" if called => {
-            return diagnostic.help(format!(
-                "values do not change: `{base} = {base} + [x]` is a longer list"
-            ));
+            return diagnostic.help(match rank {
+                Some(_) => format!(
+                    "values do not change: `{base} = append({base}, [x])` is a longer tensor"
+                ),
+                None => format!("values do not change: `{base} = {base} + [x]` is a longer list"),
+            });
         }
         name if called
             && let Some(over) = goes_over(name)
