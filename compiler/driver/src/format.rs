@@ -370,7 +370,19 @@ fn reals(tensor: &Tensor, shown: &[usize]) -> Vec<String> {
             })
             .collect();
     }
-    let decimals = (digits as i32 - 1 - top).clamp(1, 10) as usize;
+    let mut decimals = (digits as i32 - 1 - top).clamp(1, 10);
+    // What is not 0 is not shown as 0 if two more digits reach it.
+    let smallest = values
+        .iter()
+        .filter(|v| v.is_finite() && **v != 0.0)
+        .fold(largest, |m, v| m.min(v.abs()));
+    if smallest > 0.0 {
+        let first = -exponent(smallest, digits);
+        if first + top < digits as i32 + 2 {
+            decimals = decimals.max(first);
+        }
+    }
+    let decimals = decimals as usize;
     let texts: Vec<String> = values
         .iter()
         .map(|&v| {
