@@ -585,7 +585,7 @@ pub(crate) fn member(
         "append" | "push" | "extend" if called => {
             return diagnostic.help(match rank {
                 Some(_) => format!(
-                    "values do not change: `{base} = append({base}, [x])` is a longer tensor"
+                    "values do not change: `{base} = append({base}, [entry])` is a longer tensor"
                 ),
                 None => format!("values do not change: `{base} = {base} + [x]` is a longer list"),
             });

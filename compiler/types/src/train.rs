@@ -458,7 +458,9 @@ fn too_few_axes(example: &TensorType, takes: usize, span: Span, ty: Span) -> Dia
         rank if takes == rank + 1 => {
             error.help("declare `loss` for one example, without the axis of examples")
         }
-        _ => error.help("rows that hold pictures become pictures by `reshape(x, [n, 1, 28, 28])`"),
+        _ => error.help(
+            "rows that hold pictures become pictures by `reshape(x, [n, channels, height, width])`",
+        ),
     }
 }
 
