@@ -310,7 +310,7 @@ impl Emitter<'_, '_, '_> {
         self.b.ins().bitcast(ty, flags, x)
     }
 
-    /// A scalar `Bool` as an I32 of 0 or -1.
+    /// A scalar `Bool` as a mask's lane, 0 or -1.
     pub(crate) fn mask(&mut self, value: Value) -> Value {
         let word = self.b.ins().uextend(self.registers.mask_lane(), value);
         self.b.ins().ineg(word)
