@@ -309,6 +309,7 @@ impl Elaborator {
                         })
                     );
                 if let Some(size) = value.as_size().filter(|_| !inner) {
+                    let size = from_the_end(size, expr, dim);
                     return self.known_place(size, expr.span, dim);
                 }
                 let observed = match &value {
@@ -345,12 +346,9 @@ impl Elaborator {
     }
 
     fn known_place(&self, size: Size, span: Span, dim: &Dim) -> Result<At> {
-        let size = match size.as_constant() {
-            Some(at) if at < 0 => dim.size.plus(&size),
-            _ => size,
-        };
-        if let (Some(at), Some(n)) = (size.as_constant(), dim.size.as_constant())
-            && !(0..n).contains(&at)
+        let n = dim.size.as_constant();
+        if let Some(at) = size.as_constant()
+            && (at < 0 || n.is_some_and(|n| at >= n))
         {
             let mut written = self.text(span);
             let number = |c: char| c.is_ascii_digit() || c == '-';
@@ -360,7 +358,10 @@ impl Elaborator {
             let diagnostic = Diagnostic::error(
                 "E0313",
                 span,
-                format!("index {written} is out of range for an axis of size {n}"),
+                format!(
+                    "index {written} is out of range for an axis of size {}",
+                    dim.size
+                ),
             );
             let diagnostic = self.repair_index(diagnostic, at, n, span);
             return Err(Box::new(with_origin(diagnostic, dim)));
@@ -402,10 +403,7 @@ impl Elaborator {
                     .help("a slice at a place that varies has a fixed length: `x[i..i + 5]`"),
                 ));
             };
-            ends[slot] = match size.as_constant() {
-                Some(at) if at < 0 => dim.size.plus(&size),
-                _ => size,
-            };
+            ends[slot] = from_the_end(size, expr, dim);
         }
         let [a, b] = ends;
         if let (Some(from), Some(to)) = (a.as_constant(), b.as_constant()) {
@@ -673,7 +671,7 @@ impl Elaborator {
                         index_span,
                         format!("index {value} is out of range for an axis of size {n}"),
                     );
-                    let diagnostic = self.repair_index(diagnostic, value, n, index_span);
+                    let diagnostic = self.repair_index(diagnostic, value, Some(n), index_span);
                     return Err(Box::new(with_origin(diagnostic, &x.ty.shape[axis])));
                 }
             }
@@ -760,6 +758,18 @@ impl Elaborator {
                 .collect();
             f.permute(gathered, &back, span)
         })
+    }
+}
+
+/// A known place or end as it is written: `-1` counts from the end. Another negative number, such as that
+/// of `i - 1` at an `i` of 0, does not, as it would not in compiled code.
+fn from_the_end(size: Size, expr: &Expr, dim: &Dim) -> Size {
+    let ExprKind::Neg(number) = &expr.kind else {
+        return size;
+    };
+    match (&number.kind, size.as_constant()) {
+        (ExprKind::Int(_), Some(at)) if at < 0 => dim.size.plus(&size),
+        _ => size,
     }
 }
 

@@ -152,21 +152,29 @@ impl Elaborator {
         diagnostic
     }
 
-    /// An index one past the end: the last entry is at one less.
+    /// An index one past the end: the last entry is at one less. A negative one that is not written as
+    /// one: only those count from the end.
     pub(crate) fn repair_index(
         &self,
         diagnostic: Diagnostic,
         at: i64,
-        n: i64,
+        n: Option<i64>,
         span: Span,
     ) -> Diagnostic {
-        let help = "indices start at 0, so the last entry is";
-        if at != n || n == 0 {
-            return diagnostic;
+        let literal = self.text(span) == at.to_string();
+        if at < 0 && !literal {
+            return diagnostic.help("-1 counts from the end only where it is written: `x[-1]`");
         }
-        match self.text(span) == at.to_string() {
-            true => diagnostic.help_edit(format!("{help} `{}`", n - 1), span, (n - 1).to_string()),
-            false => diagnostic.help(format!("{help} {}", n - 1)),
+        let help = "indices start at 0, so the last entry is";
+        match n {
+            Some(n) if at == n && n > 0 => {
+                let last = (n - 1).to_string();
+                match literal {
+                    true => diagnostic.help_edit(format!("{help} `{last}`"), span, last),
+                    false => diagnostic.help(format!("{help} {last}")),
+                }
+            }
+            _ => diagnostic,
         }
     }
 
