@@ -62,6 +62,46 @@ pub(crate) fn fold_sizes(op: BinaryOp, x: &Tensor, y: &Tensor) -> Option<Tensor>
     }
 }
 
+/// What an operator gives of two ints: none inside if that does not fit, none at all if it is no int.
+pub(crate) fn whole(op: BinaryOp, p: i64, q: i64) -> Option<Option<i64>> {
+    Some(match op {
+        BinaryOp::Add => p.checked_add(q),
+        BinaryOp::Sub => p.checked_sub(q),
+        BinaryOp::Mul => p.checked_mul(q),
+        BinaryOp::Pow if q >= 0 => match p {
+            // Any exponent fits.
+            -1..=1 => p.checked_pow((q % 2) as u32 + 2 * u32::from(q > 1)),
+            _ => u32::try_from(q).ok().and_then(|q| p.checked_pow(q)),
+        },
+        BinaryOp::FloorDiv if q != 0 => {
+            let quotient = p.wrapping_div(q);
+            let below = p.wrapping_rem(q) != 0 && (p < 0) != (q < 0);
+            Some(quotient - i64::from(below))
+        }
+        BinaryOp::FloorDiv
+        | BinaryOp::Pow
+        | BinaryOp::Div
+        | BinaryOp::MatMul
+        | BinaryOp::Fill
+        | BinaryOp::Eq
+        | BinaryOp::Ne
+        | BinaryOp::Lt
+        | BinaryOp::Le
+        | BinaryOp::Gt
+        | BinaryOp::Ge
+        | BinaryOp::And
+        | BinaryOp::Or => return None,
+    })
+}
+
+/// A constant int.
+pub(crate) fn whole_number(value: i64) -> Tensor {
+    Tensor {
+        ty: TensorType::scalar(Elem::I64),
+        repr: Repr::Static(Arc::new(HostTensor::i64(&[], vec![value]))),
+    }
+}
+
 /// Constant folding of scalars and small tensors.
 pub(crate) fn fold(
     op: BinaryOp,
@@ -83,21 +123,8 @@ pub(crate) fn fold(
             if b.rank() == 0 { 0 } else { at },
         );
         if int && comparison(op).is_none() {
-            let (p, q) = (a.get_i64(i), b.get_i64(j));
-            let value = match op {
-                BinaryOp::Add => p.wrapping_add(q),
-                BinaryOp::Sub => p.wrapping_sub(q),
-                BinaryOp::Mul => p.wrapping_mul(q),
-                BinaryOp::FloorDiv if q != 0 => {
-                    let quotient = p.wrapping_div(q);
-                    if p.wrapping_rem(q) != 0 && (p < 0) != (q < 0) {
-                        quotient - 1
-                    } else {
-                        quotient
-                    }
-                }
-                _ => return None,
-            };
+            // Where it does not fit, compiled code decides.
+            let value = whole(op, a.get_i64(i), b.get_i64(j))??;
             values.push(value as f64);
             if (value as f64) as i64 != value {
                 return None;
@@ -154,10 +181,7 @@ pub(crate) fn fold_ints(op: Binary, p: i64, q: i64) -> Option<Tensor> {
         }
         _ => return None,
     };
-    Some(Tensor {
-        ty: TensorType::scalar(Elem::I64),
-        repr: Repr::Static(Arc::new(HostTensor::i64(&[], vec![value]))),
-    })
+    Some(whole_number(value))
 }
 
 /// A constant as a tensor in memory.

@@ -2,7 +2,9 @@
 //! rest becomes ops of TIR, with scalars repeated.
 
 use super::{Operand, as_tensor};
-use crate::fold::{comparison, fold, fold_ints, fold_sizes, in_memory, scalar, static_unary};
+use crate::fold::{
+    comparison, fold, fold_ints, fold_sizes, in_memory, scalar, static_unary, whole, whole_number,
+};
 use crate::value::{Repr, Shape, Tensor, TensorType, Value};
 use crate::{Elaborator, Result, vanishing};
 use aec_ir::{Binary, Function, Label, Labels, Literal, Op, Type, Unary, Value as IrValue};
@@ -48,10 +50,16 @@ impl Elaborator {
             return crate::error::division_by_zero(spans.1);
         }
         let shape = self.joint_shape(&x, &y, spans, span)?;
-        if let (Repr::Static(p), Repr::Static(q)) = (&x.repr, &y.repr)
-            && let Some(folded) = fold(op, p, q, elem, &shape)
-        {
-            return Ok(folded);
+        if let (Repr::Static(p), Repr::Static(q)) = (&x.repr, &y.repr) {
+            if elem == Elem::I64
+                && p.rank() + q.rank() == 0
+                && let Some(value) = self.whole(op, p.get_i64(0), q.get_i64(0), span)?
+            {
+                return Ok(whole_number(value));
+            }
+            if let Some(folded) = fold(op, p, q, elem, &shape) {
+                return Ok(folded);
+            }
         }
         if let Some((p, q)) = self.counters(&x, &y)
             && comparison(op).is_none()
@@ -97,6 +105,22 @@ impl Elaborator {
                 (None, _) => f.binary(Binary::Or, a, b, span),
             }
         })
+    }
+
+    /// What an operator gives of two ints, none if it is no int. Those that a script writes have to fit;
+    /// those of compiled code wrap around.
+    fn whole(&self, op: BinaryOp, p: i64, q: i64, span: Span) -> Result<Option<i64>> {
+        match whole(op, p, q) {
+            Some(None) => {
+                let message = format!("`{}` is beyond an int, which has 64 bits", self.text(span));
+                Err(Box::new(
+                    Diagnostic::error("E0316", span, message)
+                        .note(format!("the largest int is {}", i64::MAX))
+                        .help("reals go further, up to 3e38: `2.0^64`"),
+                ))
+            }
+            value => Ok(value.flatten()),
+        }
     }
 
     /// Both sides of a `/`, which always divides reals: of compile-time ints it gives a real.
@@ -207,6 +231,7 @@ impl Elaborator {
             }
             let (p, q) = (p.get_f64(0), q.get_f64(0));
             let value = match op {
+                Binary::Min | Binary::Max if p.is_nan() || q.is_nan() => Some(f64::NAN),
                 Binary::Min => Some(p.min(q)),
                 Binary::Max => Some(p.max(q)),
                 Binary::Mod if q != 0.0 => Some(p - q * (p / q).floor()),
@@ -283,17 +308,22 @@ impl Elaborator {
             Repr::Static(host) if host.rank() == 0 => Some(host.get_f64(0)),
             _ => None,
         };
-        if let (Some(exponent), Repr::Static(base)) = (exponent, &x.repr)
+        if let (Some(exponent), Repr::Static(base), Repr::Static(exponents)) =
+            (exponent, &x.repr, &y.repr)
             && base.rank() == 0
         {
-            let value = base.get_f64(0).powf(exponent);
-            let whole = x.ty.elem.is_int() && y.ty.elem.is_int() && exponent >= 0.0;
-            let elem = if whole || x.ty.elem.is_float() {
-                x.ty.elem
-            } else {
-                self.float()
+            if x.ty.elem.is_int()
+                && y.ty.elem.is_int()
+                && let (base, exponent) = (base.get_i64(0), exponents.get_i64(0))
+                && let Some(value) = self.whole(BinaryOp::Pow, base, exponent, span)?
+            {
+                return Ok(whole_number(value));
+            }
+            let elem = match x.ty.elem.is_float() {
+                true => x.ty.elem,
+                false => self.float(),
             };
-            return Ok(scalar(value, elem));
+            return Ok(scalar(base.get_f64(0).powf(exponent), elem));
         }
         let x = if x.is_static_int() && y.ty.elem.is_float() {
             self.convert(&x, y.ty.elem, spans.0)?
