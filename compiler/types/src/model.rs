@@ -3,13 +3,15 @@
 use crate::call::{Args, site_hash};
 use crate::declared::Declared;
 use crate::error::{fail, show_type, wanted, with_origin};
+use crate::leaves::leaves;
 use crate::scope::{Scope, member};
 use crate::sequence::Walk;
 use crate::statics::is_size;
 use crate::value::{Average, Closure, Code, Model, ModelTemplate, Repr, Tensor, TensorType, Value};
 use crate::{Activation, Elaborator, Result};
 use aec_syntax::ast::{
-    Arg, Expr, Ident, Init, ModelDef, ModelItem, Name, Pattern, TypeArg, TypeExpr, TypeKind,
+    Arg, Expr, ExprKind, Ident, Init, ModelDef, ModelItem, Name, Pattern, TypeArg, TypeExpr,
+    TypeKind,
 };
 use aec_syntax::{Diagnostic, Span};
 use rustc_hash::FxHashMap;
@@ -495,19 +497,19 @@ impl Elaborator {
             );
         }
         let mut callee = Expr {
-            kind: aec_syntax::ast::ExprKind::Name(path[0].name.clone()),
+            kind: ExprKind::Name(path[0].name.clone()),
             span: path[0].span,
         };
         for part in &path[1..] {
             let at = callee.span.to(part.span);
-            let kind = aec_syntax::ast::ExprKind::Field {
+            let kind = ExprKind::Field {
                 base: Box::new(callee),
                 name: part.clone(),
             };
             callee = Expr { kind, span: at };
         }
         let call = Expr {
-            kind: aec_syntax::ast::ExprKind::Call {
+            kind: ExprKind::Call {
                 callee: Box::new(callee),
                 args: args.to_vec(),
             },
@@ -529,7 +531,10 @@ impl Elaborator {
         let complete = model.params.len() == declared_params(&model.template.def);
         for item in &model.template.def.items {
             if let ModelItem::Let {
-                pattern, ty, value, ..
+                pattern,
+                ty,
+                value,
+                span,
             } = item
             {
                 if self.lets_too_deep(value.span) {
@@ -549,6 +554,7 @@ impl Elaborator {
                     Err(_) if !complete => continue,
                     Err(diagnostic) => return Err(diagnostic),
                 };
+                self.refuse_new_model(value, &evaluated, *span, &scope)?;
                 let evaluated = match ty {
                     Some(ty) => self.match_let(ty, &evaluated, value.span, &scope)?,
                     None => evaluated,
@@ -557,6 +563,51 @@ impl Elaborator {
             }
         }
         Ok(scope)
+    }
+
+    /// A model's `let` that makes a model: its weights are none of the outer one's, and stay as they were drawn.
+    fn refuse_new_model(
+        &mut self,
+        expr: &Expr,
+        value: &Value,
+        item: Span,
+        scope: &Scope,
+    ) -> Result<()> {
+        if !leaves(value).iter().any(|leaf| leaf.trained) || !self.makes_model(expr, scope)? {
+            return Ok(());
+        }
+        let word = Span::new(
+            item.file,
+            item.start as usize,
+            item.start as usize + "let".len(),
+        );
+        let message = "a `let` of a model is worked out anew, so these weights are never trained";
+        Err(Box::new(
+            Diagnostic::error("E0408", expr.span, message)
+                .label(word, "makes no part of the model")
+                .help_edit(
+                    "`param` makes a part that is trained",
+                    word,
+                    "param".to_string(),
+                )
+                .note("`freeze(…)` around it would say that it stays as it is drawn"),
+        ))
+    }
+
+    /// Whether an expression is a call of a model's sizes, or a list of such.
+    fn makes_model(&mut self, expr: &Expr, scope: &Scope) -> Result<bool> {
+        Ok(match &expr.kind {
+            ExprKind::Call { callee, .. } => {
+                matches!(self.eval(callee, scope)?, Value::Template(_))
+            }
+            ExprKind::Paren(inner) => self.makes_model(inner, scope)?,
+            ExprKind::List(items) => match items.first() {
+                Some(item) => self.makes_model(item, scope)?,
+                None => false,
+            },
+            ExprKind::Comprehension { element, .. } => self.makes_model(element, scope)?,
+            _ => false,
+        })
     }
 
     /// Whether the value of a model's `let` is wanted while it is being worked out, and that many
