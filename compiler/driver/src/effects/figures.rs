@@ -75,6 +75,23 @@ impl<'a> Fields<'a> {
                 format!("`log` is \"x\", \"y\" or \"xy\", not \"{log}\""),
             ));
         }
+        for axis in ['x', 'y'] {
+            let along = |one: &Series| {
+                if axis == 'x' {
+                    one.x.clone()
+                } else {
+                    one.y.clone()
+                }
+            };
+            let numbers: Vec<f64> = series.iter().flat_map(along).collect();
+            let shown = numbers.is_empty() || numbers.iter().any(|&number| number > 0.0);
+            if log.contains(axis) && !shown {
+                return Err(wrong(
+                    self.span,
+                    format!("nothing is above 0 along {axis}, which is logarithmic"),
+                ));
+            }
+        }
         Ok(Chart {
             title: self.text("title")?,
             x_name: self.text("across")?,
@@ -298,6 +315,12 @@ fn bars(fields: &Fields<'_>) -> Result<Chart> {
         shade: None,
     }])?;
     let count = chart.series[0].y.len();
+    if !names.is_empty() && names.len() < count {
+        return Err(wrong(
+            fields.span,
+            format!("there are {} names for {count} bars", names.len()),
+        ));
+    }
     chart.bars = match names.is_empty() {
         true => (0..count).map(|at| at.to_string()).collect(),
         false => names.into_iter().take(count).collect(),

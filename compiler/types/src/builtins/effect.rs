@@ -167,6 +167,7 @@ pub(super) fn effect(
         row.name.to_string()
     };
     let host = elaborator.host.clone();
+    let span = elaborator.blamed(span);
     let given = host.effect(elaborator, &name, EffectArgs { positional, named }, span)?;
     Ok(crate::ragged::unpacked(&given))
 }
