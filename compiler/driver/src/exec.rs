@@ -60,6 +60,7 @@ impl Failure {
                 let code = match bad.fault {
                     Fault::Index | Fault::Beyond => "E0802",
                     Fault::Unobserved => "E0322",
+                    Fault::Chance => "E0316",
                 };
                 Diagnostic::error(code, at(inner), bad.to_string()).help(bad.help())
             }

@@ -257,6 +257,9 @@ pub enum Fault {
     /// Like `Index`, along an axis whose size varies between examples; where the script asked for
     /// an entry beyond the length of one, the index is less than 0: `-1 - length`.
     Beyond,
+    /// A number that has to be a probability is below 0 or above 1. The axis has one entry; the index
+    /// is 1 where one is.
+    Chance,
 }
 
 /// An index beyond its axis.
@@ -283,6 +286,9 @@ impl BadIndex {
             Fault::Unobserved => {
                 "`if count(x) > 0 then max(x) else 0` says what holds where nothing is observed"
             }
+            Fault::Chance => {
+                "`sigmoid(…)` makes probabilities of numbers, and `bce_logits` takes them as they are"
+            }
         }
     }
 }
@@ -307,6 +313,7 @@ impl std::fmt::Display for BadIndex {
             Fault::Unobserved => {
                 f.write_str("every entry is missing here, so there is no largest or smallest")
             }
+            Fault::Chance => f.write_str("a probability is below 0 or above 1 here"),
         }
     }
 }

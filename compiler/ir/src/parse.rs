@@ -193,10 +193,14 @@ impl Parser {
                 self.word("batch")?;
                 Op::Gather {
                     batch: self.size()?,
-                    fault: match (self.eat_word("observed"), self.eat_word("beyond")) {
-                        (true, _) => Fault::Unobserved,
-                        (false, true) => Fault::Beyond,
-                        (false, false) => Fault::Index,
+                    fault: if self.eat_word("observed") {
+                        Fault::Unobserved
+                    } else if self.eat_word("beyond") {
+                        Fault::Beyond
+                    } else if self.eat_word("chance") {
+                        Fault::Chance
+                    } else {
+                        Fault::Index
                     },
                 }
             }

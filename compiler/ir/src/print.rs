@@ -290,6 +290,7 @@ impl Printer {
                     Fault::Index => {}
                     Fault::Unobserved => self.put(" observed"),
                     Fault::Beyond => self.put(" beyond"),
+                    Fault::Chance => self.put(" chance"),
                 }
             }
             Op::Levels { rows } => self.put(&format!(" rows {rows}")),

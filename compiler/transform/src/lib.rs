@@ -15,6 +15,7 @@ pub mod linearize;
 pub mod loops;
 pub mod partial;
 pub mod pipeline;
+mod range;
 pub mod rebuild;
 pub mod rule;
 mod scatter;

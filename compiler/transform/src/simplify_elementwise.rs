@@ -1,5 +1,6 @@
 //! Rules of elementwise ops.
 
+use crate::range::range;
 use crate::rebuild::splat;
 use crate::simplify::Context;
 use crate::simplify_contract::like_terms;
@@ -26,7 +27,7 @@ pub fn simplify_elementwise(
     match op {
         Op::Unary(op) => unary(context, *op, operands[0], ty),
         Op::Binary(op) => binary(context, *op, operands[0], operands[1], ty),
-        Op::Compare(_) => None,
+        Op::Compare(op) => compare(context, *op, operands[0], operands[1], ty),
         Op::Select => select(context, operands[0], operands[1], operands[2], ty),
         Op::Convert => {
             let f = &mut *context.out;
@@ -128,6 +129,26 @@ fn fold(f: &Function, op: &Op, operands: &[Value], elem: Elem) -> Option<Literal
         return None;
     }
     Some(literal(value, elem))
+}
+
+/// A comparison that the range of a value decides. Only to false, as what is no number is not less either.
+fn compare(
+    context: &mut Context<'_>,
+    op: Comparison,
+    a: Value,
+    b: Value,
+    ty: &Type,
+) -> Option<Value> {
+    let f = &mut *context.out;
+    if !f.ty(a).elem.is_float() {
+        return None;
+    }
+    let never = match op {
+        Comparison::Lt => range(f, a).least >= range(f, b).most,
+        Comparison::Gt => range(f, a).most <= range(f, b).least,
+        Comparison::Eq | Comparison::Ne | Comparison::Le | Comparison::Ge => false,
+    };
+    never.then(|| f.constant(Literal::Bool(false), ty.clone(), context.span))
 }
 
 /// The result axes along which a value only repeats, if it is such a value.

@@ -97,17 +97,25 @@ impl Elaborator {
             }
         }
         let hidden = self.unary(Unary::Not, observed, span)?;
-        let index = self.convert(&hidden, Elem::I64, span)?;
+        self.unless(x, &hidden, Fault::Unobserved, span)
+    }
+
+    /// The value itself, with a check: at run time it is an error that `fails`, a bool, holds. The check is an
+    /// index into an axis of one entry.
+    pub(crate) fn unless(
+        &mut self,
+        x: &Tensor,
+        fails: &Tensor,
+        fault: Fault,
+        span: Span,
+    ) -> Result<Tensor> {
+        let index = self.convert(fails, Elem::I64, span)?;
         let index = self.checked_if_taken(index, span)?;
         self.build(&[x, &index], x.ty.clone(), span, |f, v, ty, span| {
             let mut dims = vec![1];
             dims.extend_from_slice(&ty.dims);
             let one = f.reshape(v[0], &dims, span);
-            let op = Op::Gather {
-                batch: 0,
-                fault: Fault::Unobserved,
-            };
-            f.push1(op, &[one, v[1]], ty, span)
+            f.push1(Op::Gather { batch: 0, fault }, &[one, v[1]], ty, span)
         })
     }
 

@@ -8,7 +8,7 @@
 //! score function takes `log_prob` at z, which depends on p.
 
 use crate::Elaborator;
-use aec_ir::{Binary, Def, Distribution, Function, InstData, Loop, Op, Value as IrValue};
+use aec_ir::{Binary, Def, Distribution, Fault, Function, InstData, Loop, Op, Value as IrValue};
 use aec_syntax::{Diagnostic, Span};
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -125,15 +125,22 @@ fn rounds_of(looped: &Loop, own: Vec<Fact>) -> Vec<Fact> {
 /// of `bernoulli(sigmoid(a))` it is a.
 fn root(f: &Function, data: &InstData) -> Option<IrValue> {
     let mut value = parameter(f, data)?;
-    while let Some((op, &[inner])) = made_by(f, value)
-        && matches!(
-            op,
-            Op::Unary(_) | Op::Contract(_) | Op::Reshape | Op::Convert
-        )
-    {
-        value = inner;
+    loop {
+        match made_by(f, value) {
+            Some((Op::Unary(_) | Op::Contract(_) | Op::Reshape | Op::Convert, &[inner])) => {
+                value = inner;
+            }
+            // A check of it.
+            Some((
+                Op::Gather {
+                    fault: Fault::Chance,
+                    ..
+                },
+                &[inner, _],
+            )) => value = inner,
+            _ => return Some(value),
+        }
     }
-    Some(value)
 }
 
 /// The number that uniform noise is compared with, or what Gumbel noise was added to.

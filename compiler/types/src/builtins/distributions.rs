@@ -23,7 +23,8 @@ pub(super) fn distribution(
         && let Some((name, weights)) = args.named.first()
         && &*name.name == "weights"
     {
-        let weights = as_tensor(weights, span, "weights (a vector)")?;
+        let weights = bounds::weights(elaborator, weights, span)?;
+        let weights = as_tensor(&weights, span, "weights (a vector)")?;
         let float = match weights.ty.elem {
             Elem::F64 => Elem::F64,
             _ => elaborator.float(),
@@ -40,9 +41,10 @@ pub(super) fn distribution(
     }
     let optional = usize::from(family == Family::Categorical);
     let args = ordered_up_to(row, args, span, optional)?;
+    bounds::parameters(family, &args.positional)?;
     let mut params = Vec::new();
     for (nth, (value, at)) in args.positional.into_iter().enumerate() {
-        bounds::parameter(elaborator, family, nth, &value, at)?;
+        let value = bounds::parameter(elaborator, family, nth, &value, at)?;
         let value = match (&value, family) {
             (Value::Maybe(_) | Value::Token(_), _) => return wanted(at, "a number", &value),
             (Value::Unknown, _) | (_, Family::Permutation) => value,
