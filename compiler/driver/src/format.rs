@@ -24,6 +24,24 @@ pub fn display(value: &Value) -> String {
     }
 }
 
+/// Values as `print` shows them, one after the other: the rows of a matrix stay below its first.
+pub fn beside(values: &[Value]) -> String {
+    let mut text = String::new();
+    for (at, value) in values.iter().enumerate() {
+        if at > 0 {
+            text.push(' ');
+        }
+        let shown = display(value);
+        let line = text.rsplit('\n').next().unwrap_or_default();
+        let column = line.chars().count();
+        match value {
+            Value::Str(_) => text.push_str(&shown),
+            _ => text.push_str(&shown.replace('\n', &format!("\n{:column$}", ""))),
+        }
+    }
+    text
+}
+
 /// A value as part of another: strings in quotes.
 pub fn inspect(value: &Value) -> String {
     match value {

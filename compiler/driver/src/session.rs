@@ -195,13 +195,9 @@ impl Host for World {
     }
 
     fn print(&self, _elaborator: &mut Elaborator, values: &[Value], span: Span) -> Result<()> {
-        let mut line = values
-            .iter()
-            .map(format::display)
-            .collect::<Vec<_>>()
-            .join(" ");
-        line.push('\n');
-        self.write(&line, span)
+        let mut text = format::beside(values);
+        text.push('\n');
+        self.write(&text, span)
     }
 
     fn train(&self, elaborator: &mut Elaborator, request: TrainRequest) -> Result<Value> {
