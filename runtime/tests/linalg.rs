@@ -340,20 +340,23 @@ fn threads_and_neighbours_do_not_change_bits() {
     let definite: Vec<f64> = (0..batch).flat_map(|_| positive(&mut numbers, n)).collect();
     let b = numbers.matrix(batch * n, 2);
     for (system, a) in [
-        (System::General { transposed: false }, general),
-        (System::Positive, definite),
+        (System::General { transposed: false }, &general),
+        (System::General { transposed: true }, &general),
+        (System::Lower { transposed: false }, &definite),
+        (System::Upper { transposed: true }, &definite),
+        (System::Positive, &definite),
     ] {
         let op = MatrixOp::Solve(system);
-        let one = run(op, shape, &a, &b).unwrap();
+        let one = run(op, shape, a, &b).unwrap();
         let mut out = vec![0.0; one.len()];
-        apply(op, shape, &a, &b, &mut out, &Pool::new(3)).unwrap();
+        apply(op, shape, a, &b, &mut out, &Pool::new(3)).unwrap();
         assert_eq!(one, out);
         // Alone as in the batch, beside one that is not finite as well.
         let alone = |a: &[f64], at: usize| {
             let (a, b) = (&a[at * n * n..][..n * n], &b[at * n * 2..][..n * 2]);
             run(op, single(n, n, 2), a, b).unwrap()
         };
-        assert_eq!(alone(&a, 5), one[5 * n * 2..][..n * 2]);
+        assert_eq!(alone(a, 5), one[5 * n * 2..][..n * 2]);
         let mut odd = a.clone();
         odd[4 * n * n] = f64::NAN;
         let out = run(op, shape, &odd, &b).unwrap();
@@ -363,20 +366,64 @@ fn threads_and_neighbours_do_not_change_bits() {
     }
 }
 
+/// Factorizations and determinants of a batch have the bits that one alone has, and factors multiply back.
+#[test]
+fn small_factors_do_not_know_their_neighbours() {
+    let mut numbers = Numbers(8);
+    for (n, batch) in [(1, 9), (6, 8), (7, 21), (24, 10), (48, 3)] {
+        let shape = |batch| Shape {
+            batch,
+            rows: n,
+            cols: n,
+            rhs: 0,
+        };
+        let definite: Vec<f64> = (0..batch).flat_map(|_| positive(&mut numbers, n)).collect();
+        let mut any = numbers.matrix(batch * n, n);
+        // A singular one among them has its own result.
+        any[..n].fill(0.0);
+        for (op, a) in [(MatrixOp::Cholesky, &definite), (MatrixOp::LogDet, &any)] {
+            let all = run(op, shape(batch), a, &[]).unwrap();
+            let each = all.len() / batch;
+            for at in 0..batch {
+                let own = &a[at * n * n..][..n * n];
+                let alone = run(op, shape(1), own, &[]).unwrap();
+                assert_eq!(alone, all[at * each..][..each], "{op:?} of {n}");
+                if op == MatrixOp::Cholesky {
+                    close(&times(n, n, n, &alone, &turned(n, n, &alone)), own, "L L'");
+                }
+            }
+            if op == MatrixOp::LogDet {
+                assert_eq!(all[..2], [0.0, f64::NEG_INFINITY]);
+            }
+        }
+    }
+}
+
 /// Factors that one call keeps give another the bits that its own would.
 #[test]
 fn factors_are_shared() {
     let mut numbers = Numbers(6);
-    let op = MatrixOp::Solve(System::Positive);
-    for n in [9, 16, 17, 48] {
-        for batch in [1, 3, 8, 17, 65] {
+    let general = |transposed| MatrixOp::Solve(System::General { transposed });
+    let positive_definite = MatrixOp::Solve(System::Positive);
+    for (op, other) in [
+        (positive_definite, positive_definite),
+        (general(false), general(true)),
+        (general(true), general(false)),
+    ] {
+        for (n, batch) in [9, 16, 17, 32]
+            .into_iter()
+            .flat_map(|n| [1, 3, 8, 17, 65].map(|batch| (n, batch)))
+        {
             let shape = Shape {
                 batch,
                 rows: n,
                 cols: n,
                 rhs: 2,
             };
-            let mut a: Vec<f64> = (0..batch).flat_map(|_| positive(&mut numbers, n)).collect();
+            let mut a: Vec<f64> = match op == positive_definite {
+                true => (0..batch).flat_map(|_| positive(&mut numbers, n)).collect(),
+                false => numbers.matrix(batch * n, n),
+            };
             if batch > 8 {
                 a[9 * n * n + 1] = f64::NAN;
             }
@@ -384,18 +431,21 @@ fn factors_are_shared() {
             let second = numbers.matrix(batch * n, 2);
             let bit = |x: &f64| if x.is_nan() { u64::MAX } else { x.to_bits() };
             let bits = |x: &[f64]| x.iter().map(bit).collect::<Vec<u64>>();
-            let want = [&first, &second].map(|b| bits(&run(op, shape, &a, b).unwrap()));
+            let want = [(op, &first), (other, &second)]
+                .map(|(op, b)| bits(&run(op, shape, &a, b).unwrap()));
             for threads in [1, 3] {
                 let pool = Pool::new(threads);
-                let mut kept = vec![0.0; kept_factors(op, shape).unwrap()];
+                let (kind, len) = kept_factors(op, shape).unwrap();
+                assert_eq!(kept_factors(other, shape), Some((kind, len)));
+                let mut kept = vec![0.0; len];
                 let mut out = vec![0.0; first.len()];
                 let make = Factors::Keep(&mut kept);
                 apply_with(op, shape, &a, &first, make, &mut out, &pool).unwrap();
                 assert_eq!(bits(&out), want[0]);
                 // The matrices are not read again.
-                let other = vec![0.0; a.len()];
+                let unread = vec![0.0; a.len()];
                 let take = Factors::Known(&kept);
-                apply_with(op, shape, &other, &second, take, &mut out, &pool).unwrap();
+                apply_with(other, shape, &unread, &second, take, &mut out, &pool).unwrap();
                 assert_eq!(bits(&out), want[1]);
             }
         }

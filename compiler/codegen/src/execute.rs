@@ -761,7 +761,7 @@ unsafe fn call_matrix<T: linalg::Element>(
 ) -> Result<(), BadMatrix> {
     let shape = call.shape;
     let (a_len, b_len, to_len) = call.op.lengths(shape);
-    let kept = linalg::kept_factors(call.op, shape).unwrap_or(0);
+    let kept = linalg::kept_factors(call.op, shape).map_or(0, |(_, len)| len);
     // SAFETY: the caller's promise.
     let (a, b, to, factors) = unsafe {
         (

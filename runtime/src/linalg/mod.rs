@@ -382,11 +382,31 @@ pub enum Factors<'a> {
     Known(&'a [f64]),
 }
 
-/// How many numbers the factors of a batch take that one call keeps for others; none if they
-/// are not to be had.
-pub fn kept_factors(op: MatrixOp, shape: Shape) -> Option<usize> {
+/// What matrices are factored into, where several solves with the same matrices can share it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Factorization {
+    /// `L L'` of a symmetric matrix.
+    Cholesky,
+    /// `L U` of its rows in another order.
+    Lu,
+}
+
+/// What a batch of matrices is factored into, and how many numbers that takes, if one call can keep it for
+/// others.
+pub fn kept_factors(op: MatrixOp, shape: Shape) -> Option<(Factorization, usize)> {
+    let kind = match op {
+        MatrixOp::Solve(System::Positive) => Factorization::Cholesky,
+        MatrixOp::Solve(System::General { .. }) => Factorization::Lu,
+        MatrixOp::Solve(System::Lower { .. } | System::Upper { .. })
+        | MatrixOp::Cholesky
+        | MatrixOp::LogDet
+        | MatrixOp::Qr
+        | MatrixOp::Svd
+        | MatrixOp::Eigh => return None,
+    };
     let groups = shape.batch.div_ceil(lanes::LANES);
-    (way(op, shape) == Way::Lanes).then(|| groups * lanes::triangle(shape.rows) * lanes::LANES)
+    let len = groups * lanes::factors_len(op, shape.rows) * lanes::LANES;
+    (way(op, shape) == Way::Lanes).then_some((kind, len))
 }
 
 /// One part's results, room for the factors that it keeps, and its verdict.
@@ -438,8 +458,8 @@ pub fn apply_with<T: Element>(
     };
     // One share of the results for each part, and the first bad system of each.
     let per_part = shape.batch.div_ceil(parts).next_multiple_of(together);
-    let triangle = lanes::triangle(shape.rows);
-    let factors_len = per_part / together * triangle * lanes::LANES;
+    let each_factor = lanes::factors_len(op, shape.rows);
+    let factors_len = per_part / together * each_factor * lanes::LANES;
     let (kept, known) = match factors {
         Factors::Own => (&mut [][..], None),
         Factors::Keep(kept) => (kept, None),
@@ -469,24 +489,24 @@ pub fn apply_with<T: Element>(
         } = &mut *share;
         let (kept, _) = kept.as_chunks_mut::<{ lanes::LANES }>();
         let mut scratch = match together > 1 && !keeps && known.is_none() {
-            true => vec![[0.0; lanes::LANES]; triangle],
+            true => vec![[0.0; lanes::LANES]; each_factor],
             false => Vec::new(),
         };
         for (group, results) in results.chunks_mut(together * each).enumerate() {
             let first = part * per_part + group * together;
             let solved = if together > 1 {
-                let own = group * triangle..(group + 1) * triangle;
+                let own = group * each_factor..(group + 1) * each_factor;
                 let factor = match known {
                     Some(known) => {
                         let (known, _) = known.as_chunks::<{ lanes::LANES }>();
-                        let first = first / together * triangle;
-                        lanes::Factor::Take(&known[first..first + triangle])
+                        let first = first / together * each_factor;
+                        lanes::Factor::Take(&known[first..first + each_factor])
                     }
                     None if keeps => lanes::Factor::Make(&mut kept[own]),
                     None => lanes::Factor::Make(&mut scratch),
                 };
                 let (a, b) = (&a[first * a_len..], &b[first * b_len..]);
-                lanes::solve((shape.rows, shape.rhs), a, b, factor, results)
+                lanes::group(op, (shape.rows, shape.rhs), a, b, factor, results)
             } else {
                 [false; lanes::LANES]
             };

@@ -39,16 +39,16 @@ fn written_to(op: MatrixOp) -> usize {
     }
 }
 
-/// Rows of matrices that are computed by lanes at most: eight larger ones leave the cache.
-fn lanes_to(op: MatrixOp) -> usize {
+/// Whether eight matrices with what they need stay in the cache. Squares leave it before triangles, and with
+/// many right sides before they do with one; one alone is as fast then.
+fn fits_lanes(op: MatrixOp, shape: Shape) -> bool {
+    let Shape { rows, rhs, .. } = shape;
     match op {
-        MatrixOp::Solve(System::Positive) => 48,
-        MatrixOp::Solve(System::General { .. } | System::Lower { .. } | System::Upper { .. })
-        | MatrixOp::Cholesky
-        | MatrixOp::LogDet
-        | MatrixOp::Qr
-        | MatrixOp::Svd
-        | MatrixOp::Eigh => 0,
+        MatrixOp::Solve(System::Positive | System::Lower { .. } | System::Upper { .. })
+        | MatrixOp::Cholesky => (1..=48).contains(&rows.max(rhs)),
+        MatrixOp::Solve(System::General { .. }) => (1..=1152).contains(&(rows * (rows + rhs))),
+        MatrixOp::LogDet => (1..=24).contains(&rows),
+        MatrixOp::Qr | MatrixOp::Svd | MatrixOp::Eigh => false,
     }
 }
 
@@ -72,7 +72,7 @@ pub(super) fn called(op: MatrixOp, shape: Shape) -> Way {
     if is_large(shape.rows, shape.cols) {
         return Way::Library;
     }
-    match (1..=lanes_to(op)).contains(&shape.rows.max(shape.rhs)) {
+    match fits_lanes(op, shape) {
         true => Way::Lanes,
         false => Way::Alone,
     }

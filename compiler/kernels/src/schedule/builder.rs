@@ -6,6 +6,7 @@ use crate::place::{Lifetime, place};
 use crate::plan::{BufferRef, KernelRef, Place, Plan, PlanBuffer, Step, StepKind};
 use aec_ir::{Type, Value};
 use aec_runtime::Elem;
+use aec_runtime::linalg::Factorization;
 use aec_syntax::{Diagnostic, Span};
 use rustc_hash::FxHashMap as HashMap;
 
@@ -14,7 +15,7 @@ pub(crate) struct Builder {
     pub(crate) plan: Plan,
     of_value: HashMap<Value, BufferRef>,
     /// Factors that calls of linear algebra share, by their matrices.
-    pub(super) factors: HashMap<Value, BufferRef>,
+    pub(super) factors: HashMap<(Value, Factorization), BufferRef>,
     /// Buffers that lie in another one, and where.
     pub(crate) within: Vec<(BufferRef, BufferRef, usize)>,
     status: Option<BufferRef>,

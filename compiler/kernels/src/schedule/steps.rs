@@ -264,20 +264,22 @@ impl Scheduler<'_> {
         let data = &f.insts[inst];
         let Op::Matrix(op) = data.op else { return None };
         let matrices = data.operands[0];
-        if let Some(&known) = b.factors.get(&matrices) {
+        let (kind, len) = kept_factors(op, small::shape_of(f, inst))?;
+        if let Some(&known) = b.factors.get(&(matrices, kind)) {
             return Some(Kept::Known(known));
         }
-        let len = kept_factors(op, small::shape_of(f, inst))?;
         let shares = |other: &Inst| {
-            let other_data = &f.insts[*other];
+            let data = &f.insts[*other];
+            let Op::Matrix(op) = data.op else {
+                return false;
+            };
             *other != inst
-                && matches!(other_data.op, Op::Matrix(other) if other == op)
-                && other_data.operands[0] == matrices
-                && kept_factors(op, small::shape_of(f, *other)).is_some()
+                && data.operands[0] == matrices
+                && kept_factors(op, small::shape_of(f, *other)).is_some_and(|(own, _)| own == kind)
         };
         f.order.iter().any(shares).then(|| {
             let factors = b.temporary(Type::new(Elem::F64, &[len]));
-            b.factors.insert(matrices, factors);
+            b.factors.insert((matrices, kind), factors);
             Kept::Made(factors)
         })
     }
