@@ -31,8 +31,8 @@ pub(super) fn lu(n: usize, a: &mut [Lanes], places: &mut [Lanes]) -> Solved {
                 place[lane] = if more { row as f64 } else { place[lane] };
             }
         }
-        for lane in 0..LANES {
-            swap_rows(a, n, lane, col, place[lane] as usize);
+        for (lane, &row) in place.iter().enumerate() {
+            swap_rows(a, n, lane, col, row as usize);
         }
         let (top, below) = a.split_at_mut((col + 1) * n);
         let pivot_row = &top[col * n..];
@@ -74,8 +74,8 @@ pub(super) fn permute(k: usize, places: &[Lanes], back: bool, x: &mut [Lanes]) {
     let n = places.len();
     for step in 0..n {
         let row = if back { n - 1 - step } else { step };
-        for lane in 0..LANES {
-            swap_rows(x, k, lane, row, places[row][lane] as usize);
+        for (lane, &place) in places[row].iter().enumerate() {
+            swap_rows(x, k, lane, row, place as usize);
         }
     }
 }
