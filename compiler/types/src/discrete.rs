@@ -8,7 +8,9 @@
 //! score function takes `log_prob` at z, which depends on p.
 
 use crate::Elaborator;
-use aec_ir::{Binary, Def, Distribution, Fault, Function, InstData, Loop, Op, Value as IrValue};
+use aec_ir::{
+    Binary, Def, Distribution, Fault, Function, InstData, Loop, Op, Unary, Value as IrValue,
+};
 use aec_syntax::{Diagnostic, Span};
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -36,16 +38,20 @@ impl Fact {
 
 /// The discrete draws at which the derivative of a function's results with respect to its first
 /// `active` params ends.
-pub(crate) fn ends(f: &Function, active: usize) -> Vec<Span> {
+///
+/// Also whether its first result moves with these params.
+pub(crate) fn ends(f: &Function, active: usize) -> (Vec<Span>, bool) {
     let params = (0..f.params.len()).map(|at| Fact {
         moves: at < active && f.ty(f.params[at]).elem.is_float(),
         ends: Vec::new(),
     });
     let mut all = Fact::default();
-    for fact in results_of(f, params.collect()) {
-        all.join(&fact);
+    let results = results_of(f, params.collect());
+    for fact in &results {
+        all.join(fact);
     }
-    all.ends
+    let moves = results.first().is_none_or(|fact| fact.moves);
+    (all.ends, moves)
 }
 
 /// What is known of a function's results, from what is known of its params.
@@ -59,7 +65,9 @@ fn results_of(f: &Function, params: Vec<Fact>) -> Vec<Fact> {
             .map(|operand| facts.get(operand).cloned().unwrap_or_default())
             .collect();
         let results = match &data.op {
-            Op::Stop | Op::Draw { .. } => vec![Fact::default()],
+            Op::Stop | Op::Draw { .. } | Op::Unary(Unary::Floor | Unary::Sign) => {
+                vec![Fact::default()]
+            }
             Op::Map { body, .. } => results_of(body, own),
             Op::Derivative { body, .. } => {
                 let mut results =
@@ -239,9 +247,12 @@ fn depends(f: &Function, value: IrValue, on: IrValue) -> bool {
 }
 
 impl Elaborator {
-    /// Warns of the discrete draws at which a derivative ends, once each.
-    pub(crate) fn warn_of_discrete(&mut self, f: &Function, active: usize, span: Span) {
-        for draw in ends(f, active) {
+    /// Warns of the discrete draws at which a derivative ends, once each. Gives whether the first
+    /// result moves, or a draw tells why it does not.
+    pub(crate) fn warn_of_discrete(&mut self, f: &Function, active: usize, span: Span) -> bool {
+        let (draws, moves) = ends(f, active);
+        let told = moves || !draws.is_empty();
+        for draw in draws {
             if !self.warned.insert(draw) {
                 continue;
             }
@@ -266,6 +277,32 @@ impl Elaborator {
                     ),
             );
         }
+        told
+    }
+
+    /// Warns of training by a loss that no small change of the weights changes.
+    pub(crate) fn warn_of_still(&mut self, loss: Span, span: Span) {
+        let at = if self.in_library(loss) { span } else { loss };
+        if !self.warned.insert(at) {
+            return;
+        }
+        let warning = Diagnostic::warning(
+            "W0103",
+            at,
+            "no gradient goes from this loss to a weight: nothing is trained by it",
+        );
+        let warning = match at == span {
+            true => warning,
+            false => warning.label(span, "trained here"),
+        };
+        self.warnings.push(
+            warning
+                .note("comparisons, `argmax`, `int`, `floor`, `sign` and `stop` end a gradient")
+                .help(
+                    "compute the loss from what the weights give, by functions that change by degrees: of scores \
+                     for classes `cross_entropy(scores, y)`",
+                ),
+        );
     }
 
     /// Warnings of what ran since they were last asked for.

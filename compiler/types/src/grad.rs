@@ -41,6 +41,9 @@ pub(crate) struct Differentiated {
     pub(crate) value: Value,
     /// One derivative for each active leaf (and float result leaf, for a Jacobian).
     pub(crate) derivatives: Vec<Tensor>,
+    /// Whether small changes of what it is differentiated by can change the first result at all, or
+    /// a discrete draw was warned of that hides them.
+    pub(crate) moves: bool,
 }
 
 /// What a derivative region is given to carry through.
@@ -180,7 +183,7 @@ impl Elaborator {
         };
         match kind {
             Kind::Grad | Kind::ValueAndGrad => {
-                let (value, gradient) =
+                let (value, gradient, _) =
                     self.value_and_gradient(&first, span, |elaborator, x| {
                         let value = elaborator.call_value(f, at(x), span)?;
                         match one_real(&value, span) {
@@ -290,18 +293,19 @@ impl Elaborator {
     }
 
     /// Value and gradient of a function of one value, whose first result is one real number: what
-    /// the gradient is of.
+    /// the gradient is of; and whether that can be other than zero (`Differentiated::moves`).
     pub(crate) fn value_and_gradient(
         &mut self,
         at: &Value,
         span: Span,
         f: impl FnOnce(&mut Elaborator, &Value) -> Result<Value>,
-    ) -> Result<(Value, Value)> {
+    ) -> Result<(Value, Value, bool)> {
         let active = float_leaves(at, span)?;
         let done = self.region(Mode::Vjp, at, &active, Seeds::One, span, f)?;
         let mut own = done.derivatives.into_iter().map(Value::Tensor);
         let gradient = gradient_of(at, &mut own);
-        Ok((done.value, self.gradient_missing(&gradient, span)?))
+        let gradient = self.gradient_missing(&gradient, span)?;
+        Ok((done.value, gradient, done.moves))
     }
 
     /// Traces a function as a derivative region.
@@ -359,7 +363,7 @@ impl Elaborator {
         let FrameKind::Derivative { operands, .. } = frame.kind else {
             return fail("E0490", span, "a derivative ended inside another construct");
         };
-        self.warn_of_discrete(&frame.f, active_count, span);
+        let moves = self.warn_of_discrete(&frame.f, active_count, span);
         let result_types: Vec<Type> = frame
             .f
             .results
@@ -454,6 +458,7 @@ impl Elaborator {
         Ok(Differentiated {
             value: value_out,
             derivatives,
+            moves,
         })
     }
 
@@ -489,7 +494,11 @@ impl Elaborator {
                 repr: Repr::Unknown,
             })
             .collect();
-        Ok(Differentiated { value, derivatives })
+        Ok(Differentiated {
+            value,
+            derivatives,
+            moves: true,
+        })
     }
 
     fn derivative_types(&self, mode: Mode, value: &Value, active: &[Tensor]) -> Vec<TensorType> {

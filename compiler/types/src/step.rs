@@ -68,6 +68,8 @@ struct Stepped {
     /// Names of the parts.
     names: Vec<Name>,
     seen: Vec<Seen>,
+    /// Whether the loss can change with the model (`Differentiated::moves`).
+    moves: bool,
 }
 
 impl Elaborator {
@@ -220,6 +222,9 @@ impl Elaborator {
             results.push(value);
         }
         let loss_span = self.loss_span(&request.model, "loss", span);
+        if !stepped.moves {
+            self.warn_of_still(loss_span, span);
+        }
         for (index, loss) in stepped.figures.iter().enumerate() {
             let Value::Tensor(tensor) = loss else {
                 continue;
@@ -293,7 +298,7 @@ impl Elaborator {
         if let Some(update) = optimizer.field("update").cloned() {
             let mut names = Vec::new();
             let mut seen = Vec::new();
-            let (value, gradient) =
+            let (value, gradient, moves) =
                 self.value_and_gradient(&model, span, |elaborator, model| {
                     let objective = elaborator.objective(model, &sets, span)?;
                     names = objective.names();
@@ -320,6 +325,7 @@ impl Elaborator {
                     figures: figures.to_vec(),
                     names,
                     seen,
+                    moves,
                 }),
                 other => wanted(
                     span,
@@ -362,6 +368,7 @@ impl Elaborator {
                         figures,
                         names: objective.names(),
                         seen: objective.seen,
+                        moves: true,
                     })
                 }
                 _ => wanted(span, wrong, &stepped),
