@@ -133,7 +133,12 @@ fn beyond_params(
         let (name, f) = (row.name, elaborator.text(*f));
         error.help.clear();
         let meant = format!("{name}({f})({})", at.join(", "));
-        let help = format!("`{name}(f)` is a function, which takes the place: `{name}(f)(x)`");
+        let (takes, behind) = match name {
+            "jvp" | "hessian_vector" => ("the place and a direction", "x, v"),
+            "vjp" => ("the place and a weight for each result", "x, c"),
+            _ => ("the place", "x"),
+        };
+        let help = format!("`{name}(f)` is a function, which takes {takes}: `{name}(f)({behind})`");
         return match elaborator.in_one_line(span) {
             true => error.help_edit(help, span, meant),
             false => error.help(help),
@@ -146,8 +151,37 @@ fn is_shape(name: &str) -> bool {
     matches!(name, "size" | "shape" | "n" | "dims" | "sample_shape")
 }
 
+/// Refuses `map(xs, f)`: what is worked on stands where the function belongs.
+fn function_first(row: &Row, args: &Args) -> Result<()> {
+    let [(first, at), rest @ ..] = args.positional.as_slice() else {
+        return Ok(());
+    };
+    let loops = matches!(row.name, "map" | "scan" | "reduce" | "iterate" | "while");
+    let data = matches!(
+        first,
+        Value::Tensor(_)
+            | Value::Token(_)
+            | Value::Maybe(_)
+            | Value::List(_)
+            | Value::Ragged(_)
+            | Value::Tuple(_)
+            | Value::Record(_)
+    );
+    let function = |value: &Value| matches!(value, Value::Fn(_) | Value::Builtin(_));
+    if !(loops && data && rest.iter().any(|(value, _)| function(value))) {
+        return Ok(());
+    }
+    let message = format!("`{}` takes its function first", row.name);
+    Err(Box::new(
+        Diagnostic::error("E0310", *at, message)
+            .label(*at, first.describe())
+            .help(called_as(row)),
+    ))
+}
+
 fn run(elaborator: &mut Elaborator, id: BuiltinId, args: Args, span: Span) -> Result<Value> {
     let row = &TABLE[id.0];
+    function_first(row, &args)?;
     elaborator.unlike_copies += u32::from(unlike_a_copy(row));
     if lifted::concerns(&args)
         && let Some(value) = lifted::lifted(elaborator, id, &args, span)?
@@ -466,6 +500,7 @@ fn too_few(row: &Row, at: usize, span: Span) -> Diagnostic {
 
 fn called_as(row: &Row) -> String {
     let params = match row.name {
+        "map" => "f, xs".to_string(),
         "while" => "f, s0, until = c, max = n".to_string(),
         _ => row.params.join(", "),
     };

@@ -338,8 +338,8 @@ pub(super) fn reduce(elaborator: &mut Elaborator, args: &Args, span: Span) -> Re
         Value::Unknown => return Ok(Value::Unknown),
         Value::Tensor(Tensor {
             repr: Repr::Static(_),
-            ..
-        }) => {
+            ty,
+        }) if !ty.shape.is_empty() => {
             let items = crate::rows::split_rows(sequence);
             if items.len() > MANY {
                 let snapshot = elaborator.snapshot();
