@@ -66,14 +66,7 @@ impl Elaborator {
             Value::Template(template) => self.instantiate(&template.clone(), args, span),
             Value::Model(_) => match self.member_value(callee, "apply")? {
                 Some(apply) => self.call_value(&apply, args, span),
-                None => fail(
-                    "E0402",
-                    span,
-                    format!(
-                        "{} has no `apply`, so it cannot be called",
-                        callee.describe()
-                    ),
-                ),
+                None => Err(Box::new(no_apply(callee, span))),
             },
             Value::Unknown => Ok(Value::Unknown),
             Value::Unit
@@ -432,6 +425,31 @@ struct Callee<'a> {
 }
 
 /// The place of a body's value: its last expression.
+/// A model is called that has no `apply`.
+fn no_apply(model: &Value, span: Span) -> Diagnostic {
+    let message = format!(
+        "{} has no `apply`, so it cannot be called",
+        model.describe()
+    );
+    let error = Diagnostic::error("E0402", span, message);
+    let Value::Model(made) = model else {
+        return error;
+    };
+    // What other libraries call it.
+    let theirs = ["forward", "call", "__call__"];
+    match (theirs.iter()).find_map(|name| crate::scope::member(made, name)) {
+        Some(member) => {
+            let help = format!(
+                "the member that makes a model callable is named `apply` and written without `fn`: `apply(…)` in \
+                 place of `fn {}(…)`",
+                member.name.name
+            );
+            error.label(member.name.span, "not called by itself").help(help)
+        }
+        None => error.help("a member `apply(x: [D]) = …` makes it callable; others are called by name, `m.encoder(x)`"),
+    }
+}
+
 fn body_span(body: &Expr) -> Span {
     use aec_syntax::ast::{ExprKind, StmtKind};
     if let ExprKind::Block(stmts) = &body.kind

@@ -305,17 +305,19 @@ impl Elaborator {
             let name = &member.name.name;
             if crate::model::ROLES.contains(&&**name) {
                 let text = self.text(param.span);
-                self.found.push(
-                    Diagnostic::error(
-                        "E0407",
-                        param.span,
-                        format!("`{name}` must give the types of its parameters"),
-                    )
-                    .note("tools and `train` read them")
-                    .help(format!(
-                        "`{name}({text}: [D])`, with the size that is meant"
-                    )),
+                let error = Diagnostic::error(
+                    "E0407",
+                    param.span,
+                    format!("`{name}` must give the types of its parameters"),
                 );
+                self.found.push(match text.as_str() {
+                    "self" => error.help(
+                        "leave it out: params and members are called by their names, without `self.`",
+                    ),
+                    _ => error
+                        .note("tools and `train` read them")
+                        .help(format!("`{name}({text}: [D])`, with the size that is meant")),
+                });
             }
             return;
         }

@@ -4,11 +4,21 @@
 use aec_syntax::{Diagnostic, Span};
 
 /// A name of another language: what is written here, and what replaces it where that is all.
-const NAMES: [(&str, &str, Option<&str>); 85] = [
+const NAMES: [(&str, &str, Option<&str>); 88] = [
     ("std", "the standard deviation is `sqrt(var(x))`", None),
     (
         "median",
         "`use stats` brings `stats.quantile(x, 0.5)`",
+        None,
+    ),
+    (
+        "prod",
+        "the product of all entries is `reduce(fn a, b -> a * b, 1.0, x)`",
+        None,
+    ),
+    (
+        "hessian",
+        "the second derivatives are `jacobian(grad(f))(x)`; along one direction `hessian_vector(f)(x, v)`",
         None,
     ),
     (
@@ -65,6 +75,11 @@ const NAMES: [(&str, &str, Option<&str>); 85] = [
     ),
     (
         "null",
+        "there is no empty value; `?` is an entry that nobody saw",
+        None,
+    ),
+    (
+        "none",
         "there is no empty value; `?` is an entry that nobody saw",
         None,
     ),
@@ -647,6 +662,14 @@ pub(crate) fn member(
     };
     let help = format!("functions stand before their arguments: `{call}`");
     diagnostic.help_edit(help, whole, call)
+}
+
+/// A text without the parentheses that are around all of it.
+pub(crate) fn unwrapped(text: &str) -> &str {
+    match text.starts_with('(').then(|| parenthesized(text)).flatten() {
+        Some(inner) if inner.len() + 2 == text.len() => inner,
+        _ => text,
+    }
 }
 
 /// What stands in the parentheses that a text begins with, if they are closed in it.

@@ -256,19 +256,35 @@ fn mark_behind_value(site: &Site<'_, '_>) -> Option<Diagnostic> {
     })
 }
 
+/// What is imported in other languages and is there without that in this one.
+pub(super) const LIBRARIES: [&str; 9] = [
+    "numpy",
+    "torch",
+    "jax",
+    "tensorflow",
+    "keras",
+    "math",
+    "scipy",
+    "pandas",
+    "random",
+];
+
+/// The help of a statement that imports one of them.
+pub(super) fn without_libraries(site: &Site<'_, '_>, error: Diagnostic) -> Diagnostic {
+    let line = site
+        .token_span(site.first_of_statement())
+        .to(site.token_span(site.last_of_statement()));
+    error
+        .help_edit(
+            "leave the line out: tensors and their functions are there",
+            line,
+            "",
+        )
+        .help("modules of the library are taken with `use`: `use nn`, `use optim`, `use data`")
+}
+
 /// `import numpy as np`.
 fn import_of_tensors(site: &Site<'_, '_>) -> Option<Diagnostic> {
-    const LIBRARIES: [&str; 9] = [
-        "numpy",
-        "torch",
-        "jax",
-        "tensorflow",
-        "keras",
-        "math",
-        "scipy",
-        "pandas",
-        "random",
-    ];
     let first = site.first_of_statement();
     let name = |i: usize| match site.token(i) {
         Some(Token::Ident(name)) => Some(&**name),
@@ -276,19 +292,11 @@ fn import_of_tensors(site: &Site<'_, '_>) -> Option<Diagnostic> {
     };
     let known = name(first + 1).is_some_and(|library| LIBRARIES.contains(&library));
     (name(first) == Some("import") && known).then(|| {
-        let line = site
-            .token_span(first)
-            .to(site.token_span(site.last_of_statement()));
-        site.error(
+        let error = site.error(
             site.token_span(first),
             "`import` is not a word of this language",
-        )
-        .help_edit(
-            "leave the line out: tensors and their functions are there",
-            line,
-            "",
-        )
-        .help("modules of the library are taken with `use`: `use nn`, `use optim`, `use data`")
+        );
+        without_libraries(site, error)
     })
 }
 

@@ -515,7 +515,12 @@ fn comma(site: &Site<'_, '_>) -> Option<Diagnostic> {
     };
     let new = format!("{left} = {right}");
     let span = site.token_span(start).to(site.token_span(last));
-    Some(error.help_edit(format!("write `{new}`"), span, new))
+    let named = site.text(first, start - usize::from(start > first));
+    let shown = match start > first {
+        true => format!("{named} {new}"),
+        false => new.clone(),
+    };
+    Some(error.help_edit(format!("write `{shown}`"), span, new))
 }
 
 /// `2 in x` as a condition.
@@ -618,8 +623,16 @@ fn from_import(site: &Site<'_, '_>) -> Option<Diagnostic> {
     let first = site.first_of_statement();
     let word = |i: usize, wanted: &str| matches!(site.token(i), Some(Token::Ident(name)) if &**name == wanted);
     let found = word(first, "from") && (first..site.ctx.tokens.len()).any(|i| word(i, "import"));
+    let library = site.text(first + 1, first + 1);
     found.then(|| {
-        let new = format!("use {}", site.text(first + 1, first + 1));
+        if super::pieces::LIBRARIES.contains(&&*library) {
+            let error = site.error(
+                site.token_span(first),
+                "`from` is not a word of this language",
+            );
+            return super::pieces::without_libraries(site, error);
+        }
+        let new = format!("use {library}");
         let span = site
             .token_span(first)
             .to(site.token_span(site.last_of_statement()));

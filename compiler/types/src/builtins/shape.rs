@@ -45,9 +45,14 @@ pub(super) fn sizes(elaborator: &mut Elaborator, value: &Value, span: Span) -> R
         match item.as_size() {
             Some(size) if size.as_constant().is_some_and(|size| size < 0) => {
                 let message = format!("the size {size} is below zero");
-                return Err(Box::new(Diagnostic::error("E0307", span, message).help(
-                    "no size is found out by itself; `flatten(x)` has one axis, and `len(x) // 2` is a size",
-                )));
+                let error = Diagnostic::error("E0307", span, message);
+                // What other libraries take for "whatever is left".
+                return Err(Box::new(match size.as_constant() {
+                    Some(-1) => error.help(
+                        "no size is found out by itself; `flatten(x)` has one axis, and `len(x) // 2` is a size",
+                    ),
+                    _ => error,
+                }));
             }
             Some(size) => dims.push(Dim::of(size)),
             None if elaborator.checking() => {

@@ -103,6 +103,7 @@ impl Elaborator {
             (a, _) => {
                 let at = if a.is_int() { spans.0 } else { spans.1 };
                 let inner = self.text(at);
+                let inner = crate::slips::unwrapped(&inner);
                 diagnostic.help_edit(
                     format!("`real({inner})` converts the int"),
                     at,
