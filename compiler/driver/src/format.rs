@@ -270,10 +270,7 @@ impl Spec {
             (decimals, true, false) => format!("{value:.*e}", decimals.unwrap_or(5)),
             (Some(decimals), false, false) => format!("{value:.decimals$}"),
         };
-        let text = match text.as_str() {
-            "NaN" => "nan".to_string(),
-            _ => text,
-        };
+        let text = text.replace("NaN", "nan");
         format!("{text:>width$}", width = self.width)
     }
 }
