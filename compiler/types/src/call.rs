@@ -424,7 +424,6 @@ struct Callee<'a> {
     sizes: &'a [TypeArg],
 }
 
-/// The place of a body's value: its last expression.
 /// A model is called that has no `apply`.
 fn no_apply(model: &Value, span: Span) -> Diagnostic {
     let message = format!(
@@ -450,6 +449,7 @@ fn no_apply(model: &Value, span: Span) -> Diagnostic {
     }
 }
 
+/// The place of a body's value: its last expression.
 fn body_span(body: &Expr) -> Span {
     use aec_syntax::ast::{ExprKind, StmtKind};
     if let ExprKind::Block(stmts) = &body.kind
