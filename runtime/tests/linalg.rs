@@ -324,6 +324,26 @@ fn what_is_not_finite_gives_nan() {
         let out = run(op, single(2, 2, 0), &[1.0, f64::NAN, 0.0, 1.0], &[]).unwrap();
         assert!(out.iter().all(|x| x.is_nan()), "{op:?}");
     }
+    for (system, at) in System::ALL
+        .into_iter()
+        .flat_map(|system| [0, 1, 2, 3].map(|at| (system, at)))
+    {
+        let op = MatrixOp::Solve(system);
+        let unread = match system {
+            System::Lower { .. } => at == 1,
+            System::Upper { .. } => at == 2,
+            System::General { .. } | System::Positive => false,
+        };
+        for wrong in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let mut a = [2.0, 0.5, 0.5, 2.0];
+            a[at] = wrong;
+            let out = run(op, single(2, 2, 1), &a, &[1.0, 1.0]).unwrap();
+            assert!(
+                out.iter().all(|x| x.is_nan() != unread),
+                "{op:?} {wrong} at {at}"
+            );
+        }
+    }
 }
 
 #[test]

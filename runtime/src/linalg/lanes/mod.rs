@@ -181,8 +181,10 @@ fn group_with<T: Element>(
             let below = matches!(system, System::Lower { .. });
             let (factors, solved) = made(factor, |factors| {
                 fill(n * n, a, factors);
+                let good = finite(n, below, factors);
                 square::invert_diagonal(n, factors);
-                finite(n, below, factors)
+                let settled = finite(n, below, factors);
+                std::array::from_fn(|lane| good[lane] && settled[lane])
             });
             let triangle = Triangle {
                 lower: below != transposed,
@@ -229,7 +231,7 @@ fn symmetric_factors<T: Element>(
     positive::cholesky(n, T::EPSILON, l, roots)
 }
 
-/// Which triangles are finite, their diagonals' inverses too.
+/// Which triangles are finite.
 #[inline(always)]
 fn finite(n: usize, below: bool, a: &[Lanes]) -> Solved {
     // What is not finite stays so times 0.
