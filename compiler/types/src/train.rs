@@ -9,7 +9,7 @@ use crate::scope::Scope;
 use crate::trace::{FrameKind, converted};
 use crate::value::{Dim, Repr, Tensor, TensorType, Value};
 use crate::{Activation, Elaborator, Result};
-use aec_syntax::ast::{Expr, ExprKind, Ident, Name, Stmt, StmtKind};
+use aec_syntax::ast::{Expr, ExprKind, Ident, Name, Pattern, Stmt, StmtKind};
 use aec_syntax::{Diagnostic, Span};
 use rustc_hash::FxHashMap;
 
@@ -264,17 +264,22 @@ impl Elaborator {
     pub(crate) fn loss_of(&mut self, model: &Value, member: &Name, span: Span) -> Result<Value> {
         match self.member_value(model, member)? {
             Some(loss) => Ok(loss),
-            None if &**member != "loss" => Err(Box::new(
-                Diagnostic::error(
+            None if &**member != "loss" => {
+                let error = Diagnostic::error(
                     "E0402",
                     span,
                     format!("{} has no member `{member}`", model.describe()),
                 )
-                .note("data given as a record trains the members that its fields name")
-                .help(format!(
-                    "a part of the data is taken by its name: `.{member}`"
-                )),
-            )),
+                .note("data given as a record trains the members that its fields name");
+                Err(Box::new(match parts_of_loss(model, member) {
+                    Some(parts) => error.help(format!(
+                        "data for several parameters is a tuple, a part for each, in the order of `loss({parts})`"
+                    )),
+                    None => error.help(format!(
+                        "a part of the data is taken by its name: `.{member}`"
+                    )),
+                }))
+            }
             None => Err(Box::new(
                 Diagnostic::error(
                     "E0402",
@@ -416,6 +421,21 @@ impl Elaborator {
                 .iter()
                 .any(|frame| matches!(frame.kind, FrameKind::Map { is_batch: true, .. }))
     }
+}
+
+/// The parameters of the model's loss if this name is one of several.
+fn parts_of_loss(model: &Value, name: &str) -> Option<String> {
+    let Value::Model(model) = model else {
+        return None;
+    };
+    let loss = crate::scope::member(model, "loss")?;
+    let names: Vec<&str> = (loss.params.iter())
+        .map(|param| match &param.pattern {
+            Pattern::Name(ident) => &*ident.name,
+            Pattern::Wildcard(_) | Pattern::Tuple(..) | Pattern::Record(..) => "_",
+        })
+        .collect();
+    (names.len() > 1 && names.contains(&name)).then(|| names.join(", "))
 }
 
 /// Whether a part of a value is not known before the script runs.

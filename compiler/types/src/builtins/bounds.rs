@@ -57,9 +57,16 @@ pub(super) fn parameter(
     bounded(elaborator, value, bounds, name, at)
 }
 
-/// The weights of classes, unless one is below 0.
+/// The weights of classes, unless one is below 0, or all are 0.
 pub(super) fn weights(elaborator: &mut Elaborator, value: &Value, at: Span) -> Result<Value> {
-    bounded(elaborator, value, NOT_NEGATIVE, "weights", at)
+    let value = bounded(elaborator, value, NOT_NEGATIVE, "weights", at)?;
+    let known = (value.host()).filter(|host| host.len() <= FEW && elaborator.taken.is_empty());
+    if known.is_some_and(|host| (0..host.len()).all(|class| host.get_f64(class) == 0.0)) {
+        let message = "no class can be drawn: all of `weights` are 0";
+        let error = Diagnostic::error("E0316", elaborator.blamed(at), message);
+        return Err(Box::new(error));
+    }
+    Ok(value)
 }
 
 /// What two parameters of a distribution may be beside each other: a uniform one goes up.
@@ -104,7 +111,9 @@ fn bounded(
                     .map(|entry| host.get_f64(entry))
                     .find(beyond);
                 return match wrong {
-                    Some(x) => refuse_beyond(elaborator, (x, scalar), bounds, name, at),
+                    Some(x) => {
+                        refuse_beyond(elaborator, (x, tensor.ty.elem, scalar), bounds, name, at)
+                    }
                     None => Ok(value.clone()),
                 };
             }
@@ -141,13 +150,13 @@ fn checked_chance(elaborator: &mut Elaborator, x: &Tensor, span: Span) -> Result
 /// An error at the user's line about a known number that lies beyond the bounds, an entry or the whole.
 fn refuse_beyond(
     elaborator: &mut Elaborator,
-    (x, whole): (f64, bool),
+    (x, elem, whole): (f64, Elem, bool),
     (least, most): Bounds,
     name: &str,
     at: Span,
 ) -> Result<Value> {
     let host = elaborator.host.clone();
-    let is = host.format(&Value::Tensor(scalar(x, Elem::F64)), None, at)?;
+    let is = host.format(&Value::Tensor(scalar(x, elem)), None, at)?;
     let must = match most.is_finite() {
         true => format!("from {least} to {most}"),
         false => format!("at least {least}"),
