@@ -30,6 +30,12 @@ ROOT = HERE.parent
 CASES = ["ae_mlp_b32", "ae_mlp_b128", "ae_mlp_b1024", "vae", "dae_deep_b128", "dae_deep_b512", "contractive",
          "contractive_jac", "masked_ls", "unrolled_gd", "conv_ae", "gru_lm", "skipgram_ns", "transformer_mlm",
          "greedy", "beam", "tiny", "elementwise_b10000", "elementwise_b1000000"]
+# Other ways to run a peer, and the cases for which there are such: the dense layers of three axes flattened to two by
+# hand, and a hundred steps inside one compiled loop (from which only the end of all is seen).
+MODES = {
+    "jax-flat": ("jax", ["gru_lm", "transformer_mlm"]),
+    "jax-scan": ("jax", ["ae_mlp_b32", "ae_mlp_b128", "vae", "contractive", "masked_ls", "skipgram_ns", "tiny"]),
+}
 # A model of the same kind with other, odd sizes, and the case that it is held against.
 OTHERS = {"other_ae_mlp": "ae_mlp_b128", "other_vae": "vae", "other_dae_deep": "dae_deep_b128",
           "other_conv_ae": "conv_ae", "other_gru_lm": "gru_lm", "other_transformer_mlm": "transformer_mlm"}
@@ -62,8 +68,11 @@ def ours(aec, case, threads, budget):
 
 
 def peer(python, peers, framework, case, threads, budget):
-    result = run([python, str(peers / "run.py"), "--framework", framework, "--case", case,
-                  "--threads", str(threads), "--budget", str(budget)], threads)
+    name, _ = MODES.get(framework, (framework, None))
+    how = ["--scan", "100"] if framework == "jax-scan" else []
+    case = case + "_flat" if framework == "jax-flat" else case
+    result = run([python, str(peers / "run.py"), "--framework", name, "--case", case,
+                  "--threads", str(threads), "--budget", str(budget), *how], threads)
     if "error" in result:
         return result
     return {
@@ -83,7 +92,7 @@ def main():
     ap.add_argument("--python", default=sys.executable, help="a Python that has jax or torch")
     ap.add_argument("--peers", default=str(ROOT.parent / "shared" / "bench" / "peers"))
     ap.add_argument("--frameworks", nargs="+", default=["jax", "torch-eager"],
-                    help="jax, torch-eager, torch-compile, torch-full")
+                    help="jax, jax-flat, jax-scan, torch-eager, torch-compile, torch-full")
     ap.add_argument("--cases", nargs="+", default=CASES)
     ap.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     ap.add_argument("--rounds", type=int, default=3)
@@ -99,7 +108,7 @@ def main():
     peers = pathlib.Path(a.peers)
     frameworks = []
     for framework in a.frameworks:
-        module = "jax" if framework == "jax" else "torch"
+        module = framework.partition("-")[0]
         if not (peers / "run.py").exists():
             print(f"{framework} is left out: {peers / 'run.py'} is absent", file=sys.stderr)
         elif not importable(a.python, module):
@@ -112,6 +121,8 @@ def main():
         for case in a.cases:
             for _ in range(a.rounds):
                 for who in ["aec", *frameworks]:
+                    if who in MODES and case not in MODES[who][1]:
+                        continue
                     if who == "aec":
                         result = ours(a.aec, case, threads, a.budget)
                     else:
