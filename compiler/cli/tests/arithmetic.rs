@@ -120,3 +120,48 @@ let V: [784, 256] ~ normal(0, 0.1)
         assert!(largest <= most_elements, "{largest} elements: {text}");
     }
 }
+
+#[test]
+fn a_branch_costs_no_network_a_second_time() {
+    let step = |activation: &str, loss: &str| {
+        let script = format!(
+            "use nn
+fn act(x: real) -> real = {activation}
+fn cost(scores: [C], y: int) -> real {{ let top = stop(max(scores)); {loss} - scores[y] }}
+model Net(d) {{
+  param layers: [nn.Linear(d, d) for _ in 0..3]
+  param norms: [nn.LayerNorm(d) for _ in 0..2]
+  param out: nn.Linear(d, 10)
+  loss(x: [d], y: int) {{
+    let h = map(act, norms[0](layers[0](x)))
+    let h = map(act, norms[1](layers[1](h)))
+    cost(out(layers[2](h)), y)
+  }}
+}}
+let x: [64, 128] ~ normal(0, 1)
+let m = Net(128)
+let y = mod(0..64, 10)
+let (value, gradient) = value_and_grad(fn m -> mean(m.loss(x, y)))(m)
+"
+        );
+        on_line(&counts(&script), 17).0
+    };
+    let sum = "(top + log(sum(exp(scores - top))))";
+    let plain = step("max(x, 0.1 * x)", sum);
+    for activation in [
+        "if x > 0 then x else 0.1 * x",
+        "if x > 0 then x else 0",
+        "if x > 0 then x else exp(x) - 1",
+    ] {
+        let chosen = step(activation, sum);
+        assert!(
+            chosen <= 1.01 * plain,
+            "{chosen} against {plain} MFLOP: {activation}"
+        );
+    }
+    let limit = step(
+        "max(x, 0.1 * x)",
+        &format!("(if abs(top) == inf then top else {sum})"),
+    );
+    assert!(limit <= 1.01 * plain, "{limit} against {plain} MFLOP");
+}

@@ -3,8 +3,8 @@
 
 use crate::batch::{batch_function, batch_maps};
 use crate::factorise::Goal;
-use crate::guard::guard_selects;
-use crate::guard_loops::guard_loops;
+use crate::guard::loops::guard_loops;
+use crate::guard::selects::guard_selects;
 use crate::linearize::{Linear, identity_basis, linearize, verify_linear};
 use crate::loops::fission::fission;
 use crate::loops::rows::write_rows;

@@ -10,7 +10,6 @@ pub mod derivative;
 pub mod factorise;
 mod flat_index;
 pub mod guard;
-mod guard_loops;
 pub mod linearize;
 pub mod loops;
 pub mod partial;
@@ -25,7 +24,6 @@ mod simplify_elementwise;
 mod simplify_movement;
 pub mod term;
 pub mod transpose;
-mod used;
 mod wanted;
 
 pub use pipeline::{PassInfo, Run, compile_time_passes, passes, run_pass};

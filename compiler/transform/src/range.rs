@@ -1,6 +1,7 @@
 //! Between which numbers the entries of a value lie, whatever its inputs are: what a sigmoid gives is a
 //! probability. Comparisons that this decides are constants, and with them the run-time checks of
-//! probabilities (`Fault::Chance`) go away where none can fail.
+//! probabilities (`Fault::Chance`) go away where none can fail; what is surely no singular point needs
+//! no guard against one (`guard/selects.rs`).
 
 use crate::rebuild::splat;
 use aec_ir::{Binary, Contract, Distribution, Function, Op, Unary, Value};
@@ -84,7 +85,9 @@ fn within(f: &Function, value: Value, deep: u32) -> Range {
         Op::Unary(op) => match op {
             Unary::Logistic => UNIT,
             Unary::Tanh | Unary::Erf | Unary::Sin | Unary::Cos | Unary::Sign => SIGNED,
-            Unary::Exp | Unary::Abs | Unary::Sqrt => NOT_NEGATIVE,
+            Unary::Exp => Range::new(of(0).least.exp(), of(0).most.exp()),
+            Unary::Sqrt => Range::new(of(0).least.max(0.0).sqrt(), f64::INFINITY),
+            Unary::Abs => NOT_NEGATIVE,
             Unary::Neg => of(0).negated(),
             Unary::Floor | Unary::Log | Unary::Log1p | Unary::Expm1 | Unary::Not => ANY,
         },

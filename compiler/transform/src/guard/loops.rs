@@ -1,5 +1,5 @@
 //! Branches with loops are made harmless before they are differentiated, on a condition that is
-//! one bool: what `guard.rs` does entry by entry, for the round of a loop as a whole.
+//! one bool: what `selects.rs` does entry by entry, for the round of a loop as a whole.
 //!
 //! It runs before maps are batched, where the condition of an example is one bool. What only a
 //! branch uses is computed at places where all is finite if the branch is not taken; regions are

@@ -1,15 +1,17 @@
-//! Untaken branches of selections are made harmless before they are differentiated.
+//! Untaken branches are made harmless entry by entry.
 //!
 //! Reverse mode sends a zero cotangent into the branch that was not taken, and `0 * inf` there
 //! is NaN (AUTODIFF.md section 9). So the operands of ops with a singular derivative inside a
 //! branch are replaced, where the branch is not taken, by a place where all is finite. Values
-//! do not change; shared values get a copy of their own for the branch, which CSE merges again
-//! if nothing was replaced.
+//! do not change; what is used elsewhere too gets a copy of its own for the branch, which CSE
+//! merges again if nothing was replaced, or stays as it is (`reach.rs` says when).
 
+use super::entries::entries_used;
+use super::reach::{Arm, Reach};
+use crate::range::range;
 use crate::term::{Term, all_different};
-use crate::used::entries_used;
-use aec_ir::rewrite::{copy_ends, copy_inst, copy_params};
-use aec_ir::{Comparison, Function, Label, Labels, Op, Unary, Value};
+use aec_ir::rewrite::sort_order;
+use aec_ir::{Binary, Comparison, Function, Inst, Label, Labels, Op, Unary, Value};
 use aec_runtime::Elem;
 use aec_syntax::Span;
 use smallvec::SmallVec;
@@ -18,51 +20,58 @@ use std::collections::HashMap;
 /// Branches are followed this far back.
 const MAX_DEPTH: usize = 64;
 
+/// What is farther from 0 has a finite logarithm and quotient in f32, too.
+const NEAR: f64 = 1e-30;
+
 /// `f` with guarded branches. Selections inside of selections could copy a branch again and
 /// again; what is copied is limited to a few times the function's size.
 pub fn guard_selects(f: &Function) -> Function {
-    let mut guarded = f.clone();
-    for data in guarded.insts.values_mut() {
+    let mut f = f.clone();
+    for data in f.insts.values_mut() {
         if let Op::Loop(looped) = &mut data.op {
             *looped.body = guard_selects(&looped.body);
         }
     }
-    let f = &guarded;
-    let has_select = f.order.iter().any(|&inst| {
+    let chooses = |f: &Function, inst: Inst| {
         let data = &f.insts[inst];
         matches!(data.op, Op::Select) && f.ty(data.results[0]).elem.is_float()
-    });
-    if !has_select {
-        return f.clone();
+    };
+    let selects: Vec<Inst> = f
+        .order
+        .iter()
+        .copied()
+        .filter(|&inst| chooses(&f, inst))
+        .collect();
+    if selects.is_empty() {
+        return f;
     }
-    let (mut out, mut map) = copy_params(f);
+    let mut reach = Reach::of(&f);
     let mut budget = 4 * f.order.len() + 64;
-    for &inst in &f.order {
-        let data = &f.insts[inst];
-        if matches!(data.op, Op::Select) && f.ty(data.results[0]).elem.is_float() {
-            let operands = map.all(&data.operands);
-            let condition = operands[0];
+    for select in selects {
+        for operand in [1, 2] {
             let mut guard = Guard {
-                f: &mut out,
+                f: &mut f,
+                reach: &mut reach,
+                arm: Arm { select, operand },
                 seen: HashMap::new(),
                 budget,
                 depth: 0,
             };
-            let a = guard.value(operands[1], condition, true);
-            let b = guard.value(operands[2], condition, false);
+            let data = &guard.f.insts[select];
+            let (condition, value) = (data.operands[0], data.operands[operand]);
+            let guarded = guard.value(value, condition, operand == 1);
             budget = guard.budget;
-            let value = out.select(condition, a, b, data.span);
-            map.insert(data.results[0], value);
-        } else {
-            copy_inst(&mut out, f, inst, &mut map);
+            f.insts[select].operands[operand] = guarded;
         }
     }
-    copy_ends(&mut out, f, &map);
-    crate::rebuild::tidy(out)
+    sort_order(&mut f);
+    crate::rebuild::tidy(f)
 }
 
 struct Guard<'a> {
     f: &'a mut Function,
+    reach: &'a mut Reach,
+    arm: Arm,
     seen: HashMap<(Value, Value, bool), Value>,
     /// How many instructions may still be copied.
     budget: usize,
@@ -73,6 +82,9 @@ impl Guard<'_> {
     /// A value equal to `value` where `condition` is `taken`, finite elsewhere as far as the
     /// ops that make it allow; `condition` has its dims.
     fn value(&mut self, value: Value, condition: Value, taken: bool) -> Value {
+        if self.reach.is_always(self.f, value) {
+            return value;
+        }
         let key = (value, condition, taken);
         if let Some(&guarded) = self.seen.get(&key) {
             return guarded;
@@ -96,15 +108,16 @@ impl Guard<'_> {
         }
         let data = self.f.insts[inst].clone();
         let mut operands = data.operands.clone();
+        let mut is_product = false;
         match &data.op {
             Op::Unary(op) => {
                 operands[0] = self.value(operands[0], condition, taken);
-                if let Some(place) = op.safe_place() {
+                if let Some(place) = unary_place(self.f, *op, operands[0]) {
                     operands[0] = self.replace(operands[0], condition, taken, place, data.span);
                 }
             }
             Op::Binary(op) => {
-                let places = op.safe_places();
+                let places = binary_places(self.f, *op, &operands);
                 for (operand, place) in operands.iter_mut().zip(places) {
                     *operand = self.value(*operand, condition, taken);
                     if let Some(place) = place {
@@ -119,6 +132,7 @@ impl Guard<'_> {
             }
             Op::Contract(contract) => {
                 let term = Term::new(contract, &operands);
+                is_product = term.factors.len() > 1 && term.is_summed();
                 for (factor, operand) in term.factors.iter().zip(&mut operands) {
                     if let Some(condition) = self.spread(
                         &term,
@@ -177,7 +191,24 @@ impl Guard<'_> {
         }
         self.budget = self.budget.saturating_sub(1);
         let ty = self.f.ty(value).clone();
-        self.f.push1(data.op, &operands, ty, data.span)
+        let mut guarded = self.f.push1(data.op, &operands, ty, data.span);
+        if is_product && !self.reach.is_within(self.f, value, self.arm) {
+            guarded = self.slope_of(value, guarded, data.span);
+            guarded = self.replace(guarded, condition, taken, 0.0, data.span);
+        }
+        self.reach.insert(guarded, self.arm);
+        guarded
+    }
+
+    /// The value with the slope of its copy, which so is never computed: what is linearized needs the
+    /// copy's operands alone.
+    fn slope_of(&mut self, value: Value, copy: Value, span: Span) -> Value {
+        let ty = self.f.ty(value).clone();
+        let stopped = self.f.push1(Op::Stop, &[value], ty.clone(), span);
+        let one = self.f.number(1.0, ty.clone(), span);
+        let batch = ty.rank();
+        self.f
+            .push1(Op::Slope { batch }, &[stopped, copy, one], ty, span)
     }
 
     fn replace(
@@ -274,8 +305,11 @@ impl Guard<'_> {
         };
         let data = &self.f.insts[inst];
         let here = match &data.op {
-            Op::Unary(op) => op.safe_place().is_some(),
-            Op::Binary(op) => op.safe_places().iter().any(Option::is_some),
+            Op::Unary(op) => unary_place(self.f, *op, data.operands[0]).is_some(),
+            Op::Binary(op) => {
+                let places = binary_places(self.f, *op, &data.operands);
+                places.iter().any(Option::is_some)
+            }
             Op::Select | Op::Contract(_) => false,
             Op::Convert
             | Op::Reduce { .. }
@@ -309,5 +343,28 @@ impl Guard<'_> {
                 .operands
                 .iter()
                 .any(|&operand| self.has_singular(operand, depth + 1)))
+    }
+}
+
+/// The safe place of an op, unless its operand is surely nowhere near a singular one.
+fn unary_place(f: &Function, op: Unary, x: Value) -> Option<f64> {
+    let place = op.safe_place()?;
+    let harmless = match op {
+        Unary::Log | Unary::Sqrt => range(f, x).least > NEAR,
+        _ => false,
+    };
+    (!harmless).then_some(place)
+}
+
+/// The same, by operand.
+fn binary_places(f: &Function, op: Binary, operands: &[Value]) -> [Option<f64>; 2] {
+    let places = op.safe_places();
+    let harmless = || {
+        let by = range(f, operands[1]);
+        by.least > NEAR || by.most < -NEAR
+    };
+    match op {
+        Binary::Div if harmless() => [places[0], None],
+        _ => places,
     }
 }

@@ -1,5 +1,5 @@
 //! Which entries of an operand matter, given which entries of the result do: of ops that move
-//! entries, sum them up or choose among them. For branches that are not taken (`guard.rs`).
+//! entries, sum them up or choose among them. For branches that are not taken (`selects.rs`).
 
 use crate::term::repeat_to;
 use aec_ir::{Comparison, Fault, Function, InstData, Literal, Op, Type, Value};
