@@ -55,7 +55,7 @@ fn convolutions_read_the_picture() {
         (9, 3, 4, 1, 1),
         (9, 1, 5, 2, 1),
         (11, 16, 8, 2, 1),
-        (13, 2, 3, 3, 2),
+        (16, 2, 3, 3, 2),
         (8, 5, 37, 1, 1),
     ] {
         let text = layer(size, channels, maps, stride, apart);

@@ -11,6 +11,8 @@ use aec_ir::Value;
 /// Kernels do not merge beyond these.
 const MAX_ROOTS: usize = 16;
 const MAX_BUFFERS: usize = 28;
+/// What a kernel costs besides its own code, as a step of the plan: so many cycles.
+const STEP: f64 = 60.0;
 /// Fewest entries of a row that a line is divided into.
 const LEAST_ROW: usize = 64;
 
@@ -303,7 +305,7 @@ fn pays(x: &Cluster, y: &Cluster, built: &Built) -> bool {
     };
     // Threads share out what is worth it; a merge must not lose that.
     let shared = x.parallel.is_some() || y.parallel.is_some();
-    built.cost <= 1.15 * (x.cost + y.cost) + 200.0 && (!shared || built.parallel.is_some())
+    built.cost <= 1.15 * (x.cost + y.cost) + STEP && (!shared || built.parallel.is_some())
 }
 
 /// Whether one space is the beginning of the other.

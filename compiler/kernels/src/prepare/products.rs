@@ -14,8 +14,8 @@ use std::cmp::Reverse;
 
 /// Up to so many columns of B, the runtime packs rows of A once.
 const PACKED_ONCE: usize = 128;
-/// Products of fewer multiplications than this are loops.
-const SMALL_PRODUCT: usize = 128;
+/// Products of up to so many multiplications are loops.
+const SMALL_PRODUCT: usize = 1024;
 /// As many in each matrix of a batch.
 const SMALL_IN_BATCH: usize = 512;
 
@@ -177,7 +177,7 @@ impl Preparer {
         // A row of dot products reads its matrix as it lies.
         let wide_enough = (m >= 2 && n >= 2)
             || (m.min(n) == 1 && m.max(n) >= 16 && k >= 16 && self.by_columns(c, operands));
-        if !wide_enough || k < 2 || m * n * k * batch < SMALL_PRODUCT {
+        if !wide_enough || k < 2 || m * n * k * batch <= SMALL_PRODUCT {
             return None;
         }
         if batch > 1 && m * n * k < SMALL_IN_BATCH {
