@@ -158,7 +158,8 @@ impl BenchClock {
     }
 
     /// Runs the programs of the last statement that had any as often as is wanted, on what it gave
-    /// them, if the script has trained nothing. The first number of the last one's result stands for
+    /// them, if the script has trained nothing; what a second run of a session finds made, such as
+    /// panels of weights, they find too. The first number of the last one's result stands for
     /// the loss.
     pub fn time_last_statement(&self) -> Outcome<()> {
         let last = self.last.take();
@@ -185,7 +186,7 @@ impl BenchClock {
             for (nth, &(at, ran)) in runs.iter().enumerate() {
                 let instance = &mut instances[at].1;
                 for (at, input) in ran.inputs.iter().enumerate() {
-                    instance.set_input(at, input);
+                    instance.give(at, input);
                 }
                 let start = Instant::now();
                 let done = self.run_program(nth, instance);

@@ -264,9 +264,8 @@ impl Program {
         let small = again && instance.memory_bytes() <= KEEP;
         let panels =
             again && executable.plan().keeps_panels() && instance.memory_bytes() <= KEEP_PANELS;
-        let written = &executable.plan().aliases;
         for (at, tensor) in inputs.iter().enumerate() {
-            if small && !panels || written.iter().any(|&(_, input)| input == at) {
+            if small && !panels || self.writes(at) {
                 instance.set_input(at, tensor);
             } else {
                 instance.bind_input(at, tensor.clone());
@@ -285,6 +284,17 @@ impl Program {
         }
         *idle.borrow_mut() = Some(instance);
         Ok(outputs)
+    }
+
+    /// Whether a result takes the place of an input.
+    fn writes(&self, at: usize) -> bool {
+        match &*self.code {
+            Code::Interpreted(_) => false,
+            Code::Compiled { executable, .. } => {
+                let mut aliases = executable.plan().aliases.iter();
+                aliases.any(|&(_, input)| input == at)
+            }
+        }
     }
 
     /// Memory for repeated runs, on the given threads or those of the session.
@@ -498,6 +508,16 @@ impl Instance {
         match &mut self.memory {
             Memory::Interpreted { inputs, .. } => inputs[at] = tensor.clone(),
             Memory::Compiled(instance) => instance.set_input(at, tensor),
+        }
+    }
+
+    /// Takes an input where it is, as a statement's run does; one that the program writes is copied.
+    pub(crate) fn give(&mut self, at: usize, tensor: &Arc<Tensor>) {
+        match &mut self.memory {
+            Memory::Compiled(instance) if !self.program.writes(at) => {
+                instance.bind_input(at, tensor.clone());
+            }
+            Memory::Compiled(_) | Memory::Interpreted { .. } => self.set_input(at, tensor),
         }
     }
 

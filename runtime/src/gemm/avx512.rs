@@ -14,8 +14,8 @@ use super::walk::Walk;
 /// Most rows of a tile.
 pub(super) const ROWS: usize = 14;
 
-/// Rows of B that a tile calls for ahead of the one it reads, when it is the first to read them:
-/// two hundred cycles, as long as L3 takes.
+/// Rows of B that a tile calls for ahead of the one it reads: of 14 rows two hundred cycles, as long as
+/// L3 takes.
 const B_AHEAD: usize = 16;
 /// Columns of A that a tile calls for ahead of the one it reads, when rows are adjacent.
 const A_AHEAD: usize = 8;
@@ -223,7 +223,7 @@ macro_rules! tiles {
         /// # Safety
         /// As [`Tiles::tile`], with `R` rows and at most `V` vectors of columns; B is padded
         /// unless `MASKED`; A's rows are adjacent if `A_BY_COLUMNS`; B's rows go to `args.keep`
-        /// if `KEEP`, and those to come are called for; A's rows, no more than a vector has
+        /// if `KEEP`; A's rows, no more than a vector has
         /// lanes, are summed if `SUMS`.
         #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl")]
         unsafe fn $tile<
@@ -288,9 +288,9 @@ macro_rules! tiles {
                         };
                         if KEEP {
                             $store(keep.add(v * $lanes), line[v]);
-                            let ahead = b.wrapping_add(B_AHEAD.wrapping_mul(b_step) + v * $lanes);
-                            _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
                         }
+                        let ahead = b.wrapping_add(B_AHEAD.wrapping_mul(b_step) + v * $lanes);
+                        _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
                     }
                     if KEEP {
                         keep = keep.add(V * $lanes);
