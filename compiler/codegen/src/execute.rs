@@ -314,15 +314,22 @@ impl Instance {
         unsafe { read_tensor(&self.exe.plan.inputs[i], self.inputs[i]) }
     }
 
-    /// What the first `count` inputs hold, of an instance that is not run again. The memory of all
-    /// behind them is given back first.
+    /// What the first `count` inputs hold, of an instance that is not run again. Memory is given back as it
+    /// is copied, from the end, so that there is never twice as much.
     pub fn into_inputs(mut self, count: usize) -> Vec<Tensor> {
-        let own = (0..count).filter(|&i| self.bound[i].is_none());
-        let ends = own.map(|i| self.inputs[i].addr() + bytes(&self.exe.plan.inputs[i]));
-        let used = ends.max().unwrap_or(0);
-        self.block
-            .discard_from(used.saturating_sub(self.block.at(0).addr()));
-        (0..count).map(|i| self.input(i)).collect()
+        let places = self.input_places();
+        let mut tensors: Vec<Tensor> = (0..count)
+            .rev()
+            .map(|i| {
+                if self.bound[i].is_none() {
+                    let behind = places[i] + bytes(&self.exe.plan.inputs[i]);
+                    self.block.discard_from(behind);
+                }
+                self.input(i)
+            })
+            .collect();
+        tensors.reverse();
+        tensors
     }
 
     /// Result `i` of the last run. An aliased one is what the input holds now.

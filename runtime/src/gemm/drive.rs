@@ -226,6 +226,10 @@ pub(super) unsafe fn run<K: Tiles>(call: &GemmCall<K::T>, batch: &Batch, pool: &
     }
 }
 
+/// What it costs a part to read an entry of a row of A, or of a column of B, in multiplications: both
+/// may lie in another core's cache.
+const READ: usize = 8;
+
 /// Places of packed panels of B, of terms that come first and of others.
 const B_SLOTS: [usize; 2] = [0, 3];
 
@@ -330,7 +334,9 @@ impl<K: Tiles> Plan<'_, K> {
     }
 
     /// How many parts to cut the row blocks and the panels into: the cut with the least work in
-    /// the largest part, where packing the same panel twice counts.
+    /// the largest part, where packing the same panel twice counts, and what a part reads. A transposed
+    /// A is cut along its rows if that is about as good: it makes the gradient of a weight, whose rows,
+    /// and those of the optimizer's state, so stay with one core from step to step.
     fn grid(&self, parts: usize, panels: usize) -> (usize, usize) {
         let pack_rows = match self.supply(K::COLS, self.blocks.count) {
             Supply::Packed => 4,
@@ -346,7 +352,10 @@ impl<K: Tiles> Plan<'_, K> {
             let by_cols = (parts / by_rows).min(cols_most);
             let rows = self.blocks.count.div_ceil(by_rows) * (self.blocks.rows + 1);
             let cols = (panels.div_ceil(by_cols) * K::COLS).min(self.call.n);
-            let cost = (rows + pack_rows) * cols;
+            let mut cost = (rows + pack_rows) * cols + READ * (rows + cols);
+            if by_cols > 1 && self.call.a.row_stride == 1 {
+                cost += cost / 8;
+            }
             if cost < best.0 {
                 best = (cost, by_rows, by_cols);
             }
