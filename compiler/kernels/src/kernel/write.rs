@@ -4,7 +4,7 @@ use super::forms::{drop_unused_buffers, on_tiles, share_out};
 use super::{Action, Built, Spec, Strategy};
 use crate::coords::{self, Coord};
 use crate::emit::{Bind, Emitter, Fail, LoopKey, Splits};
-use crate::lir::{Access, BufferId, Kernel, Stmt, Val, Var};
+use crate::lir::{Access, BufferId, Val, Var};
 use crate::prepare::Prepared;
 use crate::{blocks, cost, tidy};
 use aec_ir::{Op, Value};
@@ -195,8 +195,6 @@ fn finish(prepared: &Prepared, spec: &Spec, mut e: Emitter<'_>) -> Result<Built,
     } else if !spec.opens_loops() {
         parallel = share_out(&mut kernel, cost);
         blocks::keep_lines(&mut kernel);
-    } else if adds_apart(&kernel, prepared, spec) {
-        parallel = share_out(&mut kernel, cost);
     }
     tidy::eliminate_dead(&mut kernel);
     let mut built = Built {
@@ -217,32 +215,6 @@ fn finish(prepared: &Prepared, spec: &Spec, mut e: Emitter<'_>) -> Result<Built,
         built.copies = Some((*value, *into));
     }
     Ok(built)
-}
-
-/// Whether every round of the outermost loop of a scatter adds to places of its own, as those of an axis
-/// that target and index share do.
-fn adds_apart(kernel: &Kernel, prepared: &Prepared, spec: &Spec) -> bool {
-    let [Action::Scatter { inst, .. }] = spec.actions.as_slice() else {
-        return false;
-    };
-    let f = &prepared.f;
-    let Op::ScatterAdd { batch } = f.insts[*inst].op else {
-        return false;
-    };
-    let target: usize = f.dims(f.insts[*inst].results[0])[batch..].iter().product();
-    kernel.body.iter().all(|stmt| {
-        let Stmt::Loop(outer) = stmt else {
-            return true;
-        };
-        let mut apart = target > 0;
-        tidy::for_each_stmt(&outer.body, &mut |stmt| {
-            if let Stmt::Store { index, .. } | Stmt::StoreAt { index, .. } = stmt {
-                let step = tidy::coefficient(index, outer.var);
-                apart &= step != 0 && step % target as i64 == 0;
-            }
-        });
-        apart
-    })
 }
 
 /// The places of a value's entries behind a space, all named.
